@@ -1,0 +1,29 @@
+PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3.12))
+BIN := .venv/bin
+
+.PHONY: help setup demo check test clean
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: .venv/.done ## make .venv with everything in it
+
+# torch first and no build isolation: basicsr's build imports torch, and must not download it a second time
+.venv/.done: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "gfpcli needs Python 3.11 or 3.12: install one, or run make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q "setuptools>=68" wheel cython numpy torch torchvision
+	$(BIN)/pip install -q --no-build-isolation -e ".[dev]"
+	touch $@
+
+demo: setup ## restore examples/photos into out/
+	$(BIN)/gfp restore examples/photos -o out
+
+check: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -q
+
+clean: ## remove what was made
+	rm -rf .venv out build *.egg-info

@@ -1,0 +1,53 @@
+"""The one error tree. Third-party errors are translated once, at the adapter or reader; only `cli/` catches.
+
+GfpError                      every expected failure; its text is one line for the user
+├── UsageError                wrong flags or values (exit 2)
+├── InputError                an input cannot be found, read or decoded; names the file
+├── OutputError               an output cannot be written; names the file
+├── WeightsError              anything about a weight file or its name
+│   ├── ChecksumError         the bytes are not the pinned ones
+│   ├── CheckpointError       not a checkpoint, truncated, unsafe, or of another architecture
+│   └── DownloadError         the network failed, or `--offline` forbids it
+├── DeviceError               a device or precision that this machine does not have
+└── FaceError                 the network failed on a face; the frame keeps its own face
+"""
+
+
+class GfpError(Exception):
+    """Base of everything a user can cause; `str(error)` is a single clear line."""
+
+
+class UsageError(GfpError):
+    """Wrong flags or values; the message lists the valid ones."""
+
+
+class InputError(GfpError):
+    """An input that cannot be found, read or decoded."""
+
+
+class OutputError(GfpError):
+    """An output that cannot be written."""
+
+
+class WeightsError(GfpError):
+    """A weight name or file that cannot be used."""
+
+
+class ChecksumError(WeightsError):
+    """Bytes that differ from the pinned SHA-256."""
+
+
+class CheckpointError(WeightsError):
+    """A file that is no checkpoint, is cut short, is unsafe, or holds another architecture."""
+
+
+class DownloadError(WeightsError):
+    """A download that failed or is not allowed."""
+
+
+class DeviceError(GfpError):
+    """A device or precision this machine lacks."""
+
+
+class FaceError(GfpError):
+    """The face network failed on a face."""

@@ -1,0 +1,1 @@
+"""Pure PyTorch networks; attribute names inside are checkpoint keys."""

@@ -1,0 +1,67 @@
+"""The built-in restorer's network: a residual U-Net on 256 px faces. Attribute names are checkpoint keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+DEFAULT_WIDTHS = (48, 96, 160, 224, 256)
+FOLD = 4  # pixels folded into channels before the first convolution
+
+
+class ConvPair(nn.Module):
+    """Two 3x3 convolutions with a residual path: (N, C, H, W) to (N, C', H, W)."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, 1, 1)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1)
+        self.skip = nn.Conv2d(n_in, n_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+class CompactUNet(nn.Module):
+    """Adds a learned residual to the face it is given.
+
+    Args:
+        widths: channels of each level, finest first; level i works at 1/(4 * 2**i) of the input's size.
+
+    Input and output: (N, 3, 256, 256) RGB in [-1, 1]; the output is not clamped.
+    """
+
+    size = 256
+
+    def __init__(self, widths: tuple[int, ...] = DEFAULT_WIDTHS) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3 * FOLD**2, widths[0], 3, 1, 1)
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(ConvPair(width, width) for width in widths[:-1])
+        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
+        self.middle = ConvPair(widths[-1], widths[-1])
+        self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in reversed(pairs))
+        self.up = nn.ModuleList(ConvPair(2 * width, width) for width in reversed(widths[:-1]))
+        self.tail = nn.Conv2d(widths[0], 3 * FOLD**2, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        feat = self.head(F.pixel_unshuffle(x, FOLD))
+        skips = []
+        for pair, shrink in zip(self.down, self.shrink, strict=True):
+            feat = pair(feat)
+            skips.append(feat)
+            feat = shrink(feat)
+        feat = self.middle(feat)
+        for grow, pair in zip(self.grow, self.up, strict=True):
+            feat = F.interpolate(grow(feat), scale_factor=2.0, mode="bilinear", align_corners=False)
+            feat = pair(torch.cat([feat, skips.pop()], dim=1))
+        return x + F.pixel_shuffle(self.tail(F.silu(feat)), FOLD)
+
+
+def widths_from_state(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The `widths` a checkpoint was made with, read from its shapes."""
+    n_levels = sum(key.startswith("shrink.") and key.endswith(".weight") for key in state)
+    return (state["head.weight"].shape[0], *(state[f"shrink.{i}.weight"].shape[0] for i in range(n_levels)))
