@@ -30,7 +30,7 @@ class Face:
     """A detected face in pixels of the frame's upright image."""
 
     box: NDArray[np.float64]  # (4,) x0, y0, x1, y1
-    landmarks: NDArray[np.float64]  # (5, 2) xy: left eye, right eye, nose, left and right mouth corner (image left first)
+    landmarks: NDArray[np.float64]  # (5, 2) xy: eyes, nose, mouth corners (image left first)
     score: float  # 0..1
 
 

@@ -1,4 +1,4 @@
-"""Train the built-in detector (`gfpcli/builtin/detector.safetensors`): facexlib's RetinaFace mobile0.25, from random weights.
+"""Train the built-in detector, facexlib's RetinaFace mobile0.25, from random weights.
 
     python examples/builtin/train_detector.py --data DATA/wild --out detector.safetensors --minutes 35
 

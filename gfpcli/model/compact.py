@@ -19,7 +19,7 @@ class ConvPair(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, n_out, 3, 1, 1)
         self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1)
-        self.skip = nn.Conv2d(n_in, n_out, 1)
+        self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.skip(x) + self.conv2(F.silu(self.conv1(F.silu(x))))

@@ -1,0 +1,52 @@
+"""Pasting: exact outside the mask, in place at every scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gfpcli.align import TEMPLATE_512, cut_crop
+from gfpcli.paste import paste_face, resize_background, soft_mask
+from gfpcli.types import Face
+
+Make = Callable[[int, int], NDArray[np.uint8]]
+
+
+def face_of(zoom: float) -> Face:
+    return Face(np.array([60, 60, 240, 260.0]), TEMPLATE_512 * zoom + 20, 0.99)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_scale_1_leaves_every_pixel_outside_the_mask(smooth_image: Make, dtype: type) -> None:
+    image = smooth_image(300, 300).astype(dtype) * (257 if dtype is np.uint16 else 1)
+    crop = cut_crop(image, face_of(0.5), 256)
+    canvas = resize_background(image, image.shape[:2])
+    paste_face(canvas, np.zeros_like(crop.image), crop, soft_mask(256), scale=(1, 1))
+    changed = (canvas != image).any(axis=2)
+    assert 5_000 < changed.sum() < 45_000
+    assert not changed[:20].any() and not changed[:, :30].any() and not changed[285:].any()
+
+
+def test_identity_at_scale_2_is_within_a_grey_level() -> None:
+    from skimage import data
+
+    image = np.ascontiguousarray(data.astronaut()[..., ::-1])
+    points = np.array([[199, 109], [244, 107], [223, 137], [204, 153], [241, 151.0]])
+    crop = cut_crop(image, Face(np.array([170, 60, 270, 180.0]), points, 1.0), 512)
+    canvas = resize_background(image, (1024, 1024))
+    before = canvas.copy()
+    paste_face(canvas, crop.image, crop, soft_mask(512), scale=(2, 2))
+    inside = (canvas != before).any(axis=2)
+    assert inside.sum() > 5_000
+    assert np.abs(canvas[inside].astype(float) - before[inside]).mean() <= 1.0
+
+
+def test_strength_0_is_the_canvas_itself(smooth_image: Make) -> None:
+    image = smooth_image(300, 300)
+    canvas = image.copy()
+    crop = cut_crop(image, face_of(0.5), 256)
+    paste_face(canvas, 255 - crop.image, crop, soft_mask(256), scale=(1, 1), strength=0)
+    assert (canvas == image).all()
