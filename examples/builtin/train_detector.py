@@ -153,7 +153,7 @@ def loss_of(outputs: tuple[torch.Tensor, ...], targets: list[torch.Tensor]) -> t
     hard = cost[labels == 0].topk(n_hard).values.sum()
     box_loss = F.smooth_l1_loss(box_out[faces], boxes[faces], reduction="sum") / n_faces
     point_loss = F.smooth_l1_loss(point_out[faces], points[faces], reduction="sum", beta=0.3) / n_faces
-    return 2 * box_loss + (cost[faces].sum() + hard) / n_faces + 1.5 * point_loss
+    return 2 * box_loss + (cost[faces].sum() + hard) / n_faces + 3 * point_loss
 
 
 def save(net: RetinaFace, path: Path) -> None:

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gfpcli.errors import CheckpointError
 from gfpcli.model.compact import CompactUNet, widths_from_state
 from gfpcli.model.gfpgan import GFPGANClean, shape_of
+from gfpcli.model.paper import GFPGANPaper
 
 KINDS = {
     "compact-unet": "a compact restorer",
     "gfpgan-clean": "a GFPGAN (clean) restorer",
+    "gfpgan-paper": "a GFPGAN (paper) restorer",
+    "stylegan2": "a StyleGAN2 generator",
     "retinaface": "a RetinaFace detector",
+    "parsenet": "a ParseNet face parser",
+    "rrdbnet": "a Real-ESRGAN upsampler",
+    "srvgg": "a Real-ESRGAN (compact) upsampler",
     "unknown": "of a kind gfp does not know",
+}
+MARKS = {  # two keys that only this kind has
+    "gfpgan-clean": ("conv_body_first.weight", "stylegan_decoder.style_conv1.weight"),
+    "gfpgan-paper": ("conv_body_first.0.weight", "stylegan_decoder.style_conv1.weight"),
+    "stylegan2": ("style_conv1.modulated_conv.weight", "to_rgb1.modulated_conv.weight"),
+    "compact-unet": ("head.weight", "middle.conv1.weight"),
+    "retinaface": ("ClassHead.0.conv1x1.weight", "fpn.output1.0.weight"),
+    "parsenet": ("out_mask_conv.conv2d.weight", "out_img_conv.conv2d.weight"),
+    "rrdbnet": ("conv_first.weight", "conv_body.weight"),
+    "srvgg": ("body.0.weight", "body.1.weight"),
 }
 
 
@@ -31,15 +45,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
         CheckpointError: missing, not a checkpoint, cut short, unsafe, or with NaN inside; names the file.
     """
     try:
-        with path.open("rb") as file:
-            is_zip_or_pickle = file.read(2) in (b"PK", b"\x80\x02")
-        raw = torch.load(path, map_location="cpu", weights_only=True) if is_zip_or_pickle else load_file(path)
+        raw = load_file(path) if _is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, it holds more than weights (or is damaged)") from error
+    except Exception as error:  # damaged files make the readers raise nearly anything
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
     for key in ("params_ema", "params", "state_dict"):
         if isinstance(raw, Mapping) and isinstance(raw.get(key), Mapping):
             raw = raw[key]
@@ -53,13 +65,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def _is_safetensors(path: Path) -> bool:
+    """By content: a header length, then JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def kind_of(state: Mapping[str, Tensor]) -> str:
     """One of KINDS' keys."""
-    if "conv_body_first.weight" in state and "stylegan_decoder.style_conv1.weight" in state:
-        return "gfpgan-clean"
-    if "head.weight" in state and "tail.weight" in state:
-        return "compact-unet"
-    return "retinaface" if "ClassHead.0.conv1x1.weight" in state else "unknown"
+    return next((kind for kind, marks in MARKS.items() if all(mark in state for mark in marks)), "unknown")
 
 
 def load_face_net(path: Path) -> nn.Module:
@@ -75,9 +89,31 @@ def load_face_net(path: Path) -> nn.Module:
             net: nn.Module = CompactUNet(widths_from_state(state))
         elif kind == "gfpgan-clean":
             net = GFPGANClean(shape_of(state))
+        elif kind == "gfpgan-paper":
+            net = GFPGANPaper(shape_of(state))
         else:
             raise CheckpointError(f"{path}: {KINDS[kind]}, not a face restorer")
         net.load_state_dict(state)
-    except (RuntimeError, KeyError, IndexError) as error:
+    except (RuntimeError, KeyError, IndexError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its weights do not fit together as {KINDS[kind]}") from error
     return net.eval().requires_grad_(False)
+
+
+def convert(source: Path, target: Path, *, is_half: bool) -> None:
+    """Writes the weights of `source` as safetensors, whole or not at all.
+
+    Raises:
+        CheckpointError: as `read_state`.
+        OSError: the target cannot be written.
+    """
+    state = read_state(source)
+    part = target.with_name(target.name + ".part")
+    try:
+        save_file(
+            {key: (v.half() if is_half and v.is_floating_point() else v).contiguous() for key, v in state.items()},
+            part,
+            {"arch": kind_of(state)},
+        )
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -26,8 +26,9 @@ class Shape:
 def shape_of(state: Mapping[str, Tensor]) -> Shape:
     """Reads the hyper-parameters. Raises KeyError where the state is of another layout."""
     n_levels = sum(key.startswith("conv_body_up.") and key.endswith(".skip.weight") for key in state)
+    final = "final_conv.0.weight" if "final_conv.0.weight" in state else "final_conv.weight"  # the paper's layout first
     unet = (
-        state["final_conv.weight"].shape[0],
+        state[final].shape[0],
         *(state[f"conv_body_up.{i}.skip.weight"].shape[0] for i in range(n_levels)),
     )
     convs = [state[f"stylegan_decoder.style_convs.{2 * i}.modulated_conv.weight"].shape[1] for i in range(n_levels)]
@@ -83,13 +84,18 @@ class GFPGANClean(nn.Module):
         self.condition_scale = nn.ModuleList(_condition(*pair) for pair in sft)
         self.condition_shift = nn.ModuleList(_condition(*pair) for pair in sft)
 
+    @staticmethod
+    def activate(x: Tensor) -> Tensor:
+        """What follows the U-Net's first and last convolution."""
+        return F.leaky_relu(x, SLOPE)
+
     def forward(self, x: Tensor) -> Tensor:
-        feat = F.leaky_relu(self.conv_body_first(x), SLOPE)
+        feat = self.activate(self.conv_body_first(x))
         skips = []
         for down in self.conv_body_down:
             feat = down(feat)
             skips.append(feat)
-        feat = F.leaky_relu(self.final_conv(feat), SLOPE)
+        feat = self.activate(self.final_conv(feat))
         codes = self.final_linear(feat.flatten(1)).unflatten(1, (-1, self.shape.n_style))  # (N, codes, n_style)
         latent = codes.expand(-1, 2 * len(self.shape.unet), -1)
         conditions = []

@@ -5,6 +5,8 @@ Attribute names are checkpoint keys. Modulation scales the activations, so the w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,24 +93,32 @@ class StyleGAN2Decoder(nn.Module):
         n_mlp: layers of the mapping network.
     """
 
+    style_conv: Callable[..., nn.Module] = StyleConv
+    to_rgb: Callable[..., nn.Module] = ToRGB
+
     def __init__(self, channels: tuple[int, ...], n_style: int, n_mlp: int) -> None:
         super().__init__()
         mlp: list[nn.Module] = [NormStyleCode()]
         for _ in range(n_mlp):
-            mlp += [nn.Linear(n_style, n_style), nn.LeakyReLU(SLOPE)]
+            mlp += self.mlp_layer(n_style)
         self.style_mlp = nn.Sequential(*mlp)
         self.constant_input = ConstantInput(channels[0])
-        self.style_conv1 = StyleConv(channels[0], channels[0], n_style)
-        self.to_rgb1 = ToRGB(channels[0], n_style)
+        self.style_conv1 = self.style_conv(channels[0], channels[0], n_style)
+        self.to_rgb1 = self.to_rgb(channels[0], n_style)
         self.style_convs, self.to_rgbs = nn.ModuleList(), nn.ModuleList()
         self.noises = nn.Module()
         self.noises.register_buffer("noise0", torch.randn(1, 1, 4, 4))
         for level, (coarse, fine) in enumerate(zip(channels[:-1], channels[1:], strict=True), start=1):
-            self.style_convs.append(StyleConv(coarse, fine, n_style, up=True))
-            self.style_convs.append(StyleConv(fine, fine, n_style))
-            self.to_rgbs.append(ToRGB(fine, n_style))
+            self.style_convs.append(self.style_conv(coarse, fine, n_style, up=True))
+            self.style_convs.append(self.style_conv(fine, fine, n_style))
+            self.to_rgbs.append(self.to_rgb(fine, n_style))
             for which in (2 * level - 1, 2 * level):
                 self.noises.register_buffer(f"noise{which}", torch.randn(1, 1, 4 << level, 4 << level))
+
+    @staticmethod
+    def mlp_layer(n_style: int) -> list[nn.Module]:
+        """One layer of the mapping network; faces come with their latent, so it only holds the checkpoint's weights."""
+        return [nn.Linear(n_style, n_style), nn.LeakyReLU(SLOPE)]
 
     def forward(self, latent: Tensor, conditions: list[tuple[Tensor, Tensor]]) -> Tensor:
         """`conditions`: (scale, shift) of each level from 8x8 up; they act on the last channels, all or half."""
