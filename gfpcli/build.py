@@ -2,38 +2,207 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from gfpcli.adapters.facexlib import load_detector
-from gfpcli.errors import UsageError
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gfpcli import __version__
+from gfpcli.adapters.facexlib import load_detector, load_masker
+from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import load_face_net, read_state
 from gfpcli.options import RestoreOptions
+from gfpcli.paste import soft_mask
 from gfpcli.restorer import Restorer
+from gfpcli.types import Detector, Mask, Masker
+from gfpcli.weights import BUILTINS, WEIGHTS, Progress, cached, fetch, sha256_of
 
-BUILTIN = Path(__file__).parent / "builtin"
+MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
+    "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": ("[[10,20],[32,64],[128,256]]", 0.0),
+}
+# settings that change neither pixels nor files
+SILENT = ("force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "batch_size", "compile")
+
+Warn = Callable[[str], None]
 
 
-def load_restorer(options: RestoreOptions) -> Restorer:
-    """A ready restorer on the CPU.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The files a run uses; None where a part needs none."""
+
+    model: Path
+    model_name: str
+    detector: Path | None
+    mask: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaceNet:
+    """A network behind the `FaceModel` port: on its device, in its precision, channels last."""
+
+    net: Callable[[Tensor], Tensor]
+    size: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, faces: Tensor, /) -> Tensor:
+        """(N, 3, S, S) float32 RGB in [-1, 1] on the CPU, to the same."""
+        batch = faces.to(self.device, self.dtype, memory_format=torch.channels_last)
+        return self.net(batch).float().cpu()
+
+
+def soft_masker(faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
+    """The feathered oval for every face."""
+    return [soft_mask(face.shape[0]) for face in faces]
+
+
+def choose_parts(options: RestoreOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:
+    """Names to files, downloaded where they are not in the cache.
 
     Raises:
-        UsageError: a name that is neither built in nor a file.
-        CheckpointError: a file that holds something else.
+        UsageError: a name that is neither known nor a file.
+        WeightsError: a named download that failed or is not allowed.
     """
-    detector_path = _path_of("detector", options.detector, "builtin", "detector.safetensors")
-    detector = load_detector(
-        read_state(detector_path),
-        source=str(detector_path),
+    mask = None
+    if not options.aligned and options.mask != "soft":
+        if options.mask == "auto":
+            mask = cached("parsenet")
+        elif options.mask == "parse":
+            mask = fetch("parsenet", offline=options.offline, progress=progress)
+        else:
+            mask = _file_of("mask", options.mask, ("auto", "parse", "soft"))
+    detector = None if options.aligned else _detector_of(options, progress)
+    model, name = _model_of(options, warn, progress)
+    return Parts(model, name, detector, mask)
+
+
+def _model_of(options: RestoreOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
+    if options.model == "compact":
+        return BUILTINS["compact"], "compact"
+    if options.model in MODELS:
+        return fetch(options.model, offline=options.offline, progress=progress), options.model
+    if options.model != "auto":
+        return _file_of("model", options.model, ("auto", "compact", *MODELS)), options.model
+    for name in MODELS:
+        if path := cached(name):
+            return path, name
+    try:
+        return fetch(MODELS[0], offline=options.offline, progress=progress), MODELS[0]
+    except DownloadError as error:
+        why = "--offline is set" if options.offline else str(error)
+        warn(f"{MODELS[0]} is not in the cache and {why}: the small built-in model is used; "
+             f"for full quality run `gfp models pull {MODELS[0]}` once, or give --model FILE")  # fmt: skip
+        return BUILTINS["compact"], "compact"
+
+
+def _detector_of(options: RestoreOptions, progress: Progress | None) -> Path:
+    if options.detector == "builtin":
+        return BUILTINS["builtin"]
+    if options.detector == "retinaface-r50":
+        return fetch("retinaface-r50", offline=options.offline, progress=progress)
+    if options.detector != "auto":
+        return _file_of("detector", options.detector, ("auto", "builtin", "retinaface-r50"))
+    if path := cached("retinaface-r50"):
+        return path
+    if options.model == "compact" or options.offline:
+        return BUILTINS["builtin"]  # somebody who asks for the built-in model wants no download
+    try:
+        return fetch("retinaface-r50", progress=progress)
+    except DownloadError:
+        return BUILTINS["builtin"]  # the model's warning names the network's failure
+
+
+def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:
+    if not Path(value).is_file():
+        near = f" ({value} is known, but not for this flag)" if value in WEIGHTS else ""
+        raise UsageError(f"--{flag} {value!r}: choose one of {', '.join(names)}, or a checkpoint file{near}")
+    return Path(value)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA, then MPS, then the CPU.
+
+    Raises:
+        DeviceError: this machine has no such device.
+    """
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not has_mps:
+        raise DeviceError("--device mps: this machine has none")
+    return device
+
+
+def load_face_model(path: Path, device: torch.device, precision: str, *, is_compiled: bool) -> FaceNet:
+    """A face network ready to run. `auto` precision is fp32.
+
+    Raises:
+        CheckpointError: as `load_face_net`.
+        DeviceError: fp16 on a CPU.
+    """
+    dtype = DTYPES.get(precision, torch.float32)
+    if dtype == torch.float16 and device.type == "cpu":
+        raise DeviceError("--precision fp16 needs a GPU: choose fp32 or bf16 on the CPU")
+    net = load_face_net(path)
+    size = int(net.size)  # type: ignore[arg-type]
+    net = net.to(device, dtype, memory_format=torch.channels_last)
+    run: Callable[[Tensor], Tensor] = torch.compile(net) if is_compiled else net
+    return FaceNet(run, size, device, dtype)
+
+
+def load_restorer(options: RestoreOptions, parts: Parts) -> Restorer:
+    """A ready restorer; its options hold the batch size that was chosen.
+
+    Raises:
+        CheckpointError: a file that holds something else.
+        DeviceError: this machine has no such device or precision.
+    """
+    device = choose_device(options.device)
+    model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile)
+    # one by one on a CPU: as fast, and the same bytes whatever the neighbours
+    n_batch = options.batch_size or (8 if device.type == "cuda" else 1)
+    masker: Masker = soft_masker
+    if parts.mask:
+        masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device)
+    return Restorer(_load_detector(options, parts, device), model, masker, replace(options, batch_size=n_batch))
+
+
+def _load_detector(options: RestoreOptions, parts: Parts, device: torch.device) -> Detector:
+    if parts.detector is None:
+        return lambda image: ()
+    min_sizes, slope = OTHER_DETECTORS.get(sha256_of(parts.detector), (None, None))
+    return load_detector(
+        read_state(parts.detector),
+        source=str(parts.detector),
         threshold=options.det_threshold,
         longest=options.det_size,
+        device=device if device.type == "cuda" else torch.device("cpu"),
+        min_sizes=min_sizes,
+        slope=slope,
     )
-    model = load_face_net(_path_of("model", options.model, "compact", "compact.safetensors"))
-    return Restorer(detector, model, options)  # type: ignore[arg-type]
 
 
-def _path_of(flag: str, value: str, builtin: str, file: str) -> Path:
-    if value in ("auto", builtin):
-        return BUILTIN / file
-    if not Path(value).is_file():
-        raise UsageError(f"--{flag} {value!r}: choose auto, {builtin} or a checkpoint file")
-    return Path(value)
+def fingerprint(options: RestoreOptions, parts: Parts) -> str:
+    """A hash of everything that changes pixels or files: settings, weights and version.
+
+    Raises:
+        CheckpointError: a weight file cannot be read.
+    """
+    facts: dict[str, object] = {key: value for key, value in asdict(options).items() if key not in SILENT}
+    try:
+        files = [sha256_of(path) if path else None for path in (parts.model, parts.detector, parts.mask)]
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: {error.strerror}") from error
+    text = json.dumps([__version__, facts, files], sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -6,55 +6,23 @@ import io
 import os
 import tempfile
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, PngImagePlugin
 
 from gfpcli.errors import InputError, OutputError
+from gfpcli.inputs import SUFFIX_FORMATS
 from gfpcli.types import Frame, Image, Metadata
 
 MAX_PIXELS = 400_000_000
-SUFFIX_FORMATS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
-}  # fmt: skip
 ORIENTATION = 0x0112
 STRUCTURE = (*range(254, 260), 262, 273, *range(277, 280), 284, *range(317, 326), 338, 339, 700, 34675)
-
-
-def find_images(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
-    """(file, path relative to its input) of every image; folders are searched whole, but not `output` inside them.
-
-    Raises:
-        InputError: an input does not exist, or nothing was found.
-    """
-    found: list[tuple[Path, Path]] = []
-    for entry in inputs:
-        if entry.is_dir():
-            for folder, _, names in os.walk(entry):
-                if output.resolve() in (Path(folder).resolve(), *Path(folder).resolve().parents):
-                    continue
-                files = [Path(folder, name) for name in names]
-                found += [(file, file.relative_to(entry)) for file in files if _looks_like_image(file)]
-        elif entry.is_file():
-            found.append((entry, Path(entry.name)))
-        else:
-            raise InputError(f"{entry}: no such file or folder")
-    if not found:
-        raise InputError(f"no images in {', '.join(map(str, inputs))}")
-    return sorted(set(found))
-
-
-def _looks_like_image(path: Path) -> bool:
-    if path.suffix.lower() in (*SUFFIX_FORMATS, ".gif"):
-        return True
-    try:
-        with warnings.catch_warnings(), Pillow.open(path):
-            return True
-    except Exception:
-        return False  # a note, a ledger, a sidecar: not an input
 
 
 def read_frame(path: Path, index: int) -> Frame:
@@ -65,38 +33,46 @@ def read_frame(path: Path, index: int) -> Frame:
     """
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    return decode_frame(data, str(path), index)
+
+
+def decode_frame(data: bytes, name: str, index: int) -> Frame:
+    """The upright first picture in a file's bytes; `name` is for messages. Raises InputError as `read_frame`."""
+    try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # odd EXIF and large pictures are told by our own errors
             picture = Pillow.open(io.BytesIO(data))
             if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(f"{path}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS}")
+                raise InputError(f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS}")
             if picture.mode == "F":
-                raise InputError(f"{path}: floating-point images are not supported")
+                raise InputError(f"{name}: floating-point images are not supported")
             picture.load()
-            return _frame_of(picture, data, path, index)
+            return _frame_of(picture, data, name, index)
     except InputError:
         raise
     except Exception as error:  # Pillow's readers raise many kinds on broken bytes
         reason = " ".join(str(error).split()) if "BytesIO" not in str(error) else "not an image"
-        raise InputError(f"{path}: {reason or type(error).__name__}") from error
+        raise InputError(f"{name}: {reason or type(error).__name__}") from error
 
 
-def _frame_of(picture: Pillow.Image, data: bytes, path: Path, index: int) -> Frame:
+def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
     orientation = picture.getexif().get(ORIENTATION, 1)
-    deep = _decode_16_bit(picture, data)
+    deep = _decode_16_bit(picture, data, name)
     is_gray = picture.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
     if deep is not None:
         pixels = _turn(deep, orientation)
     else:
         has_alpha = "A" in picture.mode or "transparency" in picture.info
         upright = ImageOps.exif_transpose(picture).convert("RGBA" if has_alpha else "RGB")
-        pixels = cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)
+        order = cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR
+        pixels = np.asarray(cv2.cvtColor(np.asarray(upright), order), np.uint8)
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
     return Frame(
         index=index,
         image=np.ascontiguousarray(pixels[..., :3]),
-        name=str(path),
-        path=path,
+        name=name,
         alpha=alpha,
         is_gray=is_gray,
         format=picture.format or "PNG",
@@ -105,7 +81,7 @@ def _frame_of(picture: Pillow.Image, data: bytes, path: Path, index: int) -> Fra
     )
 
 
-def _decode_16_bit(picture: Pillow.Image, data: bytes) -> Image | None:
+def _decode_16_bit(picture: Pillow.Image, data: bytes, name: str) -> Image | None:
     """(H, W, 3 or 4) uint16 where the file's header says 16 bit, else None (Pillow would keep the high byte only)."""
     is_deep = data[:4] == b"\x89PNG" and data[24] == 16 or picture.mode.startswith("I")
     if picture.format == "TIFF":
@@ -115,8 +91,9 @@ def _decode_16_bit(picture: Pillow.Image, data: bytes) -> Image | None:
         return None
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        raise InputError("16-bit data cannot be decoded")
-    return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+        raise InputError(f"{name}: its 16-bit data cannot be decoded")
+    deep = np.asarray(pixels, np.uint16)
+    return deep if deep.ndim == 3 else np.repeat(deep[..., None], 3, axis=2)
 
 
 def _turn(pixels: Image, orientation: int) -> Image:
@@ -142,7 +119,8 @@ def _metadata_of(picture: Pillow.Image) -> Metadata:
     xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
     icc = picture.info.get("icc_profile") if picture.mode != "CMYK" else None
     dpi = picture.info.get("dpi")
-    return Metadata(raw, icc, xmp.encode() if isinstance(xmp, str) else xmp, tuple(map(float, dpi)) if dpi else None)
+    both = (float(dpi[0]), float(dpi[1])) if dpi else None
+    return Metadata(raw, icc, xmp.encode() if isinstance(xmp, str) else xmp, both)
 
 
 def write_image(path: Path, image: Image, frame: Frame, *, alpha: Image | None, quality: int, strip: bool) -> None:
@@ -151,33 +129,74 @@ def write_image(path: Path, image: Image, frame: Frame, *, alpha: Image | None, 
     Raises:
         OutputError: the folder or file cannot be written.
     """
+    write_bytes(path, encode_image(image, frame, alpha, SUFFIX_FORMATS[path.suffix.lower()], quality, strip))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """A temporary file beside `path`, then a rename. Raises OutputError."""
     temporary = None
     try:
-        data = encode_image(image, frame, alpha, SUFFIX_FORMATS[path.suffix.lower()], quality, strip)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".gfp-", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+    finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise OutputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    """Read once: the only way to read it is to set it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def encode_image(image: Image, frame: Frame, alpha: Image | None, kind: str, quality: int, strip: bool) -> bytes:
-    """The file's bytes: gray as one channel, alpha and 16 bit (PNG, TIFF) kept, metadata kept unless `strip`."""
+    """The file's bytes: gray as one channel, alpha and 16 bit (PNG, TIFF) kept, metadata kept unless `strip`.
+
+    Raises:
+        OutputError: the format cannot hold the picture (WebP ends at 16383 px).
+    """
     facts = Metadata() if strip else frame.metadata
     if image.dtype == np.uint16 and kind in ("PNG", "TIFF"):
         pixels = image if alpha is None else np.dstack([image, alpha])
         if frame.is_gray and alpha is None:
             pixels = image[..., 0]
-        data = cv2.imencode(".png" if kind == "PNG" else ".tif", pixels)[1].tobytes()
-        return _with_chunks(data, facts) if kind == "PNG" else data
-    return _encode_8_bit(image, frame.is_gray, alpha, kind, quality, facts)
+        return _tiff_of(pixels, facts) if kind == "TIFF" else _with_chunks(_png_of(pixels), facts)
+    try:
+        return _encode_8_bit(image, frame.is_gray, alpha, kind, quality, facts)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{frame.name}: cannot be written as {kind}: {' '.join(str(error).split())}") from error
+
+
+def _png_of(pixels: NDArray[np.uint16]) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def _tiff_of(pixels: NDArray[np.uint16], facts: Metadata) -> bytes:
+    """16-bit TIFF with profile, XMP and resolution (not EXIF: tifffile writes no sub-directories)."""
+    ordered = pixels if pixels.ndim == 2 else np.concatenate([pixels[..., 2::-1], pixels[..., 3:]], axis=2)
+    tags = [(700, 1, len(facts.xmp), facts.xmp, True)] if facts.xmp else []
+    out = io.BytesIO()
+    tifffile.imwrite(
+        out,
+        ordered,
+        photometric="minisblack" if pixels.ndim == 2 else "rgb",
+        extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
+        resolution=facts.dpi,
+        resolutionunit="inch" if facts.dpi else None,
+        iccprofile=facts.icc,
+        extratags=tags,
+        metadata=None,
+        compression="zlib",
+    )
+    return out.getvalue()
 
 
 def _encode_8_bit(image: Image, is_gray: bool, alpha: Image | None, kind: str, quality: int, facts: Metadata) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -42,35 +43,72 @@ def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.floa
     return affine
 
 
-def paste_face(
+def paste_faces(
     canvas: Image,
-    face: NDArray[np.uint8],
-    crop: Crop,
-    mask: Mask,
+    faces: Sequence[NDArray[np.uint8]],
+    crops: Sequence[Crop],
+    masks: Sequence[Mask],
     *,
     scale: tuple[float, float],
     strength: float = 1.0,
 ) -> None:
-    """Blend a restored (S, S, 3) BGR face into `canvas` in place, touching the face's own rectangle only.
+    """Blend restored (S, S, 3) BGR faces into `canvas` in place, touching each face's own rectangle only.
 
-    Where the warped mask is 0, or with strength 0, pixels stay bit-identical. `scale` is canvas / frame, (x, y).
+    Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes the
+    share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y).
     """
-    affine = crop_to_canvas_of(crop, scale)
-    size = face.shape[0]
-    corners = np.array([(0, 0), (size, 0), (0, size), (size, size)], np.float64) @ affine[:, :2].T + affine[:, 2]
-    x0, y0 = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)
-    x1, y1 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, (canvas.shape[1], canvas.shape[0]))
-    if strength == 0 or x0 >= x1 or y0 >= y1:
+    if strength == 0:
         return
+    affines = [crop_to_canvas_of(crop, scale) for crop in crops]
+    places = [_place_of(affine, len(face), canvas) for affine, face in zip(affines, faces, strict=True)]
+    rivals = [[j for j in range(len(faces)) if j != i and _intersect(places[i], places[j])] for i in range(len(faces))]
+    before = {i: canvas[places[i]].copy() for i in range(len(faces)) if rivals[i]}
+    for i, face in enumerate(faces):
+        place = canvas[places[i]]
+        if not place.size:
+            continue
+        weight = _warp_mask(masks[i], affines[i], places[i])
+        if rivals[i]:
+            total = weight + sum(_warp_mask(masks[j], affines[j], places[i]) for j in rivals[i])
+            weight = weight * weight / np.maximum(total, 1e-6)
+        weight = weight[..., None] * np.float32(strength)
+        warped = _warp_face(face, affines[i], places[i]) * np.float32(257 if canvas.dtype == np.uint16 else 1)
+        blended = place + weight * (warped - before.get(i, place).astype(np.float32))
+        top = np.iinfo(canvas.dtype).max
+        np.copyto(place, np.clip(np.round(blended), 0, top).astype(canvas.dtype), where=weight > 0)
+
+
+def _place_of(affine: NDArray[np.float64], size: int, canvas: Image) -> tuple[slice, slice]:
+    """Rows and columns of the canvas that a warped (size, size) crop can touch; empty where it lies outside."""
+    corners = np.array([(0, 0), (size, 0), (0, size), (size, size)], np.float64) @ affine[:, :2].T + affine[:, 2]
+    limit = (canvas.shape[1], canvas.shape[0])
+    x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(axis=0)), 0, limit))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(axis=0)) + 1, 0, limit))
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _intersect(one: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
+def _into(affine: NDArray[np.float64], place: tuple[slice, slice]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """The affine into the rectangle's own pixels, and the rectangle's (width, height)."""
+    rows, columns = place
     moved = affine.copy()
-    moved[:, 2] -= (x0, y0)
+    moved[:, 2] -= (columns.start, rows.start)
+    return moved, (columns.stop - columns.start, rows.stop - rows.start)
+
+
+def _warp_mask(mask: Mask, affine: NDArray[np.float64], place: tuple[slice, slice]) -> Mask:
+    moved, extent = _into(affine, place)
+    return np.asarray(cv2.warpAffine(mask, moved, extent, flags=cv2.INTER_LINEAR), np.float32)
+
+
+def _warp_face(face: NDArray[np.uint8], affine: NDArray[np.float64], place: tuple[slice, slice]) -> NDArray[np.uint8]:
+    """The face in the rectangle; one that shrinks is first blurred, against aliasing."""
+    moved, extent = _into(affine, place)
     zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    if zoom < 0.9:  # a crop finer than its place is blurred first, against aliasing
+    if zoom < 0.9:
         face = np.asarray(cv2.GaussianBlur(face, (0, 0), 0.45 * np.sqrt(1 / zoom**2 - 1)), np.uint8)
-    extent = (int(x1 - x0), int(y1 - y0))
     warped = cv2.warpAffine(face, moved, extent, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    weight = cv2.warpAffine(mask, moved, extent, flags=cv2.INTER_LINEAR)[..., None] * np.float32(strength)
-    place = canvas[y0:y1, x0:x1]
-    unit = np.float32(257 if canvas.dtype == np.uint16 else 1)
-    blended = place * (1 - weight) + warped * unit * weight
-    np.copyto(place, np.round(blended).astype(canvas.dtype), where=weight > 0)
+    return np.asarray(warped, np.uint8)

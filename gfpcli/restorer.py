@@ -1,20 +1,40 @@
-"""The whole flow on one page: detect, align, restore, mask, paste."""
+"""The whole flow on one page: detect, align, restore (batched over the faces of many frames), mask, paste."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.align import cut_crop
-from gfpcli.errors import FaceError
+from gfpcli.align import cut_crop, to_8_bit
+from gfpcli.errors import FaceError, GfpError, InputError
 from gfpcli.options import RestoreOptions
-from gfpcli.paste import paste_face, resize_background, soft_mask
+from gfpcli.paste import paste_faces, resize_background
+from gfpcli.stream import batched
 from gfpcli.tensors import to_images, to_tensor
-from gfpcli.types import Crop, Detector, Face, FaceModel, FaceOutcome, Frame, Restored
+from gfpcli.types import Crop, Detector, Face, FaceModel, FaceOutcome, Failed, Frame, Mask, Masker, Restored
+
+MAX_WAITING = 64_000_000  # bytes of frames that may wait until a batch is full
+IDENTITY = np.eye(2, 3)
+Made: TypeAlias = NDArray[np.uint8] | FaceError
+"""(S, S, 3) BGR from the network, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """A frame with its faces, on the way to the network."""
+
+    frame: Frame
+    faces: tuple[Face, ...]
+    outcomes: tuple[FaceOutcome, ...]  # one for each face; `restored` for those that were cut out
+    crops: tuple[Crop, ...]
+    seconds: float  # spent on detection and alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,55 +43,125 @@ class Restorer:
 
     detector: Detector
     model: FaceModel
+    masker: Masker
     options: RestoreOptions
 
-    def stream(self, frames: Iterable[Frame]) -> Iterator[Restored]:
-        """Each frame restored, in order; a frame without a face comes out enlarged or untouched."""
-        return (self.restore(frame) for frame in frames)
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
+        """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
+        n_batch = max(1, self.options.batch_size)
+
+        def is_full(group: list[Found | Failed]) -> bool:
+            n_faces = sum(len(each.crops) for each in group if isinstance(each, Found))
+            return n_faces >= n_batch or sum(each.frame.image.nbytes for each in group) >= MAX_WAITING
+
+        for group in batched((self._guarded(frame) for frame in frames), is_full=is_full):
+            yield from self.finish(group)
 
     def restore(self, frame: Frame) -> Restored:
-        """One frame. A face that cannot be aligned keeps its pixels and is reported `failed`."""
-        crops, outcomes = [], []
-        for face in choose_faces(self.detector(frame.image), frame, self.options):
+        """One frame. Raises GfpError where it cannot be finished."""
+        (out,) = self.stream([frame])
+        if isinstance(out, Failed):
+            raise out.error
+        return out
+
+    def find(self, frame: Frame) -> Found:
+        """Faces and crops. A face that is not asked for is `skipped`; one that cannot be aligned is `failed`."""
+        start = time.monotonic()
+        if self.options.aligned:
+            crop = aligned_crop(frame, self.model.size)
+            return Found(frame, (crop.face,), (FaceOutcome("restored"),), (crop,), time.monotonic() - start)
+        faces = self.detector(frame.image)
+        chosen = choose_faces(faces, frame, self.options)
+        crops: list[Crop] = []
+        outcomes: list[FaceOutcome] = []
+        for face in faces:
             try:
-                crops.append(cut_crop(frame.image, face, self.model.size))
-                outcomes.append(FaceOutcome("restored"))
+                if any(face is each for each in chosen):
+                    crops.append(cut_crop(frame.image, face, self.model.size))
+                    outcomes.append(FaceOutcome("restored"))
+                else:
+                    outcomes.append(FaceOutcome("skipped"))
             except FaceError as error:
                 outcomes.append(FaceOutcome("failed", str(error)))
-        faces = self.restore_crops(crops, frame.is_gray)
+        return Found(frame, faces, tuple(outcomes), tuple(crops), time.monotonic() - start)
+
+    def _guarded(self, frame: Frame) -> Found | Failed:
+        try:
+            return self.find(frame)
+        except GfpError as error:
+            return Failed(frame, error)
+        except (MemoryError, torch.OutOfMemoryError):
+            return Failed(frame, InputError(f"{frame.name}: not enough memory to look for faces; try --det-size 640"))
+
+    def finish(self, group: Sequence[Found | Failed]) -> Iterator[Restored | Failed]:
+        """The faces of all frames through the network together, then each frame pasted."""
+        start = time.monotonic()
+        crops = [(crop, each.frame.is_gray) for each in group if isinstance(each, Found) for crop in each.crops]
+        faces = self.restore_crops([crop for crop, _ in crops])
+        results = iter(
+            [_gray(face) if is_gray and not isinstance(face, FaceError) else face
+             for face, (_, is_gray) in zip(faces, crops, strict=True)]
+        )  # fmt: skip
+        share = (time.monotonic() - start) / max(len(crops), 1)
+        for each in group:
+            if isinstance(each, Failed):
+                yield each
+                continue
+            own = [next(results) for _ in each.crops]
+            try:
+                yield self.assemble(each, own, seconds=each.seconds + share * len(own))
+            except (MemoryError, cv2.error, GfpError) as error:
+                full = InputError(f"{each.frame.name}: not enough memory for the result; try a smaller --scale")
+                yield Failed(each.frame, error if isinstance(error, GfpError) else full)
+
+    def assemble(self, found: Found, faces: list[Made], *, seconds: float) -> Restored:
+        """The finished frame; where the network failed on a face the frame keeps its own."""
+        start = time.monotonic()
+        options, frame = self.options, found.frame
+        outcomes = _outcomes_of(found.outcomes, faces)
+        done = [(crop, face) for crop, face in zip(found.crops, faces, strict=True) if not isinstance(face, FaceError)]
+        crops, good = tuple(crop for crop, _ in done), tuple(face for _, face in done)
+        if options.aligned:
+            return _aligned_result(found, crops, good, outcomes, options, seconds)
+        masks = tuple(self.masker(good)) if good else ()
         height, width = frame.image.shape[:2]
-        size = round(height * self.options.scale), round(width * self.options.scale)
+        size = max(1, round(height * options.scale)), max(1, round(width * options.scale))
         canvas = resize_background(frame.image, size)
-        mask = soft_mask(self.model.size)
-        for crop, pasted in zip(crops, faces, strict=True):
-            ratio = size[1] / width, size[0] / height
-            paste_face(canvas, pasted, crop, mask, scale=ratio, strength=self.options.strength)
-        return Restored(
-            frame=frame,
-            image=canvas,
-            scale=self.options.scale,
-            crops=tuple(crops),
-            faces=tuple(faces),
-            masks=(mask,) * len(crops),
-            outcomes=tuple(outcomes),
-            alpha=None if frame.alpha is None else resize_background(frame.alpha, size),
-        )
+        ratio = size[1] / width, size[0] / height
+        paste_faces(canvas, good, crops, masks, scale=ratio, strength=options.strength)
+        alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
+        timings = {"total": seconds + time.monotonic() - start}
+        return Restored(frame, canvas, options.scale, found.faces, crops, good, masks, outcomes, alpha, timings)
 
-    def restore_crops(self, crops: list[Crop], is_gray: bool) -> list[NDArray[np.uint8]]:
-        """(S, S, 3) BGR faces from the network, batched; gray photos get gray faces.
-
-        Raises:
-            FaceError: the network gave numbers that are not finite.
-        """
-        faces: list[NDArray[np.uint8]] = []
-        step = self.options.batch_size or 8
-        for at in range(0, len(crops), step):
-            with torch.inference_mode():
-                out = self.model(to_tensor([crop.image for crop in crops[at : at + step]]))
-            if not out.isfinite().all():
-                raise FaceError("the network gave numbers that are not finite")
-            faces += to_images(out.mean(dim=1, keepdim=True).expand_as(out) if is_gray else out)
+    def restore_crops(self, crops: Sequence[Crop]) -> list[Made]:
+        """One result for each crop. A batch that does not fit into memory is halved until it does."""
+        faces: list[Made] = []
+        step = max(1, self.options.batch_size)
+        while len(faces) < len(crops):
+            try:
+                faces += self._run([crop.image for crop in crops[len(faces) : len(faces) + step]])
+            except (MemoryError, torch.OutOfMemoryError):
+                if step == 1:
+                    faces.append(FaceError("this face does not fit into the device's memory"))
+                step = max(1, step // 2)
         return faces
+
+    def _run(self, images: list[NDArray[np.uint8]]) -> list[Made]:
+        with torch.inference_mode():
+            out = self.model(to_tensor(images))
+        is_good = out.isfinite().flatten(1).all(dim=1).tolist()
+        error = FaceError("the network gave numbers that are not finite")
+        return [face if good else error for face, good in zip(to_images(out.nan_to_num()), is_good, strict=True)]
+
+
+def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made]) -> tuple[FaceOutcome, ...]:
+    """The outcomes after alignment, changed where the network failed."""
+    made = iter(faces)
+    outcomes = []
+    for outcome in before:
+        face = next(made) if outcome.status == "restored" else None
+        outcomes.append(FaceOutcome("failed", str(face)) if isinstance(face, FaceError) else outcome)
+    return tuple(outcomes)
 
 
 def choose_faces(faces: tuple[Face, ...], frame: Frame, options: RestoreOptions) -> tuple[Face, ...]:
@@ -91,3 +181,46 @@ def choose_faces(faces: tuple[Face, ...], frame: Frame, options: RestoreOptions)
         return tuple(sorted(large, key=off_centre)[:1])
     n_wanted = 1 if options.faces == "largest" else int(options.faces)
     return tuple(sorted(large, key=area, reverse=True)[:n_wanted])
+
+
+def aligned_crop(frame: Frame, size: int) -> Crop:
+    """The whole picture as one crop (bilinear resize, as upstream does).
+
+    Raises:
+        InputError: the picture is not square.
+    """
+    height, width = frame.image.shape[:2]
+    if height != width:
+        raise InputError(f"{frame.name}: {width}x{height} is not square, as --aligned needs")
+    image = to_8_bit(frame.image)
+    if height != size:
+        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+    face = Face(np.array([0.0, 0, width, height]), np.zeros((5, 2)), 1.0)
+    return Crop(face, image, IDENTITY * (size / width))
+
+
+def _aligned_result(
+    found: Found,
+    crops: tuple[Crop, ...],
+    faces: tuple[NDArray[np.uint8], ...],
+    outcomes: tuple[FaceOutcome, ...],
+    options: RestoreOptions,
+    seconds: float,
+) -> Restored:
+    """The network's face at its own size; it fills the whole picture."""
+    if not faces:
+        raise InputError(f"{found.frame.name}: {outcomes[0].error}")
+    mix = options.strength * faces[0].astype(np.float32) + (1 - options.strength) * crops[0].image
+    size = faces[0].shape[0]
+    masks: tuple[Mask, ...] = (np.ones((size, size), np.float32),)
+    scale = size / found.frame.image.shape[0]
+    frame = found.frame
+    alpha = None if frame.alpha is None else resize_background(to_8_bit(frame.alpha), (size, size))
+    image = np.round(mix).astype(np.uint8)
+    return Restored(frame, image, scale, found.faces, crops, faces, masks, outcomes, alpha, {"total": seconds})
+
+
+def _gray(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma (BT.601) in all three channels: gray photos get gray faces."""
+    luma = np.asarray(cv2.cvtColor(face, cv2.COLOR_BGR2GRAY), np.uint8)
+    return np.repeat(luma[..., None], 3, axis=2)

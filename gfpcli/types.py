@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gfpcli.errors import GfpError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,6 @@ class Frame:
     index: int
     image: Image
     name: str  # for messages
-    path: Path | None = None  # file it came from
     pts: float | None = None  # presentation time, seconds (video)
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # (H, W), same depth as the image
     is_gray: bool = False  # stored with one colour channel; `image` then has three equal channels
@@ -78,13 +78,22 @@ class FaceOutcome:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """A frame that could not be finished; the stream goes on with the next one."""
+
+    frame: Frame
+    error: GfpError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Restored:
-    """A finished frame. `crops`, `faces`, `masks` and `outcomes` run in the same order."""
+    """A finished frame. `found` and `outcomes` run in the same order; so do `crops`, `faces` and `masks`."""
 
     frame: Frame
     image: Image  # (round(H*scale), round(W*scale), 3) BGR, same depth as the frame's image
     scale: float
-    crops: tuple[Crop, ...]
+    found: tuple[Face, ...]  # every face detected, with its outcome
+    crops: tuple[Crop, ...]  # those that were cut out
     faces: tuple[NDArray[np.uint8], ...]  # (S, S, 3) BGR each, what the network made (the crop itself where it failed)
     masks: tuple[Mask, ...]  # (S, S) each
     outcomes: tuple[FaceOutcome, ...]

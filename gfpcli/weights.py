@@ -153,7 +153,9 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     if path := cached(name):
         return path
     if offline:
-        raise DownloadError(f"{name} is not in {cache_folder()} and --offline is set: run `gfp models pull {name}` first")
+        raise DownloadError(
+            f"{name} is not in {cache_folder()} and --offline is set: run `gfp models pull {name}` first"
+        )
     path = cache_folder() / weight.file
     mirror = os.environ.get("GFP_MIRROR")
     url = f"{mirror.rstrip('/')}/{weight.file}" if mirror else weight.url

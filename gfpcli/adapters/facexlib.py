@@ -1,9 +1,9 @@
-"""facexlib's RetinaFace behind the `Detector` port. Our weights, a bounded size, nothing kept between calls."""
+"""facexlib's RetinaFace and ParseNet behind the `Detector` and `Masker` ports: our weights, nothing kept between calls."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,17 +11,25 @@ import numpy as np
 import torch
 from facexlib.detection.retinaface import RetinaFace
 from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm
+from facexlib.parsing.parsenet import ParseNet
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
 from gfpcli.align import to_8_bit
 from gfpcli.errors import CheckpointError
-from gfpcli.types import Face, Image
+from gfpcli.tensors import to_tensor
+from gfpcli.types import Face, Image, Mask
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 VARIANCES = [0.1, 0.2]
 NMS_IOU = 0.4
 MIN_EYE_DISTANCE = 5.0  # px (GFPGAN)
+FAR = 4  # a second look at 1/4 size, for faces larger than the anchors
+LOOK = 224  # px of the square in which landmarks are looked at again
+LOOK_FACE = 112  # px of the face's longer side there: the middle anchors' size
+PARSE_SIZE = 512  # px that ParseNet was trained at
+PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +39,72 @@ class FacexlibDetector:
     net: RetinaFace
     threshold: float
     longest: int
+    device: torch.device
 
     def __call__(self, image: Image, /) -> tuple[Face, ...]:
         """Faces of a (H, W, 3) BGR image, best score first; nested boxes are dropped."""
-        height, width = image.shape[:2]
-        zoom = min(1.0, self.longest / max(height, width)) if self.longest else 1.0
-        zooms = [zoom, zoom / 4] if max(height, width) * zoom > 480 else [zoom]  # faces larger than the anchors
-        found = [self._detect_at(to_8_bit(image), z) for z in zooms]
+        shown = to_8_bit(image)
+        longest = max(shown.shape[:2])
+        zoom = min(1.0, self.longest / longest) if self.longest else 1.0
+        zooms = [zoom, zoom / FAR] if longest * zoom > 480 else [zoom]
+        found = [self._detect_at(shown, z, self.threshold) for z in zooms]
         boxes, points, scores = (torch.cat(part) for part in zip(*found, strict=True))
         keep = nms(boxes, scores, NMS_IOU)
-        faces = [
+        faces = tuple(
             Face(boxes[i].double().numpy(), points[i].double().numpy(), float(scores[i]))
             for i in keep  # best score first
-        ]
-        return drop_nested(tuple(face for face in faces if _is_plausible(face)))
+        )
+        return tuple(self._look_again(shown, face) for face in drop_nested(tuple(f for f in faces if is_plausible(f))))
+
+    def _look_again(self, image: NDArray[np.uint8], face: Face) -> Face:
+        """The face with landmarks measured where the network measures best: upright, in the middle, at one size."""
+        eyes = face.landmarks[1] - face.landmarks[0]
+        centre = (face.box[:2] + face.box[2:]) / 2
+        turn = float(np.degrees(np.arctan2(eyes[1], eyes[0])))
+        zoom = LOOK_FACE / max(face.box[2:] - face.box[:2])
+        view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, float(zoom)), np.float64)
+        view[:, 2] += LOOK / 2 - centre
+        if zoom < 0.5:  # against aliasing
+            image = np.asarray(
+                cv2.resize(image, None, fx=2 * zoom, fy=2 * zoom, interpolation=cv2.INTER_AREA), np.uint8
+            )
+            to_small = 2 * zoom
+            view_small = view.copy()
+            view_small[:, :2] /= to_small
+            # pixel centres: p_small = s*p + 0.5*(s-1)
+            view_small[:, 2] -= view_small[:, :2] @ np.full(2, 0.5 * (to_small - 1))
+        else:
+            view_small = view
+        square = cv2.warpAffine(image, view_small, (LOOK, LOOK), borderMode=cv2.BORDER_REPLICATE)
+        boxes, points, scores = self._detect_at(np.asarray(square, np.uint8), 1.0, 0.3)
+        if not len(scores):
+            return face
+        off = ((boxes[:, :2] + boxes[:, 2:]) / 2 - LOOK / 2).norm(dim=1)
+        best = int((scores - off / LOOK_FACE).argmax())
+        if off[best] > LOOK_FACE / 4:
+            return face  # a neighbour
+        back = np.asarray(cv2.invertAffineTransform(view), np.float64)
+        return Face(face.box, points[best].double().numpy() @ back[:, :2].T + back[:, 2], face.score)
 
     @torch.inference_mode()
-    def _detect_at(self, image: Image, zoom: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _detect_at(self, image: NDArray[np.uint8], zoom: float, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (F, 4), landmarks (F, 5, 2) and scores (F,) on the CPU, in pixels of `image`."""
         height, width = image.shape[:2]
         size = max(1, round(width * zoom)), max(1, round(height * zoom))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if zoom < 1 else image
+        small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) if zoom < 1 else image
         pixels = small.astype(np.float32) - np.array(MEAN_BGR, np.float32)
-        boxes, scores, points = self.net(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous())
+        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().to(self.device)
+        boxes, scores, points = (part.cpu() for part in self.net(batch))
         priors = PriorBox(self.net.cfg, image_size=small.shape[:2]).forward()
-        keep = scores[0, :, 1] > self.threshold
+        keep = scores[0, :, 1] > threshold
         factor = torch.tensor([width, height], dtype=torch.float32)
         corners = decode(boxes[0], priors, VARIANCES)[keep] * factor.repeat(2)
         marks = decode_landm(points[0], priors, VARIANCES)[keep] * factor.repeat(5)
         return corners, marks.view(-1, 5, 2) - 0.5, scores[0, keep, 1]
 
 
-def _is_plausible(face: Face) -> bool:
+def is_plausible(face: Face) -> bool:
+    """Whether eyes and mouth are far enough apart to align by."""
     left, right, _, mouth_left, mouth_right = face.landmarks
     eyes, mouth = (left + right) / 2, (mouth_left + mouth_right) / 2
     return bool(np.hypot(*(right - left)) >= MIN_EYE_DISTANCE and np.hypot(*(mouth - eyes)) > 2)
@@ -89,6 +132,7 @@ def load_detector(
     source: str,
     threshold: float,
     longest: int,
+    device: torch.device,
     min_sizes: str | None = None,
     slope: float | None = None,
 ) -> FacexlibDetector:
@@ -112,4 +156,42 @@ def load_detector(
     for module in net.modules():
         if slope is not None and isinstance(module, torch.nn.LeakyReLU):
             module.negative_slope = slope
-    return FacexlibDetector(net.eval().requires_grad_(False), threshold, longest)
+    return FacexlibDetector(net.eval().requires_grad_(False).to(device), threshold, longest, device)
+
+
+@dataclass(frozen=True, slots=True)
+class ParseNetMasker:
+    """Masks the parts of each restored face that ParseNet calls face; hair, neck, hat and cloth keep the frame's pixels."""
+
+    net: ParseNet
+    device: torch.device
+
+    def __call__(self, faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
+        """One (S, S) mask for each (S, S, 3) BGR face, feathered, 0 at the border."""
+        return [self._mask_of(face) for face in faces]  # one by one: memory of one, masks that no batch changes
+
+    @torch.inference_mode()
+    def _mask_of(self, face: NDArray[np.uint8]) -> Mask:
+        size = face.shape[0]
+        shown = face
+        if size != PARSE_SIZE:
+            shown = np.asarray(cv2.resize(face, (PARSE_SIZE, PARSE_SIZE), interpolation=cv2.INTER_LINEAR), np.uint8)
+        classes = self.net(to_tensor([shown]).to(self.device))[0].argmax(dim=1)[0].cpu().numpy()
+        mask = np.isin(classes, PASTED).astype(np.float32)
+        for _ in range(2):  # as upstream: sigma 11 twice, then the border cut off
+            mask = np.asarray(cv2.GaussianBlur(mask, (101, 101), 11), np.float32)
+        mask[:10] = mask[-10:] = 0
+        mask[:, :10] = mask[:, -10:] = 0
+        if size != PARSE_SIZE:
+            mask = np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+        return mask
+
+
+def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.device) -> ParseNetMasker:
+    """ParseNet (512 px, 19 classes) from a state in facexlib's layout. Raises CheckpointError, which names `source`."""
+    net = ParseNet(in_size=PARSE_SIZE, out_size=PARSE_SIZE, parsing_ch=19)
+    try:
+        net.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise CheckpointError(f"{source}: not a ParseNet in facexlib's layout") from error
+    return ParseNetMasker(net.eval().requires_grad_(False).to(device), device)

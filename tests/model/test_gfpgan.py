@@ -41,7 +41,13 @@ def reference(name: str, size: int, narrow: float, multiplier: int) -> torch.nn.
 
 @pytest.mark.parametrize(
     ("name", "size", "narrow", "multiplier"),
-    [("clean", 64, 0.25, 1), ("clean", 256, 0.25, 1), ("clean", 512, 1, 2), ("paper", 64, 0.25, 1), ("paper", 256, 0.5, 1)],
+    [
+        ("clean", 64, 0.25, 1),
+        ("clean", 256, 0.25, 1),
+        ("clean", 512, 1, 2),
+        ("paper", 64, 0.25, 1),
+        ("paper", 256, 0.5, 1),
+    ],
 )
 def test_equals_the_reference(name: str, size: int, narrow: float, multiplier: int) -> None:
     theirs = reference(name, size, narrow, multiplier)

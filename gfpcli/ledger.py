@@ -1,0 +1,76 @@
+"""What was done with which settings: a file of JSON lines in the output folder.
+
+A line is appended when an output is whole. A line cut short by a crash is ignored, so its input is simply done again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gfpcli.errors import OutputError
+from gfpcli.weights import sha256_of
+
+LEDGER = ".gfp-ledger.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished output."""
+
+    output: str  # path relative to the ledger's folder
+    input_sha256: str
+    settings: str  # fingerprint of everything that changes pixels or files
+    output_sha256: str
+
+
+class Ledger:
+    """The finished outputs of a folder, by their relative path.
+
+    Raises:
+        OutputError: the ledger cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / LEDGER
+        self._entries: dict[str, Entry] = {}
+        if self.path.exists():
+            try:
+                lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError as error:
+                raise OutputError(f"{self.path}: {error.strerror or error}") from error
+            for line in lines:
+                self._take(line)
+
+    def _take(self, line: str) -> None:
+        try:
+            entry = Entry(**json.loads(line))
+        except (ValueError, TypeError):
+            return  # cut short, or not ours
+        self._entries[entry.output] = entry
+
+    def is_done(self, output: Path, input_sha256: str, settings: str) -> bool:
+        """True where `output` was made from this content with these settings and is still as it was written."""
+        entry = self._entries.get(self._key(output))
+        if entry is None or (entry.input_sha256, entry.settings) != (input_sha256, settings):
+            return False
+        try:
+            return sha256_of(output) == entry.output_sha256
+        except OSError:
+            return False  # gone
+
+    def add(self, output: Path, input_sha256: str, settings: str) -> None:
+        """Records a finished output."""
+        try:
+            entry = Entry(self._key(output), input_sha256, settings, sha256_of(output))
+            is_whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(("" if is_whole else "\n") + json.dumps(asdict(entry)) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror or error}") from error
+        self._entries[entry.output] = entry
+
+    def _key(self, output: Path) -> str:
+        return output.relative_to(self.folder).as_posix()

@@ -1,0 +1,44 @@
+"""Work done ahead and behind in threads: the only file with threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int) -> Iterator[R]:
+    """`function` of each item, computed in `workers` threads, in order, at most `depth` results waiting.
+
+    `items` is drawn on the consumer's thread, so a chain of generators keeps its torch work there: the same call serves to
+    decode ahead of the network and to encode behind it. An exception of `function` is raised at its place in the order.
+    Closing the generator drops what has not begun and waits for what has.
+    """
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                while len(waiting) >= depth or (waiting and waiting[0].done()):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def batched(items: Iterable[T], *, is_full: Callable[[list[T]], bool]) -> Iterator[list[T]]:
+    """Groups of consecutive items; a group ends as soon as `is_full` says so."""
+    group: list[T] = []
+    for item in items:
+        group.append(item)
+        if is_full(group):
+            yield group
+            group = []
+    if group:
+        yield group
