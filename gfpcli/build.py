@@ -156,7 +156,7 @@ def load_face_model(path: Path, device: torch.device, precision: str, *, is_comp
         raise DeviceError("--precision fp16 needs a GPU: choose fp32 or bf16 on the CPU")
     net = load_face_net(path)
     size = int(net.size)  # type: ignore[arg-type]
-    net = net.to(device, dtype, memory_format=torch.channels_last)
+    net = net.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run: Callable[[Tensor], Tensor] = torch.compile(net) if is_compiled else net
     return FaceNet(run, size, device, dtype)
 

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -59,6 +60,7 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
 
 def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
     orientation = picture.getexif().get(ORIENTATION, 1)
+    pixels: Image
     deep = _decode_16_bit(picture, data, name)
     is_gray = picture.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
     if deep is not None:
@@ -68,10 +70,10 @@ def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Fram
         upright = ImageOps.exif_transpose(picture).convert("RGBA" if has_alpha else "RGB")
         order = cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR
         pixels = np.asarray(cv2.cvtColor(np.asarray(upright), order), np.uint8)
-    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
+    alpha = cast(Image, np.ascontiguousarray(pixels[..., 3])) if pixels.shape[2] == 4 else None
     return Frame(
         index=index,
-        image=np.ascontiguousarray(pixels[..., :3]),
+        image=cast(Image, np.ascontiguousarray(pixels[..., :3])),
         name=name,
         alpha=alpha,
         is_gray=is_gray,
@@ -103,7 +105,7 @@ def _turn(pixels: Image, orientation: int) -> Image:
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+    return cast(Image, np.ascontiguousarray(pixels))
 
 
 def _metadata_of(picture: Pillow.Image) -> Metadata:
@@ -165,9 +167,9 @@ def encode_image(image: Image, frame: Frame, alpha: Image | None, kind: str, qua
     """
     facts = Metadata() if strip else frame.metadata
     if image.dtype == np.uint16 and kind in ("PNG", "TIFF"):
-        pixels = image if alpha is None else np.dstack([image, alpha])
+        pixels = np.asarray(image if alpha is None else np.dstack([image, alpha]), np.uint16)
         if frame.is_gray and alpha is None:
-            pixels = image[..., 0]
+            pixels = pixels[..., 0]
         return _tiff_of(pixels, facts) if kind == "TIFF" else _with_chunks(_png_of(pixels), facts)
     try:
         return _encode_8_bit(image, frame.is_gray, alpha, kind, quality, facts)

@@ -52,7 +52,7 @@ def find_images(inputs: Iterable[str], output: Path) -> list[tuple[Path, Path]]:
 
 def _expand(word: str) -> list[str]:
     if glob.has_magic(word) and not Path(word).exists():
-        return sorted(glob.glob(word, recursive=True)) or [word]
+        return sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207  (Path.glob takes no absolute pattern)
     return [word]
 
 

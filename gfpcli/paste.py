@@ -20,7 +20,7 @@ def soft_mask(size: int) -> Mask:
     unit = size / 512
     centre = (round(256 * unit), round(285 * unit))
     cv2.ellipse(mask, centre, (round(150 * unit), round(190 * unit)), 0, 0, 360, 1.0, -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), 14 * unit)
+    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), 14 * unit), np.float32)
     mask[mask < 1 / 512] = 0
     mask.flags.writeable = False
     return mask
@@ -31,7 +31,8 @@ def resize_background(image: Image, size: tuple[int, int]) -> Image:
     height, width = size
     if image.shape[:2] == size:
         return image.copy()
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LANCZOS4), image.dtype)
+    large = cv2.resize(image, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    return np.asarray(large, np.uint16) if image.dtype == np.uint16 else np.asarray(large, np.uint8)
 
 
 def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.float64]:
@@ -54,8 +55,8 @@ def paste_faces(
 ) -> None:
     """Blend restored (S, S, 3) BGR faces into `canvas` in place, touching each face's own rectangle only.
 
-    Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes the
-    share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y).
+    Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes
+    the share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y).
     """
     if strength == 0:
         return

@@ -14,8 +14,8 @@ R = TypeVar("R")
 def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int) -> Iterator[R]:
     """`function` of each item, computed in `workers` threads, in order, at most `depth` results waiting.
 
-    `items` is drawn on the consumer's thread, so a chain of generators keeps its torch work there: the same call serves to
-    decode ahead of the network and to encode behind it. An exception of `function` is raised at its place in the order.
+    `items` is drawn on the consumer's thread, so a chain of generators keeps its torch work there: the same call serves
+    to decode ahead of the network and to encode behind it. An exception of `function` is raised at its place.
     Closing the generator drops what has not begun and waits for what has.
     """
     waiting: deque[Future[R]] = deque()

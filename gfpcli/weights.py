@@ -1,7 +1,7 @@
 """Weight files as data: where each comes from, its SHA-256 and licence, and one cache for all of them.
 
-A download goes to `NAME.part`, goes on where it was cut, and takes its name only when its hash is right. Sources of the table:
-the official releases of GFPGAN, facexlib and Real-ESRGAN.
+A download goes to `NAME.part`, goes on where it was cut, and takes its name only when its hash is right.
+Sources of the table: the official releases of GFPGAN, facexlib and Real-ESRGAN.
 """
 
 from __future__ import annotations

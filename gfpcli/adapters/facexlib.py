@@ -1,4 +1,4 @@
-"""facexlib's RetinaFace and ParseNet behind the `Detector` and `Masker` ports: our weights, nothing kept between calls."""
+"""facexlib's RetinaFace and ParseNet behind the `Detector` and `Masker` ports: our files, nothing kept between calls."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def load_detector(
 
 @dataclass(frozen=True, slots=True)
 class ParseNetMasker:
-    """Masks the parts of each restored face that ParseNet calls face; hair, neck, hat and cloth keep the frame's pixels."""
+    """Masks what ParseNet calls face in each restored face; hair, neck, hat and cloth keep the frame's pixels."""
 
     net: ParseNet
     device: torch.device

@@ -1,24 +1,28 @@
-"""The `gfp` command: errors become one line and an exit code here, and nowhere else."""
+"""The `gfp` command. Floors above 1 are imported inside command bodies only, so that `--help` never loads torch."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gfpcli import __version__
-from gfpcli.errors import GfpError, UsageError
-from gfpcli.options import RestoreOptions
+from gfpcli.cli.console import FAILED, one_line_errors
+from gfpcli.cli.models import models
+from gfpcli.options import FORMATS, PRECISIONS, SAVE_KINDS, RestoreOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.add_typer(models, name="models")
 DEFAULT = RestoreOptions()
 
 
 @app.callback()
 def gfp() -> None:
-    """Restore faces in photos."""
+    """Restore faces in old, small, blurred or over-compressed photos.
+
+    Examples: gfp restore photos -o out; gfp models list; gfp doctor
+    """
 
 
 @app.command()
@@ -28,44 +32,78 @@ def version() -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """Show what this machine has (torch, device, precision, ffmpeg, cache) and run one self-test.
+
+    Example: gfp doctor
+    """
+    from gfpcli.cli.doctor import examine
+
+    raise typer.Exit(FAILED if examine() else 0)
+
+
+@app.command()
 def restore(
-    inputs: Annotated[list[Path], typer.Argument(help="photos and folders (searched whole)")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder, made if missing")] = Path("restored"),
-    model: Annotated[str, typer.Option("--model", "-m", help="auto, compact or a checkpoint file")] = DEFAULT.model,
+    context: typer.Context,
+    inputs: Annotated[list[str], typer.Argument(help="photos, folders (searched whole), globs, or - for stdin")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder, made if missing; a file for one input; - for stdout")
+    ] = Path("restored"),
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file")
+    ] = DEFAULT.model,
     scale: Annotated[float, typer.Option("--scale", "-s", help="of the whole image, 1 to 8")] = DEFAULT.scale,
     strength: Annotated[float, typer.Option(help="0 keeps the photo's face, 1 takes the network's")] = DEFAULT.strength,
+    background: Annotated[str, typer.Option("--background", "-b", help="none (Lanczos)")] = DEFAULT.background,
+    tile: Annotated[int, typer.Option(help="background tile edge, px; 0 = automatic")] = DEFAULT.tile,
+    aligned: Annotated[bool, typer.Option("--aligned", help="inputs are aligned square faces")] = DEFAULT.aligned,
     faces: Annotated[str, typer.Option(help="all, largest, center, or N largest")] = DEFAULT.faces,
     min_face: Annotated[float, typer.Option(help="smaller boxes are left alone, px")] = DEFAULT.min_face,
-    detector: Annotated[str, typer.Option(help="auto, builtin or a RetinaFace checkpoint")] = DEFAULT.detector,
+    detector: Annotated[
+        str, typer.Option(help="auto, retinaface-r50, builtin, or a RetinaFace checkpoint")
+    ] = DEFAULT.detector,
     det_threshold: Annotated[float, typer.Option(help="lowest score")] = DEFAULT.det_threshold,
     det_size: Annotated[int, typer.Option(help="longest side the detector sees, 0 = full")] = DEFAULT.det_size,
+    mask: Annotated[str, typer.Option(help="auto, parse, soft, or a ParseNet checkpoint")] = DEFAULT.mask,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = DEFAULT.device,
+    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = DEFAULT.precision,
+    compile: Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile")] = DEFAULT.compile,
+    batch_size: Annotated[int, typer.Option(help="faces per network call, 0 = automatic")] = DEFAULT.batch_size,
+    workers: Annotated[int, typer.Option(help="decoding threads")] = DEFAULT.workers,
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}; auto keeps the input's")] = DEFAULT.format,
     quality: Annotated[int, typer.Option(help="of JPEG and WebP, 1 to 100")] = DEFAULT.quality,
+    suffix: Annotated[str, typer.Option(help="added to each file name's stem")] = DEFAULT.suffix,
+    save: Annotated[str, typer.Option(help=f"also keep, comma list of: {', '.join(SAVE_KINDS)}")] = "",
     strip: Annotated[bool, typer.Option("--strip", help="drop metadata")] = DEFAULT.strip,
+    force: Annotated[bool, typer.Option("--force", help="redo what is done")] = DEFAULT.force,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, write nothing")] = DEFAULT.dry_run,
+    offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = DEFAULT.offline,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first failure")] = DEFAULT.fail_fast,
+    json: Annotated[str | None, typer.Option(help="FILE or -: one JSON record a line for each input")] = None,
+    report: Annotated[str | None, typer.Option(help="not there yet")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with a [restore] table (gfp.toml if present)")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="failures only")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
 ) -> None:
     """Restore the faces of photos.
 
-    Examples: gfp restore photos -o out; gfp restore old.jpg -o out --scale 1 --strength 0.7
+    Examples: gfp restore photos -o out; gfp restore old.jpg -o new.png --scale 1 --strength 0.7;
+    gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl
     """
-    from gfpcli.cli.restore import run
+    from gfpcli.cli.config import given_options
 
-    try:
-        options = RestoreOptions(
-            model=model, scale=scale, strength=strength, faces=faces, min_face=min_face, detector=detector,
-            det_threshold=det_threshold, det_size=det_size, quality=quality, strip=strip,
-        )  # fmt: skip
-        n_failed = run(inputs, output, options)
-    except GfpError as error:
-        if debug:
-            raise
-        typer.echo(f"gfp: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
-    raise typer.Exit(1 if n_failed else 0)
+    with one_line_errors(is_debug=debug):
+        options = given_options(RestoreOptions, context, config, table="restore")
+        if report is not None:
+            from gfpcli.errors import UsageError
+
+            raise UsageError("--report: not there yet")
+        from gfpcli.cli.restore import run_restore
+
+        n_failed = run_restore(inputs, output, options, json, quiet=quiet)
+        raise typer.Exit(FAILED if n_failed else 0)
 
 
 def main() -> None:
-    """The console script; an interrupt ends with 130."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """The console script."""
+    app()

@@ -1,61 +1,325 @@
-"""`gfp restore`: inputs to outputs, one line for each."""
+"""`gfp restore`: inputs to outputs, a record for each."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
-import typer
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gfpcli.build import load_restorer
-from gfpcli.errors import GfpError, UsageError
-from gfpcli.images import SUFFIX_FORMATS, find_images, read_frame, write_image
+from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
+from gfpcli.cli.console import tell
+from gfpcli.errors import GfpError, InputError, OutputError, UsageError
+from gfpcli.images import decode_frame, encode_image, write_bytes, write_image
+from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, plan_jobs
+from gfpcli.ledger import Ledger
 from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Restorer
+from gfpcli.stream import map_ahead
+from gfpcli.types import Failed, Frame, Image, Restored
+from gfpcli.weights import BLOCK
+
+Record = dict[str, object]
 
 
-def plan(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
-    """(input, output) of every image.
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run, by status."""
+
+    n_faces: int = 0
+    by_status: dict[str, int] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        faces = record["faces"]
+        assert isinstance(faces, list)
+        self.n_faces += sum(face["status"] == "restored" for face in faces)
+        status = str(record["status"])
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+
+    def line(self) -> str:
+        counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
+        return f"{counts or 'nothing to do'}; {self.n_faces} faces restored"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A job with its input's content known."""
+
+    job: Job
+    sha256: str
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything one run needs; the work goes task by task."""
+
+    options: RestoreOptions
+    root: Path  # folder of the outputs
+    ledger: Ledger
+    settings: str
+    model_name: str
+
+    def prepare(self, numbered: tuple[int, Job]) -> Task | Record:
+        """Read and decode, in a thread; the record of an input that is done or cannot be read."""
+        index, job = numbered
+        try:
+            try:
+                data = job.source.read_bytes()
+            except OSError as error:
+                raise InputError(f"{job.source}: {error.strerror or error}") from error
+            digest = hashlib.sha256(data).hexdigest()
+            if not self.options.force and self.ledger.is_done(job.target, digest, self.settings):
+                return self.record(job, "skipped")
+            return Task(job, digest, decode_frame(data, str(job.source), index))
+        except GfpError as error:
+            return self.record(job, "failed", error=str(error))
+
+    def deliver(self, item: tuple[Task, Restored | Failed]) -> tuple[Task, Record]:
+        """Encode and write, in a thread."""
+        task, result = item
+        if isinstance(result, Failed):
+            return task, self.record(task.job, "failed", error=str(result.error))
+        try:
+            save_extras(self.root, task.job, result, self.options)
+            write_image(
+                task.job.target,
+                result.image,
+                result.frame,
+                alpha=result.alpha,
+                quality=self.options.quality,
+                strip=self.options.strip,
+            )
+        except GfpError as error:
+            return task, self.record(task.job, "failed", error=str(error))
+        return task, self.record_of(task.job, result)
+
+    def record_of(self, job: Job, result: Restored) -> Record:
+        """The JSON record of a finished input."""
+        faces: list[Record] = [
+            {
+                "box": np.round(face.box, 2).tolist(),
+                "landmarks": np.round(face.landmarks, 2).tolist(),
+                "score": round(face.score, 4),
+                "status": outcome.status,
+                **({"error": outcome.error} if outcome.error else {}),
+            }
+            for face, outcome in zip(result.found, result.outcomes, strict=True)
+        ]
+        status = "restored" if any(outcome.status == "restored" for outcome in result.outcomes) else "no_face"
+        height, width = result.image.shape[:2]
+        seconds = round(result.timings["total"], 3)
+        facts = {"width": width, "height": height, "seconds": seconds, "scale": result.scale}
+        note = {"note": result.frame.note} if result.frame.note else {}
+        return {**self.record(job, status), "faces": faces, **facts, **note}
+
+    def record(self, job: Job, status: str, error: str | None = None) -> Record:
+        """A record without faces."""
+        return {
+            "input": str(job.source), "output": None if status == "failed" else str(job.target), "status": status,
+            "faces": [], "width": None, "height": None, "scale": self.options.scale, "model": self.model_name,
+            "seconds": 0.0, "error": error,
+        }  # fmt: skip
+
+    def records(self, jobs: list[Job], load: Callable[[], Restorer]) -> Iterator[Record]:
+        """One record for each job, in the order in which they are finished; the ledger is written here."""
+        ready: list[Record] = []
+        tasks: list[Task] = []
+
+        def frames() -> Iterator[Frame]:
+            depth = self.options.workers + 2
+            for item in map_ahead(self.prepare, enumerate(jobs), workers=self.options.workers, depth=depth):
+                if isinstance(item, Task):
+                    tasks.append(item)
+                    yield item.frame
+                else:
+                    ready.append(item)
+                    if self.options.fail_fast and item["status"] == "failed":
+                        return
+
+        def results() -> Iterator[tuple[Task, Restored | Failed]]:
+            source = frames()
+            first = next(source, None)
+            if first is None:
+                return  # nothing to restore: no network is loaded
+            for result in load().stream(_chain(first, source)):
+                yield tasks.pop(0), result
+
+        for task, record in map_ahead(self.deliver, results(), workers=1, depth=4):
+            yield from _drain(ready)
+            if record["status"] != "failed":
+                self.ledger.add(task.job.target, task.sha256, self.settings)
+            yield record
+        yield from _drain(ready)
+
+
+def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
+    yield first
+    yield from rest
+
+
+def _drain(records: list[Record]) -> Iterator[Record]:
+    while records:
+        yield records.pop(0)
+
+
+def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, *, quiet: bool) -> int:
+    """Restores all it can; gives the number of inputs that failed.
 
     Raises:
-        UsageError: two inputs would become one file, or an output would replace an input.
+        GfpError: nothing could be started, or `fail_fast` and an input failed.
     """
-    pairs: list[tuple[Path, Path]] = []
-    owners: dict[str, Path] = {}
-    for source, relative in find_images(inputs, output):
-        suffix = relative.suffix if relative.suffix.lower() in SUFFIX_FORMATS else ".png"
-        target = output / relative.with_suffix(suffix)
-        owner = owners.setdefault(str(target).casefold(), source)
-        if owner is not source:
-            raise UsageError(f"{owner} and {source} would both become {target}")
-        if target.resolve() == source.resolve():
-            raise UsageError(f"{target} is an input: choose another --output")
-        pairs.append((source, target))
-    return pairs
+    check_not_yet(options)
+    if inputs == ["-"]:
+        return restore_stdin(output, options)
+    if str(output) == "-":
+        raise UsageError("-o - takes its image from stdin: gfp restore - -o -")
+    jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix)
+    if options.dry_run:
+        tell_plan(jobs, options)
+        return 0
+    root = jobs[0].target.parent if output.suffix.lower() in SUFFIX_FORMATS and not output.is_dir() else output
+    parts = choose_parts(options, warn=tell, progress=None if quiet else _tell_download)
+    ledger = open_ledger(root)
+    run = Run(options, root, ledger, fingerprint(options, parts), parts.model_name)
+    tally = Tally()
+    with ExitStack() as stack:
+        sink = _json_sink(json_to, stack)
+        show = _progress(len(jobs), stack, quiet=quiet)
+        for record in run.records(jobs, lambda: load_restorer(options, parts)):
+            tally.add(record)
+            if sink:
+                sink.write(json.dumps(record, ensure_ascii=False) + "\n")
+                sink.flush()
+            show(record, tally)
+            if options.fail_fast and record["status"] == "failed":
+                break
+    if not quiet:
+        tell(f"{tally.line()}; results in {root}")
+    return tally.by_status.get("failed", 0)
 
 
-def run(inputs: list[Path], output: Path, options: RestoreOptions) -> int:
-    """Restores everything it can, tells each result on stderr, and gives the number of inputs that failed."""
-    pairs = plan(inputs, output)
-    restorer = load_restorer(options)
-    n_failed = 0
-    for index, (source, target) in enumerate(pairs):
-        try:
-            line = restore_file(restorer, source, target, index)
-        except GfpError as error:
-            n_failed += 1
-            line = f"failed    {error}"
-        typer.echo(line, err=True)
-    typer.echo(f"{len(pairs) - n_failed} done, {n_failed} failed; results in {output}", err=True)
-    return n_failed
+def check_not_yet(options: RestoreOptions) -> None:
+    """Raises UsageError for what a later version brings."""
+    if options.background != "none":
+        raise UsageError(f"--background {options.background}: not there yet, choose none (Lanczos)")
 
 
-def restore_file(restorer: Restorer, source: Path, target: Path, index: int) -> str:
-    """One file; gives the line to tell. Raises GfpError as reading, restoring and writing do."""
-    frame = read_frame(source, index)
-    restored = restorer.restore(frame)
-    options = restorer.options
-    write_image(target, restored.image, frame, alpha=restored.alpha, quality=options.quality, strip=options.strip)
-    n_restored = sum(outcome.status == "restored" for outcome in restored.outcomes)
-    n_lost = len(restored.outcomes) - n_restored
-    faces = f"{n_restored} faces" + (f", {n_lost} could not be aligned" if n_lost else "")
-    return f"{'restored' if n_restored else 'no face '}  {source} -> {target} ({faces})"
+def open_ledger(root: Path) -> Ledger:
+    """The ledger of an output folder, made if missing. Raises OutputError."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{root}: {error.strerror or error}") from error
+    return Ledger(root)
+
+
+def tell_plan(jobs: list[Job], options: RestoreOptions) -> None:
+    """What a run would do; writes nothing."""
+    for job in jobs:
+        tell(f"{job.source} -> {job.target}")
+    tell(f"{len(jobs)} inputs, scale {options.scale:g}, model {options.model}; nothing was written (--dry-run)")
+
+
+def restore_stdin(output: Path, options: RestoreOptions) -> int:
+    """One image from stdin, to stdout with `-o -`, else to a file. Raises GfpError."""
+    frame = decode_frame(sys.stdin.buffer.read(), "stdin", 0)
+    parts: Parts = choose_parts(options, warn=tell)
+    result = load_restorer(options, parts).restore(frame)
+    kind = SUFFIX_FORMATS[FORMAT_SUFFIXES.get(frame.format, ".png")]
+    kind = kind if options.format == "auto" else SUFFIX_FORMATS[f".{options.format}"]
+    if str(output) == "-":
+        data = encode_image(result.image, frame, result.alpha, kind, options.quality, options.strip)
+        sys.stdout.buffer.write(data)
+        return 0
+    target = output if output.suffix.lower() in SUFFIX_FORMATS else output / f"stdin{FORMAT_SUFFIXES[kind]}"
+    write_image(target, result.image, frame, alpha=result.alpha, quality=options.quality, strip=options.strip)
+    return 0
+
+
+def save_extras(root: Path, job: Job, result: Restored, options: RestoreOptions) -> None:
+    """What `--save` asks for, as PNG, one file for each face. Raises OutputError."""
+    stem = job.target.relative_to(root).with_suffix("")
+    for kind in options.save:
+        for index, picture in enumerate(extras_of(kind, result)):
+            path = root / kind / stem.with_name(f"{stem.name}{job.target.suffix.replace('.', '_')}_{index:02d}.png")
+            write_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
+
+
+def extras_of(kind: str, result: Restored) -> list[Image]:
+    """The pictures of one kind, in the order of the faces."""
+    crops = [crop.image for crop in result.crops]
+    if kind == "crops":
+        return list(crops)
+    if kind == "faces":
+        return list(result.faces)
+    if kind == "masks":
+        return [np.asarray(np.round(mask * 255), np.uint8) for mask in result.masks]
+    return [np.concatenate(pair, axis=1) for pair in zip(crops, result.faces, strict=True)]
+
+
+def _json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
+    if json_to is None or json_to == "-":
+        return sys.stdout if json_to else None
+    try:
+        Path(json_to).parent.mkdir(parents=True, exist_ok=True)
+        return stack.enter_context(Path(json_to).open("w", encoding="utf-8"))
+    except OSError as error:
+        raise OutputError(f"{json_to}: {error.strerror or error}") from error
+
+
+def _progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Record, Tally], None]:
+    """A bar on a terminal, plain lines without one; with `quiet` only failures."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        start = time.monotonic()
+
+        def line(record: Record, tally: Tally) -> None:
+            if not quiet or record["status"] == "failed":
+                tell(line_of(record, time.monotonic() - start))
+
+        return line
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = stack.enter_context(Progress(*columns, console=console))
+    task = bar.add_task("restoring", total=n_jobs)
+
+    def advance(record: Record, tally: Tally) -> None:
+        if record["status"] == "failed":
+            bar.console.print(f"failed    {record['error']}", markup=False, highlight=False, soft_wrap=True)
+        bar.update(task, advance=1, description=f"restoring, {tally.n_faces} faces")
+
+    return advance
+
+
+def line_of(record: Record, at_s: float) -> str:
+    """One plain line for a record."""
+    if record["status"] == "failed":
+        return f"failed    {record['error']}"
+    faces = record["faces"]
+    assert isinstance(faces, list)
+    n_lost = sum(face["status"] == "failed" for face in faces)
+    n_restored = sum(face["status"] == "restored" for face in faces)
+    count = f"{n_restored} face{'' if n_restored == 1 else 's'}" + (
+        f", {n_lost} failed and left alone" if n_lost else ""
+    )
+    what = "skipped   {} (done before)" if record["status"] == "skipped" else "{:9} {} -> {} ({})"
+    if record["status"] == "skipped":
+        return what.format(record["input"])
+    note = f"; {record['note']}" if record.get("note") else ""
+    return what.format(str(record["status"]), record["input"], record["output"], count) + note
+
+
+def _tell_download(done: int, total: int | None) -> None:
+    """A line on stderr each time another 32 MB have come."""
+    if total and done // 2**25 != (done - BLOCK) // 2**25:
+        tell(f"downloading: {done / 1e6:.0f} of {total / 1e6:.0f} MB")

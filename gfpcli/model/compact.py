@@ -17,7 +17,7 @@ N_GROUPS = 8  # of the normalisation; every width is a multiple of it
 class ConvPair(nn.Module):
     """Two normalised 3x3 convolutions with a residual path: (N, C, H, W) to (N, C', H, W).
 
-    Without the normalisation training settles on an empty residual: detail is tiny beside the face's own light and dark.
+    Without the normalisation training settles on an empty residual: detail is tiny beside the face's light and dark.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -55,7 +55,7 @@ class CompactUNet(nn.Module):
         self.up = nn.ModuleList(ConvPair(2 * width, width) for width in reversed(widths[:-1]))
         self.tail = nn.Conv2d(widths[0], 3 * FOLD**2, 3, 1, 1)
         nn.init.zeros_(self.tail.weight)  # training starts from the input itself
-        nn.init.zeros_(self.tail.bias)
+        self.tail.bias = nn.Parameter(torch.zeros(3 * FOLD**2))
 
     def forward(self, x: Tensor) -> Tensor:
         feat = self.head(F.pixel_unshuffle(x, FOLD))

@@ -62,27 +62,22 @@ def _condition(n_in: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(n_in, n_in, 3, 1, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(n_in, n_out, 3, 1, 1))
 
 
-class GFPGANClean(nn.Module):
-    """(N, 3, S, S) RGB in [-1, 1] to the same, not clamped. Deterministic: the decoder's noise is the stored one."""
+class GFPGAN(nn.Module):
+    """The flow that both official layouts share: (N, 3, S, S) RGB in [-1, 1] to the same, not clamped.
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        widths = shape.unet
-        self.size = 4 << (len(widths) - 1)
-        self.shape = shape
-        n_codes = 2 * len(widths) if shape.has_own_codes else 1
-        self.conv_body_first = nn.Conv2d(3, widths[-1], 1)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.conv_body_down = nn.ModuleList(ResBlock(fine, coarse, 0.5) for coarse, fine in reversed(pairs))
-        self.final_conv = nn.Conv2d(widths[0], widths[0], 3, 1, 1)
-        self.conv_body_up = nn.ModuleList(ResBlock(coarse, fine, 2.0) for coarse, fine in pairs)
-        self.toRGB = nn.ModuleList(nn.Conv2d(width, 3, 1) for width in widths[1:])
-        self.final_linear = nn.Linear(widths[0] * 16, n_codes * shape.n_style)
-        self.stylegan_decoder = StyleGAN2Decoder(shape.decoder, shape.n_style, shape.n_mlp)
-        parts = 2 if shape.is_half else 1
-        sft = [(width, decoded // parts) for width, decoded in zip(widths[1:], shape.decoder[1:], strict=True)]
-        self.condition_scale = nn.ModuleList(_condition(*pair) for pair in sft)
-        self.condition_shift = nn.ModuleList(_condition(*pair) for pair in sft)
+    Deterministic: the decoder's noise is the stored one.
+    """
+
+    shape: Shape
+    size: int
+    conv_body_first: nn.Module
+    conv_body_down: nn.ModuleList
+    final_conv: nn.Module
+    conv_body_up: nn.ModuleList
+    final_linear: nn.Module
+    stylegan_decoder: nn.Module
+    condition_scale: nn.ModuleList
+    condition_shift: nn.ModuleList
 
     @staticmethod
     def activate(x: Tensor) -> Tensor:
@@ -103,3 +98,26 @@ class GFPGANClean(nn.Module):
             feat = up(feat + skips.pop())
             conditions.append((scale(feat), shift(feat)))
         return self.stylegan_decoder(latent, conditions)
+
+
+class GFPGANClean(GFPGAN):
+    """The layout of the clean checkpoints."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        widths = shape.unet
+        self.size = 4 << (len(widths) - 1)
+        self.shape = shape
+        n_codes = 2 * len(widths) if shape.has_own_codes else 1
+        self.conv_body_first = nn.Conv2d(3, widths[-1], 1)
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.conv_body_down = nn.ModuleList(ResBlock(fine, coarse, 0.5) for coarse, fine in reversed(pairs))
+        self.final_conv = nn.Conv2d(widths[0], widths[0], 3, 1, 1)
+        self.conv_body_up = nn.ModuleList(ResBlock(coarse, fine, 2.0) for coarse, fine in pairs)
+        self.toRGB = nn.ModuleList(nn.Conv2d(width, 3, 1) for width in widths[1:])
+        self.final_linear = nn.Linear(widths[0] * 16, n_codes * shape.n_style)
+        self.stylegan_decoder = StyleGAN2Decoder(shape.decoder, shape.n_style, shape.n_mlp)
+        parts = 2 if shape.is_half else 1
+        sft = [(width, decoded // parts) for width, decoded in zip(widths[1:], shape.decoder[1:], strict=True)]
+        self.condition_scale = nn.ModuleList(_condition(*pair) for pair in sft)
+        self.condition_shift = nn.ModuleList(_condition(*pair) for pair in sft)

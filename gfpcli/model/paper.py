@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfpcli.model.gfpgan import GFPGANClean, Shape
+from gfpcli.model.gfpgan import GFPGAN, Shape
 from gfpcli.model.stylegan2 import GAIN, SLOPE, StyleGAN2Decoder
 
 FIR = (1.0, 3.0, 3.0, 1.0)
@@ -188,11 +188,11 @@ def _condition(n_in: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(EqualConv(n_in, n_in, 3, pad=1), ScaledLeakyReLU(), EqualConv(n_in, n_out, 3, pad=1))
 
 
-class GFPGANPaper(GFPGANClean):
-    """(N, 3, S, S) RGB in [-1, 1] to the same, not clamped: the U-Net and decoder of the paper's checkpoint."""
+class GFPGANPaper(GFPGAN):
+    """The layout of the paper's checkpoint."""
 
     def __init__(self, shape: Shape) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         widths = shape.unet
         self.size = 4 << (len(widths) - 1)
         self.shape = shape

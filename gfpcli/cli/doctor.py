@@ -1,0 +1,70 @@
+"""`gfp doctor`: what this machine has, and one self-test."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+
+import imageio_ffmpeg
+import numpy as np
+import torch
+import typer
+
+from gfpcli import __version__
+from gfpcli.build import choose_device, choose_parts, load_restorer
+from gfpcli.errors import GfpError
+from gfpcli.options import RestoreOptions
+from gfpcli.types import Frame
+from gfpcli.weights import WEIGHTS, cache_folder, cached, verify
+
+
+def examine() -> int:
+    """Prints one line for each thing looked at; gives the number of things that are wrong."""
+    lines = [
+        ("gfpcli", __version__), ("python", f"{platform.python_version()} ({sys.executable})"),
+        ("torch", torch.__version__), ("device", _device()), ("precision", _precision()),
+        ("ffmpeg", _ffmpeg()), ("cache", _cache()), ("self-test", _self_test()),
+    ]  # fmt: skip
+    for name, value in lines:
+        typer.echo(f"{name:10} {value}")
+    return sum(value.startswith("FAILED") for _, value in lines)
+
+
+def _device() -> str:
+    device = choose_device("auto")
+    return f"{device.type} ({torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{torch.get_num_threads()} threads'})"
+
+
+def _precision() -> str:
+    if torch.cuda.is_available():
+        return "fp32, fp16, " + ("bf16" if torch.cuda.is_bf16_supported() else "no bf16")
+    return "fp32, bf16 (fast only where the CPU has AVX512-BF16 or AMX)"
+
+
+def _ffmpeg() -> str:
+    try:
+        return f"{imageio_ffmpeg.get_ffmpeg_version()} ({imageio_ffmpeg.get_ffmpeg_exe()})"
+    except (RuntimeError, OSError) as error:
+        return f"FAILED: {error}"
+
+
+def _cache() -> str:
+    here = [name for name in WEIGHTS if cached(name)]
+    wrong = [name for name in here if verify(name) is False]
+    state = f"{cache_folder()} ({', '.join(here) or 'empty'})"
+    return f"FAILED: {state}; wrong hash: {', '.join(wrong)}" if wrong else state
+
+
+def _self_test() -> str:
+    """One gray picture through the built-in weights."""
+    options = RestoreOptions(model="compact", detector="builtin", mask="soft", aligned=True, device="cpu")
+    start = time.monotonic()
+    try:
+        restorer = load_restorer(options, choose_parts(options, warn=typer.echo))
+        image = restorer.restore(Frame(0, np.full((256, 256, 3), 128, np.uint8), "self-test")).image
+    except GfpError as error:
+        return f"FAILED: {error}"
+    error_level = float(np.abs(image.astype(float) - 128).mean())
+    is_good = error_level < 8
+    return f"{'ok' if is_good else 'FAILED'}: built-in restorer, {time.monotonic() - start:.1f} s, off by {error_level:.1f} grey levels"
