@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gfpcli.align import TEMPLATE_512, cut_crop
-from gfpcli.paste import paste_face, resize_background, soft_mask
+from gfpcli.paste import paste_faces, resize_background, soft_mask
 from gfpcli.types import Face
 
 Make = Callable[[int, int], NDArray[np.uint8]]
@@ -24,7 +24,7 @@ def test_scale_1_leaves_every_pixel_outside_the_mask(smooth_image: Make, dtype: 
     image = smooth_image(300, 300).astype(dtype) * (257 if dtype is np.uint16 else 1)
     crop = cut_crop(image, face_of(0.5), 256)
     canvas = resize_background(image, image.shape[:2])
-    paste_face(canvas, np.zeros_like(crop.image), crop, soft_mask(256), scale=(1, 1))
+    paste_faces(canvas, [np.zeros_like(crop.image)], [crop], [soft_mask(256)], scale=(1, 1))
     changed = (canvas != image).any(axis=2)
     assert 5_000 < changed.sum() < 45_000
     assert not changed[:20].any() and not changed[:, :30].any() and not changed[285:].any()
@@ -38,7 +38,7 @@ def test_identity_at_scale_2_is_within_a_grey_level() -> None:
     crop = cut_crop(image, Face(np.array([170, 60, 270, 180.0]), points, 1.0), 512)
     canvas = resize_background(image, (1024, 1024))
     before = canvas.copy()
-    paste_face(canvas, crop.image, crop, soft_mask(512), scale=(2, 2))
+    paste_faces(canvas, [crop.image], [crop], [soft_mask(512)], scale=(2, 2))
     inside = (canvas != before).any(axis=2)
     assert inside.sum() > 5_000
     assert np.abs(canvas[inside].astype(float) - before[inside]).mean() <= 1.0
@@ -48,5 +48,22 @@ def test_strength_0_is_the_canvas_itself(smooth_image: Make) -> None:
     image = smooth_image(300, 300)
     canvas = image.copy()
     crop = cut_crop(image, face_of(0.5), 256)
-    paste_face(canvas, 255 - crop.image, crop, soft_mask(256), scale=(1, 1), strength=0)
+    paste_faces(canvas, [255 - crop.image], [crop], [soft_mask(256)], scale=(1, 1), strength=0)
     assert (canvas == image).all()
+
+
+def test_overlapping_faces_share_and_neither_hides_the_other() -> None:
+    image = np.full((300, 400, 3), 100, np.uint8)
+    left = cut_crop(image, face_of(0.5), 256)
+    right = cut_crop(image, Face(np.array([100, 60, 300, 260.0]), TEMPLATE_512 * 0.5 + (90, 20), 0.9), 256)
+    white, black = np.full_like(left.image, 200), np.zeros_like(left.image)
+    mask = soft_mask(256)
+    both = image.copy()
+    paste_faces(both, [white, black], [left, right], [mask, mask], scale=(1, 1))
+    turned = image.copy()
+    paste_faces(turned, [black, white], [right, left], [mask, mask], scale=(1, 1))
+    assert np.abs(both.astype(int) - turned).max() <= 1  # the order does not matter
+    assert both[160, 120].mean() > 190 and both[160, 270].mean() < 10
+    same = image.copy()
+    paste_faces(same, [left.image, right.image], [left, right], [mask, mask], scale=(1, 1))
+    assert np.abs(same.astype(int) - image).max() <= 1

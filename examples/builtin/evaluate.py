@@ -47,7 +47,14 @@ def score_restorer(restorer: Restorer, folder: Path) -> None:
         rows.append((psnr(low, true), psnr(out, true), psnr(same, true)))
     low_db, out_db, same_db = np.mean(rows, axis=0)
     n_better = sum(row[1] > row[0] for row in rows)
-    LOG.info("restorer: %d faces, %.2f -> %.2f dB, %d better; clean faces %.2f dB", len(rows), low_db, out_db, n_better, same_db)
+    LOG.info(
+        "restorer: %d faces, %.2f -> %.2f dB, %d better; clean faces %.2f dB",
+        len(rows),
+        low_db,
+        out_db,
+        n_better,
+        same_db,
+    )
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
@@ -56,7 +63,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def score_detector(restorer: Restorer, folder: Path) -> None:
-    """Sure faces of at least 16 px in the held-out tenth of `wild/`; a box is false where no label, sure or not, lies."""
+    """Sure faces of 16 px and more in the held-out tenth of `wild/`; a box is false where no label, sure or not, is."""
     n_true = n_found = n_boxes = n_false = 0
     off: list[float] = []
     for name, facts in json.loads((folder / "labels.json").read_text())["images"].items():
@@ -78,13 +85,17 @@ def score_detector(restorer: Restorer, folder: Path) -> None:
                 error = np.hypot(*(hits[0].landmarks - marks).T).mean()
                 off.append(error / max(np.hypot(*(marks[1] - marks[0])), 1))
     LOG.info("detector, wild: %d of %d faces, %d of %d boxes false", n_found, n_true, n_false, n_boxes)
-    LOG.info("landmarks off by, of the eye distance: median %.1f %%, mean %.1f %%", 100 * np.median(off), 100 * np.mean(off))
+    LOG.info(
+        "landmarks off by, of the eye distance: median %.1f %%, mean %.1f %%", 100 * np.median(off), 100 * np.mean(off)
+    )
 
 
 def count_faces(restorer: Restorer, folder: Path) -> None:
     """Faces found beside those counted by eye in SOURCES.md (pictures with a definite count only)."""
     n_true = n_least = n_more = 0
-    for name, counted in re.findall(r"^\| (\S+) \|[^|]*\| (?:about )?(\d+)[^|o]*\|", (folder / "SOURCES.md").read_text(), re.M):
+    for name, counted in re.findall(
+        r"^\| (\S+) \|[^|]*\| (?:about )?(\d+)[^|o]*\|", (folder / "SOURCES.md").read_text(), re.M
+    ):
         if not (folder / name).exists():
             continue
         n_found = len(restorer.detector(read_frame(folder / name, 0).image))

@@ -1,4 +1,4 @@
-"""facexlib's RetinaFace and ParseNet behind the `Detector` and `Masker` ports: our files, nothing kept between calls."""
+"""facexlib's RetinaFace and ParseNet behind the `Detector` and `Masker` ports: our files, no state between calls."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def examine() -> int:
 
 def _device() -> str:
     device = choose_device("auto")
-    return f"{device.type} ({torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{torch.get_num_threads()} threads'})"
+    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"{device.type} ({what})"
 
 
 def _precision() -> str:
@@ -66,5 +67,5 @@ def _self_test() -> str:
     except GfpError as error:
         return f"FAILED: {error}"
     error_level = float(np.abs(image.astype(float) - 128).mean())
-    is_good = error_level < 8
-    return f"{'ok' if is_good else 'FAILED'}: built-in restorer, {time.monotonic() - start:.1f} s, off by {error_level:.1f} grey levels"
+    verdict = "ok" if error_level < 8 else "FAILED"
+    return f"{verdict}: built-in restorer, {time.monotonic() - start:.1f} s, off by {error_level:.1f} grey levels"

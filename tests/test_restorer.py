@@ -1,0 +1,123 @@
+"""The stream with fakes for its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gfpcli.align import TEMPLATE_512
+from gfpcli.build import soft_masker
+from gfpcli.errors import InputError
+from gfpcli.options import RestoreOptions
+from gfpcli.restorer import Restorer
+from gfpcli.types import Face, Failed, Frame, Image, Restored
+
+Make = Callable[[int, int], NDArray[np.uint8]]
+FACES = tuple(Face(np.array([x, 20, x + 60, 90.0]), TEMPLATE_512 * 0.2 + (x - 20, 0), 0.9) for x in (30, 130))
+
+
+class Model:
+    """Brightens; notes the size of each batch."""
+
+    size = 64
+
+    def __init__(self, fail: Callable[[torch.Tensor], None] | None = None) -> None:
+        self.batches: list[int] = []
+        self.fail = fail
+
+    def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(faces))
+        if self.fail:
+            self.fail(faces)
+        return faces + 0.5
+
+
+def detect(image: Image) -> tuple[Face, ...]:
+    return FACES if image.max() > 0 else ()
+
+
+def restorer(model: Model, **options: object) -> Restorer:
+    return Restorer(detect, model, soft_masker, RestoreOptions(scale=1, **options))  # type: ignore[arg-type]
+
+
+def frames(make: Make, n: int) -> list[Frame]:
+    return [Frame(i, make(120, 240), f"frame {i}") for i in range(n)]
+
+
+def test_faces_of_many_frames_share_a_batch_and_order_is_kept(smooth_image: Make) -> None:
+    model = Model()
+    empty = Frame(9, np.zeros((50, 60, 3), np.uint8), "empty")
+    given = [*frames(smooth_image, 3), empty]
+    out = list(restorer(model, batch_size=4).stream(given))
+    assert model.batches == [4, 2]
+    assert [each.frame.name for each in out] == [each.name for each in given]
+    assert isinstance(out[0], Restored) and (out[0].image != given[0].image).any()
+    assert isinstance(out[3], Restored) and (out[3].image == empty.image).all()
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(smooth_image: Make) -> None:
+    def small_memory(faces: torch.Tensor) -> None:
+        if len(faces) > 1:
+            raise torch.OutOfMemoryError
+
+    model = Model(small_memory)
+    out = list(restorer(model, batch_size=4).stream(frames(smooth_image, 2)))
+    assert model.batches == [4, 2, 1, 1, 1, 1]
+    assert all(isinstance(each, Restored) and len(each.faces) == 2 for each in out)
+
+
+def test_a_face_the_network_fails_on_keeps_its_pixels_and_is_reported(smooth_image: Make) -> None:
+    class Broken(Model):
+        def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+            out = super().__call__(faces)
+            out[0] = float("nan")
+            return out
+
+    (frame,) = frames(smooth_image, 1)
+    (out,) = restorer(Broken(), batch_size=2).stream([frame])
+    assert isinstance(out, Restored)
+    assert [outcome.status for outcome in out.outcomes] == ["failed", "restored"]
+    assert (out.image[:, :100] == frame.image[:, :100]).all() and (out.image[:, 130:] != frame.image[:, 130:]).any()
+
+
+def test_a_frame_that_fails_does_not_end_the_stream(smooth_image: Make) -> None:
+    def picky(image: Image) -> tuple[Face, ...]:
+        if image.shape[0] == 7:
+            raise InputError("seven")
+        return ()
+
+    given = [Frame(0, smooth_image(7, 9), "seven"), Frame(1, smooth_image(8, 9), "eight")]
+    one, two = Restorer(picky, Model(), soft_masker, RestoreOptions(scale=2)).stream(given)
+    assert isinstance(one, Failed) and one.frame.name == "seven"
+    assert isinstance(two, Restored) and two.image.shape == (16, 18, 3)
+
+
+@pytest.mark.parametrize(("which", "kept"), [("all", [0, 1]), ("largest", [1]), ("center", [1]), ("1", [1])])
+def test_the_faces_asked_for(smooth_image: Make, which: str, kept: list[int]) -> None:
+    larger = Face(np.array([120, 15, 200, 110.0]), FACES[1].landmarks, 0.8)
+    parts = Restorer(lambda image: (FACES[0], larger), Model(), soft_masker, RestoreOptions(scale=1, faces=which))
+    out = parts.restore(frames(smooth_image, 1)[0])
+    assert [i for i, outcome in enumerate(out.outcomes) if outcome.status == "restored"] == kept
+
+
+def test_gray_photos_get_gray_faces(smooth_image: Make) -> None:
+    gray = np.repeat(smooth_image(120, 240)[..., :1], 3, axis=2)
+
+    class Coloured(Model):
+        def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+            return faces + torch.tensor([0.4, 0, -0.4])[:, None, None]
+
+    out = restorer(Coloured()).restore(Frame(0, gray, "gray", is_gray=True))
+    assert (out.image == out.image[..., :1]).all()
+
+
+def test_16_bit_stays_exact_outside_the_masks(smooth_image: Make) -> None:
+    deep = smooth_image(120, 240).astype(np.uint16) * 200 + 7
+    out = restorer(Model()).restore(Frame(0, deep, "deep"))
+    changed = (out.image != deep).any(axis=2)
+    assert out.image.dtype == np.uint16 and changed.any()
+    assert not changed[:, :20].any() and not changed[115:].any()
