@@ -97,8 +97,8 @@ def _model_of(options: RestoreOptions, warn: Warn, progress: Progress | None) ->
     try:
         return fetch(MODELS[0], offline=options.offline, progress=progress), MODELS[0]
     except DownloadError as error:
-        why = "--offline is set" if options.offline else str(error)
-        warn(f"{MODELS[0]} is not in the cache and {why}: the small built-in model is used; "
+        why = "--offline is set" if options.offline else f"the network failed ({error})"
+        warn(f"{MODELS[0]} is not in the cache and {why}; the small built-in model is used; "
              f"for full quality run `gfp models pull {MODELS[0]}` once, or give --model FILE")  # fmt: skip
         return BUILTINS["compact"], "compact"
 
@@ -156,7 +156,10 @@ def load_face_model(path: Path, device: torch.device, precision: str, *, is_comp
         raise DeviceError("--precision fp16 needs a GPU: choose fp32 or bf16 on the CPU")
     net = load_face_net(path)
     size = int(net.size)  # type: ignore[arg-type]
-    net = net.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(device, dtype)
+    for value in net.parameters():
+        if value.dim() == 4:  # convolutions; the modulated ones hold five axes
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
     run: Callable[[Tensor], Tensor] = torch.compile(net) if is_compiled else net
     return FaceNet(run, size, device, dtype)
 

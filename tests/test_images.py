@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from PIL import PngImagePlugin
 
 from gfpcli.errors import InputError
 from gfpcli.images import read_frame, write_image
+from gfpcli.types import Frame, Metadata
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -48,7 +50,14 @@ def test_metadata_survives(tmp_path: Path, kind: str) -> None:
     picture = Pillow.new("RGB", (16, 8))
     exif = picture.getexif()
     exif[0x0112], exif[0x010E] = 6, "a caption"
-    picture.save(tmp_path / f"in.{kind}", exif=exif.tobytes(), icc_profile=b"profile" * 30)
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>caption</x:xmpmeta>"
+    extra: dict[str, object] = {"xmp": xmp} if kind in ("jpg", "webp") else {}
+    if kind == "png":
+        extra["pnginfo"] = PngImagePlugin.PngInfo()
+        extra["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())  # type: ignore[attr-defined]
+    if kind != "webp":
+        extra["dpi"] = (300, 300)
+    picture.save(tmp_path / f"in.{kind}", exif=exif.tobytes(), icc_profile=b"profile" * 30, **extra)
     frame = read_frame(tmp_path / f"in.{kind}", 0)
     assert frame.image.shape == (16, 8, 3)
     write_image(tmp_path / f"out.{kind}", frame.image, frame, alpha=None, quality=95, strip=False)
@@ -57,6 +66,26 @@ def test_metadata_survives(tmp_path: Path, kind: str) -> None:
         assert written.getexif()[0x010E] == "a caption"
         assert written.getexif().get(0x0112, 1) == 1
         assert written.info["icc_profile"] == b"profile" * 30
+        if kind != "webp":
+            assert round(written.info["dpi"][0]) == 300
+        if kind != "tif":
+            kept = written.info.get("xmp") or written.info.get("XML:com.adobe.xmp")
+            assert b"caption" in (kept.encode() if isinstance(kept, str) else kept)
+    write_image(tmp_path / f"bare.{kind}", frame.image, frame, alpha=None, quality=95, strip=True)
+    with Pillow.open(tmp_path / f"bare.{kind}") as bare:
+        assert 0x010E not in bare.getexif() and "icc_profile" not in bare.info
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_16_bit_keeps_profile_and_resolution(tmp_path: Path, kind: str) -> None:
+    deep = np.arange(48, dtype=np.uint16).reshape(4, 4, 3) * 1300
+    facts = Metadata(icc=b"profile" * 30, dpi=(300.0, 300.0), xmp=b"<xmp/>")
+    frame = Frame(0, deep, "deep", metadata=facts)
+    write_image(tmp_path / f"out.{kind}", deep, frame, alpha=None, quality=95, strip=False)
+    again = read_frame(tmp_path / f"out.{kind}", 0)
+    assert (again.image == deep).all()
+    assert again.metadata.icc == facts.icc and again.metadata.dpi is not None
+    assert round(again.metadata.dpi[0]) == 300
 
 
 @pytest.mark.parametrize("data", [b"", b"some text", b"\xff\xd8\xff\xe0 cut"])

@@ -48,7 +48,7 @@ class Tally:
 
     def line(self) -> str:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
-        return f"{counts or 'nothing to do'}; {self.n_faces} faces restored"
+        return f"{counts or 'nothing to do'}; {self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,11 @@ class Run:
         except GfpError as error:
             return self.record(job, "failed", error=str(error))
 
-    def deliver(self, item: tuple[Task, Restored | Failed]) -> tuple[Task, Record]:
-        """Encode and write, in a thread."""
+    def deliver(self, item: tuple[Task, Restored | Failed]) -> Record:
+        """Encode, write and enter into the ledger, in a thread of its own: what is written is never done again."""
         task, result = item
         if isinstance(result, Failed):
-            return task, self.record(task.job, "failed", error=str(result.error))
+            return self.record(task.job, "failed", error=str(result.error))
         try:
             save_extras(self.root, task.job, result, self.options)
             write_image(
@@ -100,9 +100,10 @@ class Run:
                 quality=self.options.quality,
                 strip=self.options.strip,
             )
+            self.ledger.add(task.job.target, task.sha256, self.settings)
         except GfpError as error:
-            return task, self.record(task.job, "failed", error=str(error))
-        return task, self.record_of(task.job, result)
+            return self.record(task.job, "failed", error=str(error))
+        return self.record_of(task.job, result)
 
     def record_of(self, job: Job, result: Restored) -> Record:
         """The JSON record of a finished input."""
@@ -132,7 +133,7 @@ class Run:
         }  # fmt: skip
 
     def records(self, jobs: list[Job], load: Callable[[], Restorer]) -> Iterator[Record]:
-        """One record for each job, in the order in which they are finished; the ledger is written here."""
+        """One record for each job, in the order in which they are finished."""
         ready: list[Record] = []
         tasks: list[Task] = []
 
@@ -155,10 +156,8 @@ class Run:
             for result in load().stream(_chain(first, source)):
                 yield tasks.pop(0), result
 
-        for task, record in map_ahead(self.deliver, results(), workers=1, depth=4):
+        for record in map_ahead(self.deliver, results(), workers=1, depth=4):
             yield from _drain(ready)
-            if record["status"] != "failed":
-                self.ledger.add(task.job.target, task.sha256, self.settings)
             yield record
         yield from _drain(ready)
 

@@ -1,0 +1,248 @@
+"""`gfp restore` as a user runs it, with the weights in the package."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from typer.testing import CliRunner, Result
+
+from gfpcli.cli.app import app
+from gfpcli.images import read_frame
+from gfpcli.inputs import format_of
+from tests.model.test_gfpgan import reference
+
+PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
+BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin")
+
+
+def gfp(*words: object, data: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], input=data)
+
+
+def restore(*words: object, data: bytes | None = None) -> Result:
+    return gfp("restore", *words, *BUILTIN, data=data)
+
+
+def test_a_portrait_is_found_and_changed_in_its_face_only(tmp_path: Path) -> None:
+    done = restore(PHOTOS / "grace_hopper.jpg", "-o", tmp_path, "--scale", 1, "--format", "png", "--faces", "largest")
+    assert done.exit_code == 0, done.stderr
+    assert "(1 face)" in done.stderr
+    before = read_frame(PHOTOS / "grace_hopper.jpg", 0).image
+    changed = (read_frame(tmp_path / "grace_hopper.png", 0).image != before).any(axis=2)
+    assert changed[100:250, 200:320].mean() > 0.5
+    assert not changed[400:].any() and not changed[:, :100].any()
+
+
+def test_faces_come_out_cleaner(tmp_path: Path) -> None:
+    """Added noise and JPEG are largely taken back inside the face."""
+    true = read_frame(PHOTOS / "grace_hopper.jpg", 0).image
+    rng = np.random.default_rng(5)
+    noisy = np.clip(true + rng.normal(0, 20, true.shape), 0, 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "low.jpg"), noisy, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    assert restore(tmp_path / "low.jpg", "-o", tmp_path / "out.png", "--scale", 1).exit_code == 0
+    face = slice(130, 240), slice(215, 305)
+    errors = [
+        np.square(read_frame(tmp_path / name, 0).image[face].astype(float) - true[face]).mean()
+        for name in ("low.jpg", "out.png")
+    ]
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_all_photos_good_odd_and_broken(shared_data: Path, tmp_path: Path) -> None:
+    odd = shared_data / "photos" / "odd"
+    out, records = tmp_path / "out", tmp_path / "r.jsonl"
+    done = restore(odd, "-o", out, "--scale", 1, "--json", records, "--faces", "largest")
+    assert done.exit_code == 1 and "Traceback" not in done.stderr
+    rows = {str(Path(row["input"]).relative_to(odd)): row for row in map(json.loads, records.read_text().splitlines())}
+    assert len(rows) == sum(path.is_file() and path.stem != "README" for path in odd.rglob("*"))
+    failed = {name for name, row in rows.items() if row["status"] == "failed"}
+    assert failed == {
+        "bad_crc.png", "text_as.jpg", "truncated_50pct.png", "truncated_60pct.jpg", "truncated_header.jpg",
+        "zero_bytes.jpg",
+    }  # fmt: skip
+    assert all(rows[name]["error"] and "\n" not in rows[name]["error"] for name in failed)
+    for name, row in rows.items():
+        if name in failed:
+            continue
+        before, after = read_frame(odd / name, 0), read_frame(Path(row["output"]), 0)
+        assert after.image.shape == before.image.shape and after.is_gray == before.is_gray, name
+        assert after.image.dtype == before.image.dtype and (after.alpha is None) == (before.alpha is None), name
+        assert after.metadata.icc == before.metadata.icc, name
+        assert format_of(Path(row["output"])) == (before.format if before.format != "GIF" else "PNG"), name
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    again = restore(odd, "-o", out, "--scale", 1, "--json", records, "--faces", "largest")
+    assert again.exit_code == 1
+    statuses = [json.loads(line)["status"] for line in records.read_text().splitlines()]
+    assert statuses.count("failed") == 6 and statuses.count("skipped") == len(statuses) - 6
+    assert stamps == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def test_changed_settings_or_content_redo_just_what_changed(tmp_path: Path) -> None:
+    photos, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(PHOTOS, photos)
+
+    def statuses(*flags: object) -> list[str]:
+        done = restore(photos, "-o", out, "--json", "-", "-q", *flags)
+        assert done.exit_code == 0, done.stderr
+        rows = map(json.loads, done.stdout.splitlines())
+        return [row["status"] for row in sorted(rows, key=lambda row: row["input"])]
+
+    assert statuses() == ["restored", "restored"]
+    assert statuses() == ["skipped", "skipped"]
+    assert statuses("--strength", 0.5) == ["restored", "restored"]
+    shutil.copy(photos / "grace_hopper.jpg", photos / "astronaut_small.jpg")
+    assert statuses("--strength", 0.5) == ["restored", "skipped"]
+    (out / "grace_hopper.jpg").unlink()
+    assert statuses("--strength", 0.5) == ["skipped", "restored"]
+    assert statuses("--strength", 0.5, "--force") == ["restored", "restored"]
+    assert [path.name for path in out.iterdir() if ".part" in path.name] == []
+
+
+def test_records_tell_faces_and_sizes(tmp_path: Path) -> None:
+    done = restore(PHOTOS / "astronaut_small.jpg", "-o", tmp_path, "--json", "-", "--scale", 1.5, "-q")
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert (row["width"], row["height"], row["scale"], row["model"]) == (300, 300, 1.5, "compact")
+    (face,) = row["faces"]
+    assert len(face["landmarks"]) == 5 and face["status"] == "restored" and 0.8 <= face["score"] <= 1
+    assert row["seconds"] > 0 and row["error"] is None
+
+
+def test_strength_0_gives_the_input_back(tmp_path: Path) -> None:
+    Pillow.open(PHOTOS / "astronaut_small.jpg").save(tmp_path / "a.png")
+    restore(tmp_path / "a.png", "-o", tmp_path / "out", "--scale", 1, "--strength", 0)
+    assert (read_frame(tmp_path / "out" / "a.png", 0).image == read_frame(tmp_path / "a.png", 0).image).all()
+
+
+def test_extras_are_saved_for_each_face(tmp_path: Path) -> None:
+    done = restore(PHOTOS / "astronaut_small.jpg", "-o", tmp_path, "--save", "crops,faces,masks,compare")
+    assert done.exit_code == 0
+    shapes = {
+        kind: cv2.imread(str(next((tmp_path / kind).iterdir()))).shape
+        for kind in ("crops", "faces", "masks", "compare")
+    }
+    assert shapes == {"crops": (256, 256, 3), "faces": (256, 256, 3), "masks": (256, 256, 3), "compare": (256, 512, 3)}
+    assert "choose one of crops" in restore(PHOTOS, "-o", tmp_path, "--save", "frames").stderr
+
+
+def test_aligned_equals_the_reference(tmp_path: Path) -> None:
+    theirs = reference("clean", 128, 0.25, 1)
+    torch.save({"params_ema": theirs.state_dict()}, tmp_path / "random.pth")
+    rng = np.random.default_rng(0)
+    face = cv2.resize(rng.integers(0, 256, (16, 16, 3), np.uint8), (128, 128), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(tmp_path / "face.png"), face)
+    flags = ("--aligned", "--model", tmp_path / "random.pth", "--precision", "fp32")
+    done = gfp("restore", tmp_path / "face.png", "-o", tmp_path / "out.png", *flags)
+    assert done.exit_code == 0, done.stderr
+    x = torch.from_numpy(face[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        want = theirs((x - 0.5) / 0.5, return_rgb=False, randomize_noise=False)[0][0].clamp(-1, 1)
+    levels = ((want + 1) / 2 * 255).round().permute(1, 2, 0).numpy()[..., ::-1]
+    assert levels.std() > 10
+    assert np.abs(cv2.imread(str(tmp_path / "out.png")).astype(float) - levels).max() <= 1
+    cv2.imwrite(str(tmp_path / "wide.png"), face[:50])
+    assert "not square" in gfp("restore", tmp_path / "wide.png", "-o", tmp_path / "o", *flags).stderr
+
+
+def test_one_image_through_stdin_and_stdout() -> None:
+    done = restore("-", "-o", "-", data=(PHOTOS / "astronaut_small.jpg").read_bytes())
+    assert done.exit_code == 0
+    assert Pillow.open(io.BytesIO(done.stdout_bytes)).size == (400, 400)
+
+
+def test_a_configuration_file_sets_and_flags_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gfp.toml").write_text('[restore]\nscale = 1\nsuffix = "_r"\nsave = ["crops"]\n')
+    restore(PHOTOS / "astronaut_small.jpg", "-o", "out", "--suffix", "_flag")
+    with Pillow.open("out/astronaut_small_flag.jpg") as picture:
+        assert picture.size == (200, 200)
+    assert Path("out/crops").is_dir()
+    for text, told in (
+        ("[restore]\nscael = 1", "scael"),
+        ("[restore]\nscale = 'x'", "must be float"),
+        ("[", "not TOML"),
+    ):
+        Path("bad.toml").write_text(text)
+        done = restore(PHOTOS, "--config", "bad.toml")
+        assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    done = restore(PHOTOS, "-o", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0 and "astronaut_small.jpg -> " in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_offline_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    done = gfp("restore", PHOTOS / "astronaut_small.jpg", "-o", tmp_path, "--offline")
+    assert done.exit_code == 0 and "gfp models pull gfpgan-1.4" in done.stderr
+    named = gfp("restore", PHOTOS, "-o", tmp_path, "--offline", "--model", "gfpgan-1.3")
+    assert named.exit_code == 1 and "--offline is set" in named.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--scale", "9"], "from 1 to 8"),
+        (["--strength", "nan"], "from 0 to 1"),
+        (["--faces", "some"], "largest"),
+        (["--model", "gfpgan-9"], "gfpgan-1.4"),
+        (["--background", "realesrgan-x2"], "not there yet"),
+        (["--report", "x.html"], "not there yet"),
+        (["--device", "tpu"], "cuda"),
+    ],
+)
+def test_wrong_usage_exits_2_with_one_line(tmp_path: Path, flags: list[str], told: str) -> None:
+    done = gfp("restore", PHOTOS, "-o", tmp_path / "out", "--offline", *flags)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert told in done.stderr
+
+
+def test_fail_fast_stops_and_a_file_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    photos = tmp_path / "in"
+    shutil.copytree(PHOTOS, photos)
+    (photos / "aaa.png").write_text("not an image")
+    done = restore(photos, "-o", tmp_path / "out", "--fail-fast")
+    assert done.exit_code == 1 and "aaa.png" in done.stderr
+    assert not (tmp_path / "out" / "grace_hopper.jpg").exists()
+    (tmp_path / "file").write_text("x")
+    blocked = restore(PHOTOS, "-o", tmp_path / "file" / "out")
+    assert blocked.exit_code == 1 and blocked.stderr.count("\n") == 1
+
+
+def test_an_interrupt_exits_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    photos, out = tmp_path / "in", tmp_path / "out"
+    photos.mkdir()
+    for i in range(60):
+        shutil.copy(PHOTOS / "astronaut_small.jpg", photos / f"{i:02d}.jpg")
+    words = [sys.executable, "-m", "gfpcli", "restore", str(photos), "-o", str(out), *BUILTIN]
+    work = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    deadline = time.monotonic() + 60
+    while not list(out.glob("*.jpg")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    work.send_signal(signal.SIGINT)
+    _, told = work.communicate(timeout=30)
+    assert work.returncode == 130 and "Traceback" not in told
+    n_done = len(list(out.glob("*.jpg")))
+    assert 0 < n_done < 60 and not list(out.glob("*.part"))
+    again = restore(photos, "-o", out)
+    assert again.exit_code == 0 and "skipped" in again.stderr
+    assert len(list(out.glob("*.jpg"))) == 60
