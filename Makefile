@@ -1,7 +1,7 @@
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3.12))
 BIN := .venv/bin
 
-.PHONY: help setup demo check test clean
+.PHONY: help setup demo check test bench clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -16,7 +16,7 @@ setup: .venv/.done ## make .venv with everything in it
 	touch $@
 
 demo: setup ## restore examples/photos into out/
-	$(BIN)/gfp restore examples/photos -o out
+	$(BIN)/gfp restore examples/photos -o out --model compact --detector builtin --mask soft --offline
 
 check: setup ## ruff and mypy
 	$(BIN)/ruff check .
@@ -24,6 +24,9 @@ check: setup ## ruff and mypy
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q
+
+bench: setup ## time each stage on the demo photos
+	$(BIN)/python examples/bench.py
 
 clean: ## remove what was made
 	rm -rf .venv out build *.egg-info

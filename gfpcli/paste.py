@@ -73,8 +73,15 @@ def paste_faces(
             total = weight + sum(_warp_mask(masks[j], affines[j], places[i]) for j in rivals[i])
             weight = weight * weight / np.maximum(total, 1e-6)
         weight = weight[..., None] * np.float32(strength)
-        warped = _warp_face(face, affines[i], places[i]) * np.float32(257 if canvas.dtype == np.uint16 else 1)
-        blended = place + weight * (warped - before.get(i, place).astype(np.float32))
+        unit = np.float32(257 if canvas.dtype == np.uint16 else 1)
+        if np.linalg.det(crops[i].frame_to_crop[:, :2]) < 1:
+            # the crop is coarser than the photo: pasting what the network changed keeps the detail the crop never had
+            change = face.astype(np.float32) - crops[i].image
+            step = _warp_face(change, affines[i], places[i]) * unit
+        else:
+            warped = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit
+            step = warped - before.get(i, place).astype(np.float32)
+        blended = place + weight * step
         top = np.iinfo(canvas.dtype).max
         np.copyto(place, np.clip(np.round(blended), 0, top).astype(canvas.dtype), where=weight > 0)
 
@@ -105,11 +112,13 @@ def _warp_mask(mask: Mask, affine: NDArray[np.float64], place: tuple[slice, slic
     return np.asarray(cv2.warpAffine(mask, moved, extent, flags=cv2.INTER_LINEAR), np.float32)
 
 
-def _warp_face(face: NDArray[np.uint8], affine: NDArray[np.float64], place: tuple[slice, slice]) -> NDArray[np.uint8]:
+def _warp_face(
+    face: NDArray[np.float32], affine: NDArray[np.float64], place: tuple[slice, slice]
+) -> NDArray[np.float32]:
     """The face in the rectangle; one that shrinks is first blurred, against aliasing."""
     moved, extent = _into(affine, place)
     zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
     if zoom < 0.9:
-        face = np.asarray(cv2.GaussianBlur(face, (0, 0), 0.45 * np.sqrt(1 / zoom**2 - 1)), np.uint8)
+        face = np.asarray(cv2.GaussianBlur(face, (0, 0), 0.45 * np.sqrt(1 / zoom**2 - 1)), np.float32)
     warped = cv2.warpAffine(face, moved, extent, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped, np.uint8)
+    return np.asarray(warped, np.float32)

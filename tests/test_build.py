@@ -1,0 +1,81 @@
+"""Names to files, devices, precision and the settings' fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gfpcli.build import choose_device, choose_parts, fingerprint, load_face_model
+from gfpcli.errors import DeviceError, DownloadError, UsageError
+from gfpcli.options import RestoreOptions
+from gfpcli.weights import BUILTINS, WEIGHTS, cache_folder
+
+AUTO = RestoreOptions(offline=True)
+
+
+def put(name: str) -> Path:
+    path = cache_folder() / WEIGHTS[name].file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(name.encode())
+    return path
+
+
+def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning() -> None:
+    told: list[str] = []
+    parts = choose_parts(AUTO, warn=told.append)
+    assert (parts.model, parts.detector, parts.mask) == (BUILTINS["compact"], BUILTINS["builtin"], None)
+    assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0]
+    paths = {name: put(name) for name in ("gfpgan-1.3", "gfpgan-1", "retinaface-r50", "parsenet")}
+    parts = choose_parts(AUTO, warn=told.append)
+    assert len(told) == 1 and parts.model_name == "gfpgan-1.3"
+    assert (parts.model, parts.detector, parts.mask) == tuple(
+        paths[n] for n in ("gfpgan-1.3", "retinaface-r50", "parsenet")
+    )
+    assert choose_parts(replace(AUTO, aligned=True), warn=told.append).detector is None
+
+
+def test_auto_without_a_network_works_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GFP_MIRROR", "http://127.0.0.1:9")
+    told: list[str] = []
+    assert choose_parts(RestoreOptions(), warn=told.append).model_name == "compact"
+    assert "the network failed" in told[0] and "\n" not in told[0]
+    with pytest.raises(DownloadError):
+        choose_parts(RestoreOptions(model="gfpgan-1.4"), warn=told.append)
+
+
+@pytest.mark.parametrize("flag", ["model", "detector", "mask"])
+def test_an_unknown_name_lists_the_known_ones(flag: str) -> None:
+    with pytest.raises(UsageError, match=f"--{flag} 'nonsense': choose one of auto, "):
+        choose_parts(replace(RestoreOptions(model="compact", offline=True), **{flag: "nonsense"}), warn=print)
+
+
+def test_devices_this_machine_lacks_are_told() -> None:
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(DeviceError, match="cuda:99"):
+        choose_device("cuda:99")
+    with pytest.raises(DeviceError, match="fp16 needs a GPU"):
+        load_face_model(BUILTINS["compact"], torch.device("cpu"), "fp16", is_compiled=False)
+
+
+def test_bf16_agrees_with_fp32() -> None:
+    faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    out = [
+        load_face_model(BUILTINS["compact"], torch.device("cpu"), precision, is_compiled=False)(faces).detach()
+        for precision in ("fp32", "bf16")
+    ]
+    error = (out[0] - out[1]).square().mean().item()
+    assert error > 0 and 10 * np.log10(4 / error) > 40
+
+
+def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -> None:
+    options = RestoreOptions(model="compact", offline=True)
+    parts = choose_parts(options, warn=print)
+    base = fingerprint(options, parts)
+    assert fingerprint(replace(options, workers=7, force=True), parts) == base
+    assert fingerprint(replace(options, strength=0.5), parts) != base
+    (tmp_path / "x.pth").write_bytes(b"other weights")
+    assert fingerprint(options, replace(parts, model=tmp_path / "x.pth")) != base
