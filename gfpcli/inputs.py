@@ -18,7 +18,6 @@ SUFFIX_FORMATS = {
 }  # fmt: skip
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "MPO": ".jpg"}
 OTHER_SUFFIXES = (".gif",)  # read, written as PNG
-SAVED = ("crops", "faces", "masks", "compare")  # folders of `--save` in the output folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,7 @@ def plan_jobs(inputs: Iterable[str], output: Path, *, wanted: str, added: str) -
 
     Raises:
         InputError: as `find_images`.
-        UsageError: two inputs would become one file, an output would replace an input, or a result would land among
-            the pictures of `--save`.
+        UsageError: two inputs would become one file, or an output would replace an input.
     """
     inputs = list(inputs)
     is_file = output.suffix.lower() in SUFFIX_FORMATS and not output.is_dir()

@@ -6,6 +6,7 @@ A line is appended when an output is whole. A line cut short by a crash is ignor
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,9 +66,12 @@ class Ledger:
         """Records a finished output."""
         try:
             entry = Entry(self._key(output), input_sha256, settings, sha256_of(output))
-            is_whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(("" if is_whole else "\n") + json.dumps(asdict(entry)) + "\n")
+            with self.path.open("a+b") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":
+                        file.write(b"\n")  # the last line was cut short
+                file.write(json.dumps(asdict(entry)).encode() + b"\n")
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror or error}") from error
         self._entries[entry.output] = entry

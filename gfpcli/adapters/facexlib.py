@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
-from gfpcli.align import to_8_bit
+from gfpcli.align import to_8_bit, warp_area
 from gfpcli.errors import CheckpointError
 from gfpcli.tensors import to_tensor
 from gfpcli.types import Face, Image, Mask
@@ -28,6 +28,7 @@ MIN_EYE_DISTANCE = 5.0  # px (GFPGAN)
 FAR = 4  # a second look at 1/4 size, for faces larger than the anchors
 LOOK = 224  # px of the square in which landmarks are looked at again
 LOOK_FACE = 112  # px of the face's longer side there: the middle anchors' size
+LOOK_THRESHOLD = 0.3  # it is known that there is a face
 PARSE_SIZE = 512  # px that ParseNet was trained at
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
@@ -64,19 +65,8 @@ class FacexlibDetector:
         zoom = LOOK_FACE / max(face.box[2:] - face.box[:2])
         view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, float(zoom)), np.float64)
         view[:, 2] += LOOK / 2 - centre
-        if zoom < 0.5:  # against aliasing
-            image = np.asarray(
-                cv2.resize(image, None, fx=2 * zoom, fy=2 * zoom, interpolation=cv2.INTER_AREA), np.uint8
-            )
-            to_small = 2 * zoom
-            view_small = view.copy()
-            view_small[:, :2] /= to_small
-            # pixel centres: p_small = s*p + 0.5*(s-1)
-            view_small[:, 2] -= view_small[:, :2] @ np.full(2, 0.5 * (to_small - 1))
-        else:
-            view_small = view
-        square = cv2.warpAffine(image, view_small, (LOOK, LOOK), borderMode=cv2.BORDER_REPLICATE)
-        boxes, points, scores = self._detect_at(np.asarray(square, np.uint8), 1.0, 0.3)
+        square = warp_area(image, view, LOOK)
+        boxes, points, scores = self._detect_at(square, 1.0, LOOK_THRESHOLD)
         if not len(scores):
             return face
         off = ((boxes[:, :2] + boxes[:, 2:]) / 2 - LOOK / 2).norm(dim=1)
