@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from gfpcli.align import invert
 from gfpcli.types import Crop, Image, Mask
 
+CLEAN_LEVELS = 1.6  # rms grey levels of change up to which a face counts as clean
+
 
 @lru_cache(maxsize=4)
 def soft_mask(size: int) -> Mask:
@@ -74,16 +76,28 @@ def paste_faces(
             weight = weight * weight / np.maximum(total, 1e-6)
         weight = weight[..., None] * np.float32(strength)
         unit = np.float32(257 if canvas.dtype == np.uint16 else 1)
-        if np.linalg.det(crops[i].frame_to_crop[:, :2]) < 1:
-            # the crop is coarser than the photo: pasting what the network changed keeps the detail the crop never had
-            change = face.astype(np.float32) - crops[i].image
-            step = _warp_face(change, affines[i], places[i]) * unit
-        else:
-            warped = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit
-            step = warped - before.get(i, place).astype(np.float32)
+        under = before.get(i, place).astype(np.float32)
+        step = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit - under
+        if keep := detail_kept(face, crops[i], masks[i]):
+            step += np.float32(keep) * (
+                under - _warp_face(crops[i].image.astype(np.float32), affines[i], places[i]) * unit
+            )
         blended = place + weight * step
         top = np.iinfo(canvas.dtype).max
         np.copyto(place, np.clip(np.round(blended), 0, top).astype(canvas.dtype), where=weight > 0)
+
+
+def detail_kept(face: NDArray[np.uint8], crop: Crop, mask: Mask) -> float:
+    """0..1: how much of the photo's detail finer than the crop is put back under the restored face.
+
+    A face larger than the network's size loses detail in its crop. Where the network found little to clean (a small
+    change inside the mask), that detail is the face's own; where it cleaned much, it is noise of the same kind.
+    """
+    if np.linalg.det(crop.frame_to_crop[:, :2]) >= 1:
+        return 0.0
+    change = np.square(face.astype(np.float32) - crop.image).mean(axis=2)
+    power = float((change * mask).sum() / max(float(mask.sum()), 1e-6))
+    return float(np.exp(-power / CLEAN_LEVELS**2))
 
 
 def _place_of(affine: NDArray[np.float64], size: int, canvas: Image) -> tuple[slice, slice]:

@@ -69,13 +69,13 @@ def test_overlapping_faces_share_and_neither_hides_the_other() -> None:
     assert np.abs(same.astype(int) - image).max() <= 1
 
 
-def test_a_face_larger_than_the_network_keeps_its_own_detail(rng: np.random.Generator) -> None:
+def test_a_face_larger_than_the_network_keeps_its_detail_where_it_was_clean(rng: np.random.Generator) -> None:
     image = rng.integers(0, 200, (900, 900, 3), np.uint8)  # finer than any 256 px crop
     face = Face(np.array([150, 150, 750, 800.0]), TEMPLATE_512 * 1.7, 0.99)
     crop = cut_crop(image, face, 256)
     canvas = image.copy()
     paste_faces(canvas, [crop.image], [crop], [soft_mask(256)], scale=(1, 1))
     assert (canvas == image).all()
-    paste_faces(canvas, [crop.image + 20], [crop], [soft_mask(256)], scale=(1, 1))
-    middle = (slice(420, 520), slice(390, 470))
-    assert np.abs(canvas[middle].astype(int) - image[middle] - 20).max() <= 1
+    smooth = np.full_like(crop.image, 100)  # the network cleaned everything: what is finer was noise, too
+    paste_faces(canvas, [smooth], [crop], [soft_mask(256)], scale=(1, 1))
+    assert np.abs(canvas[420:520, 390:470].astype(int) - 100).max() <= 1
