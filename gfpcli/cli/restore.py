@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -29,7 +28,7 @@ from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Image, Restored
 from gfpcli.weights import BLOCK
 
-Record = dict[str, object]
+Record = dict[str, Any]  # one JSON line, as the contract of `--json` says
 
 
 @dataclass(slots=True)
@@ -40,10 +39,8 @@ class Tally:
     by_status: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
-        faces = record["faces"]
-        assert isinstance(faces, list)
-        self.n_faces += sum(face["status"] == "restored" for face in faces)
-        status = str(record["status"])
+        self.n_faces += sum(face["status"] == "restored" for face in record["faces"])
+        status = record["status"]
         self.by_status[status] = self.by_status.get(status, 0) + 1
 
     def line(self) -> str:
@@ -281,11 +278,10 @@ def _progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Record
     """A bar on a terminal, plain lines without one; with `quiet` only failures."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        start = time.monotonic()
 
         def line(record: Record, tally: Tally) -> None:
             if not quiet or record["status"] == "failed":
-                tell(line_of(record, time.monotonic() - start))
+                tell(line_of(record))
 
         return line
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -300,22 +296,19 @@ def _progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Record
     return advance
 
 
-def line_of(record: Record, at_s: float) -> str:
+def line_of(record: Record) -> str:
     """One plain line for a record."""
     if record["status"] == "failed":
         return f"failed    {record['error']}"
-    faces = record["faces"]
-    assert isinstance(faces, list)
-    n_lost = sum(face["status"] == "failed" for face in faces)
-    n_restored = sum(face["status"] == "restored" for face in faces)
+    if record["status"] == "skipped":
+        return f"skipped   {record['input']} (done before)"
+    statuses = [face["status"] for face in record["faces"]]
+    n_restored, n_lost = statuses.count("restored"), statuses.count("failed")
     count = f"{n_restored} face{'' if n_restored == 1 else 's'}" + (
         f", {n_lost} failed and left alone" if n_lost else ""
     )
-    what = "skipped   {} (done before)" if record["status"] == "skipped" else "{:9} {} -> {} ({})"
-    if record["status"] == "skipped":
-        return what.format(record["input"])
-    note = f"; {record['note']}" if record.get("note") else ""
-    return what.format(str(record["status"]), record["input"], record["output"], count) + note
+    note = f"; {record['note']}" if "note" in record else ""
+    return f"{record['status']:9} {record['input']} -> {record['output']} ({count}){note}"
 
 
 def _tell_download(done: int, total: int | None) -> None:
