@@ -1,0 +1,68 @@
+"""The terms of GFP-GAN's losses as plain functions of tensors (GFP-GAN, section 3.4; upstream `gfpgan_model.py`).
+
+Weights, switches and logging belong to whoever sums them. Images are (N, 3, S, S) RGB in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import roi_align
+
+EYE_SIZE, MOUTH_SIZE = 80, 120  # px of the component patches
+
+
+def generator_gan(fake: Tensor) -> Tensor:
+    """Non-saturating logistic loss: the generator wants its faces called real."""
+    return F.softplus(-fake).mean()
+
+
+def discriminator_gan(real: Tensor, fake: Tensor) -> Tensor:
+    """Logistic loss of a discriminator, the mean over each batch, real and fake added."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def r1_penalty(real_score: Tensor, real: Tensor) -> Tensor:
+    """Squared gradient of the score at real images, mean over the batch; `real` must require its gradient."""
+    (grad,) = torch.autograd.grad(real_score.sum(), real, create_graph=True)
+    return grad.square().flatten(1).sum(dim=1).mean()
+
+
+def gram(feat: Tensor) -> Tensor:
+    """(N, C, H, W) features to their (N, C, C) Gram matrix over C*H*W."""
+    n, c, h, w = feat.shape
+    flat = feat.reshape(n, c, h * w)
+    return flat @ flat.transpose(1, 2) / (c * h * w)
+
+
+def component_style(fake: tuple[Tensor, Tensor], real: tuple[Tensor, Tensor]) -> Tensor:
+    """L1 between Gram matrices of a component discriminator's features: half of the fine one, all of the coarse one."""
+    fine, coarse = (F.l1_loss(gram(one), gram(other.detach())) for one, other in zip(fake, real, strict=True))
+    return 0.5 * fine + coarse
+
+
+def component_patches(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """One (N, 3, size, size) patch for each image, cut along `boxes` (N, 4), xyxy in pixels.
+
+    Unlike upstream, the values are not multiplied by S/512: at 1024 that doubled them.
+    """
+    owner = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)[:, None]
+    return roi_align(images, torch.cat([owner, boxes], dim=1), output_size=size)
+
+
+def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:
+    """L1 at every size from 8 px up, added; `outputs` are the U-Net's RGB heads, smallest first."""
+    total = true.new_zeros(())
+    level = true
+    for out in reversed(outputs):
+        total = total + F.l1_loss(out, level)
+        level = F.interpolate(level, scale_factor=0.5, mode="bilinear", align_corners=False)
+    return total
+
+
+def ema_decay_of(n_images: int) -> float:
+    """The decay of the running mean for a step of `n_images` images: half-life 10,000 images (upstream: 32 a step)."""
+    return float(0.5 ** (n_images / 10_000))

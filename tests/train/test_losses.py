@@ -1,0 +1,94 @@
+"""Each loss against the reference's own implementation on the same tensors."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gfpcli.train import losses
+from tests.model.test_gfpgan import reference
+
+
+@pytest.fixture(scope="module")
+def upstream() -> types.ModuleType:
+    """basicsr's losses, importable."""
+    reference("clean", 32, 0.25, 1)
+    from basicsr.losses import gan_loss
+
+    return gan_loss
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    return float(((ours - theirs).abs() / theirs.abs()).detach()) < 1e-5
+
+
+def test_adversarial_terms(upstream: types.ModuleType) -> None:
+    real, fake = torch.randn(4, 1), torch.randn(4, 1)
+    whole = upstream.GANLoss("wgan_softplus", loss_weight=1.0)
+    assert close(losses.generator_gan(fake), whole(fake, True, is_disc=False))
+    assert close(
+        losses.discriminator_gan(real, fake), whole(real, True, is_disc=True) + whole(fake, False, is_disc=True)
+    )
+    part = upstream.GANLoss("vanilla", loss_weight=1.0)
+    patch = torch.randn(2, 1, 20, 20)
+    assert close(losses.generator_gan(patch), part(patch, True, is_disc=False))
+
+
+def test_r1(upstream: types.ModuleType) -> None:
+    real = torch.randn(3, 3, 8, 8, requires_grad=True)
+    score = (real**3).mean(dim=(1, 2, 3))
+    assert close(losses.r1_penalty(score, real), upstream.r1_penalty(score, real))
+
+
+def test_gram_and_component_style() -> None:
+    reference("clean", 32, 0.25, 1)
+    from gfpgan.models.gfpgan_model import GFPGANModel
+
+    theirs = GFPGANModel._gram_mat
+    fake, real = ((torch.randn(2, 8, 6, 5), torch.randn(2, 16, 3, 3)) for _ in range(2))
+    assert torch.allclose(losses.gram(fake[0]), theirs(None, fake[0]), rtol=1e-5)
+    want = [F.l1_loss(theirs(None, one), theirs(None, other)) for one, other in zip(fake, real, strict=True)]
+    assert close(losses.component_style(fake, real), 0.5 * want[0] + want[1])
+
+
+def test_patches_are_those_of_the_reference_at_512() -> None:
+    reference("clean", 32, 0.25, 1)
+    from gfpgan.models.gfpgan_model import GFPGANModel
+
+    images = torch.randn(2, 3, 512, 512)
+    left, right, mouth = (
+        torch.tensor([[x, y, x + 70.0, y + 60], [x + 3, y, x + 80.0, y + 66]])
+        for x, y in ((150, 200), (290, 205), (200, 330))
+    )
+    model = types.SimpleNamespace(
+        opt={"network_g": {"out_size": 512}}, device="cpu", gt=images, output=images,
+        loc_left_eyes=left, loc_right_eyes=right, loc_mouths=mouth,
+    )  # fmt: skip
+    GFPGANModel.get_roi_regions(model)
+    assert torch.allclose(losses.component_patches(images, left, losses.EYE_SIZE), model.left_eyes, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, right, losses.EYE_SIZE), model.right_eyes, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, mouth, losses.MOUTH_SIZE), model.mouths, atol=1e-6)
+
+
+def test_patches_keep_their_values_at_1024() -> None:
+    flat = torch.full((1, 3, 1024, 1024), 0.4)
+    patch = losses.component_patches(flat, torch.tensor([[300.0, 400, 460, 520]]), losses.EYE_SIZE)
+    assert torch.allclose(patch, torch.full_like(patch, 0.4))
+
+
+def test_pyramid() -> None:
+    reference("clean", 32, 0.25, 1)
+    from gfpgan.models.gfpgan_model import GFPGANModel
+
+    true = torch.randn(1, 3, 64, 64)
+    outputs = [torch.randn(1, 3, size, size) for size in (8, 16, 32, 64)]
+    levels = GFPGANModel.construct_img_pyramid(types.SimpleNamespace(gt=true, log_size=6))
+    want = sum(F.l1_loss(out, level) for out, level in zip(outputs, levels, strict=True))
+    assert close(losses.pyramid(outputs, true), torch.as_tensor(want))
+
+
+def test_ema_is_the_reference_at_32_images() -> None:
+    assert losses.ema_decay_of(32) == pytest.approx(0.5 ** (32 / 10000))
