@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -129,10 +131,12 @@ class Run:
             "seconds": 0.0, "error": error,
         }  # fmt: skip
 
-    def records(self, jobs: list[Job], load: Callable[[], Restorer]) -> Iterator[Record]:
-        """One record for each job, in the order in which they are finished."""
-        ready: list[Record] = []
-        tasks: list[Task] = []
+    def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Callable[[Record], None]) -> None:
+        """Emits one record for each job, as soon as it is known, always on the caller's thread.
+
+        The network is loaded when the first input needs it. Whatever `emit` raises ends the run.
+        """
+        tasks: deque[Task] = deque()
 
         def frames() -> Iterator[Frame]:
             depth = self.options.workers + 2
@@ -141,39 +145,27 @@ class Run:
                     tasks.append(item)
                     yield item.frame
                 else:
-                    ready.append(item)
-                    if self.options.fail_fast and item["status"] == "failed":
-                        return
+                    emit(item)
 
         def results() -> Iterator[tuple[Task, Restored | Failed]]:
             source = frames()
-            first = next(source, None)
-            if first is None:
-                return  # nothing to restore: no network is loaded
-            for result in load().stream(_chain(first, source)):
-                yield tasks.pop(0), result
+            for first in source:  # once: the stream takes the rest
+                for result in load().stream(chain([first], source)):
+                    yield tasks.popleft(), result
 
         for record in map_ahead(self.deliver, results(), workers=1, depth=4):
-            yield from _drain(ready)
-            yield record
-        yield from _drain(ready)
+            emit(record)
 
 
-def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from rest
-
-
-def _drain(records: list[Record]) -> Iterator[Record]:
-    while records:
-        yield records.pop(0)
+class _Stop(Exception):
+    """`--fail-fast` met a failure."""
 
 
 def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, *, quiet: bool) -> int:
     """Restores all it can; gives the number of inputs that failed.
 
     Raises:
-        GfpError: nothing could be started, or `fail_fast` and an input failed.
+        GfpError: nothing could be started.
     """
     check_not_yet(options)
     if inputs == ["-"]:
@@ -192,14 +184,18 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
     with ExitStack() as stack:
         sink = _json_sink(json_to, stack)
         show = _progress(len(jobs), stack, quiet=quiet)
-        for record in run.records(jobs, lambda: load_restorer(options, parts)):
+
+        def emit(record: Record) -> None:
             tally.add(record)
             if sink:
                 sink.write(json.dumps(record, ensure_ascii=False) + "\n")
                 sink.flush()
             show(record, tally)
             if options.fail_fast and record["status"] == "failed":
-                break
+                raise _Stop
+
+        with suppress(_Stop):
+            run.process(jobs, lambda: load_restorer(options, parts), emit)
     if not quiet:
         tell(f"{tally.line()}; results in {root}")
     return tally.by_status.get("failed", 0)
