@@ -28,7 +28,7 @@ class Job:
     target: Path
 
 
-def find_images(inputs: Iterable[str], output: Path) -> list[tuple[Path, Path]]:
+def find_images(inputs: Iterable[str], output: Path | None) -> list[tuple[Path, Path]]:
     """(file, path relative to its input) of every image; folders are searched whole, but not `output` inside them.
 
     Raises:
@@ -38,7 +38,7 @@ def find_images(inputs: Iterable[str], output: Path) -> list[tuple[Path, Path]]:
     found: dict[Path, Path] = {}
     for entry in (Path(each) for word in inputs for each in _expand(word)):
         if entry.is_dir():
-            for file in _walk(entry, output.resolve()):
+            for file in _walk(entry, output and output.resolve()):
                 found.setdefault(file, file.relative_to(entry))
         elif entry.is_file():
             found.setdefault(entry, Path(entry.name))
@@ -55,7 +55,7 @@ def _expand(word: str) -> list[str]:
     return [word]
 
 
-def _walk(folder: Path, output: Path) -> Iterator[Path]:
+def _walk(folder: Path, output: Path | None) -> Iterator[Path]:
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if Path(at, name).resolve() != output)
         for name in sorted(names):
