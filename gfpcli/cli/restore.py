@@ -38,12 +38,14 @@ class Tally:
     """Counts of a run, by status."""
 
     n_faces: int = 0
+    n_failed: int = 0  # inputs with an error, be it of one face
     by_status: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         self.n_faces += sum(face["status"] == "restored" for face in record["faces"])
         status = record["status"]
         self.by_status[status] = self.by_status.get(status, 0) + 1
+        self.n_failed += record["error"] is not None
 
     def line(self) -> str:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
@@ -99,13 +101,15 @@ class Run:
                 quality=self.options.quality,
                 strip=self.options.strip,
             )
-            self.ledger.add(task.job.target, task.sha256, self.settings)
+            record = self.record_of(task.job, result)
+            if record["error"] is None:  # else the next run tries again
+                self.ledger.add(task.job.target, task.sha256, self.settings)
+            return record
         except GfpError as error:
             return self.record(task.job, "failed", error=str(error))
-        return self.record_of(task.job, result)
 
     def record_of(self, job: Job, result: Restored) -> Record:
-        """The JSON record of a finished input."""
+        """The JSON record of a written output. Faces that failed keep the photo's pixels and make the error."""
         faces: list[Record] = [
             {
                 "box": np.round(face.box, 2).tolist(),
@@ -116,12 +120,19 @@ class Run:
             }
             for face, outcome in zip(result.found, result.outcomes, strict=True)
         ]
-        status = "restored" if any(outcome.status == "restored" for outcome in result.outcomes) else "no_face"
+        is_restored = any(outcome.status == "restored" for outcome in result.outcomes)
+        errors = [outcome.error for outcome in result.outcomes if outcome.status == "failed"]
+        status = "restored" if is_restored else "failed" if errors else "no_face"
+        told = (
+            f"{job.source}: {len(errors)} of {len(faces)} faces failed and were left alone: {errors[0]}"
+            if errors
+            else None
+        )
         height, width = result.image.shape[:2]
         seconds = round(result.timings["total"], 3)
         facts = {"width": width, "height": height, "seconds": seconds, "scale": result.scale}
         note = {"note": result.frame.note} if result.frame.note else {}
-        return {**self.record(job, status), "faces": faces, **facts, **note}
+        return {**self.record(job, status, told), "output": str(job.target), "faces": faces, **facts, **note}
 
     def record(self, job: Job, status: str, error: str | None = None) -> Record:
         """A record without faces."""
@@ -191,14 +202,14 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
                 sink.write(json.dumps(record, ensure_ascii=False) + "\n")
                 sink.flush()
             show(record, tally)
-            if options.fail_fast and record["status"] == "failed":
+            if options.fail_fast and record["error"]:
                 raise _Stop
 
         with suppress(_Stop):
             run.process(jobs, lambda: load_restorer(options, parts), emit)
     if not quiet:
         tell(f"{tally.line()}; results in {root}")
-    return tally.by_status.get("failed", 0)
+    return tally.n_failed
 
 
 def check_not_yet(options: RestoreOptions) -> None:
@@ -276,7 +287,7 @@ def _progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Record
     if quiet or not console.is_terminal:
 
         def line(record: Record, tally: Tally) -> None:
-            if not quiet or record["status"] == "failed":
+            if not quiet or record["error"]:
                 tell(line_of(record))
 
         return line
@@ -285,8 +296,8 @@ def _progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Record
     task = bar.add_task("restoring", total=n_jobs)
 
     def advance(record: Record, tally: Tally) -> None:
-        if record["status"] == "failed":
-            bar.console.print(f"failed    {record['error']}", markup=False, highlight=False, soft_wrap=True)
+        if record["error"]:
+            bar.console.print(line_of(record), markup=False, highlight=False, soft_wrap=True)
         bar.update(task, advance=1, description=f"restoring, {tally.n_faces} faces")
 
     return advance
@@ -298,13 +309,10 @@ def line_of(record: Record) -> str:
         return f"failed    {record['error']}"
     if record["status"] == "skipped":
         return f"skipped   {record['input']} (done before)"
-    statuses = [face["status"] for face in record["faces"]]
-    n_restored, n_lost = statuses.count("restored"), statuses.count("failed")
-    count = f"{n_restored} face{'' if n_restored == 1 else 's'}" + (
-        f", {n_lost} failed and left alone" if n_lost else ""
-    )
-    note = f"; {record['note']}" if "note" in record else ""
-    return f"{record['status']:9} {record['input']} -> {record['output']} ({count}){note}"
+    n_restored = sum(face["status"] == "restored" for face in record["faces"])
+    count = f"{n_restored} face{'' if n_restored == 1 else 's'}"
+    more = "".join(f"; {record[key]}" for key in ("error", "note") if record.get(key))
+    return f"{record['status']:9} {record['input']} -> {record['output']} ({count}){more}"
 
 
 def _tell_download(done: int, total: int | None) -> None:

@@ -121,6 +121,20 @@ def test_records_tell_faces_and_sizes(tmp_path: Path) -> None:
     assert row["seconds"] > 0 and row["error"] is None
 
 
+def test_a_face_that_fails_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Pillow.open(PHOTOS / "astronaut_small.jpg").save(tmp_path / "a.png")
+    words = (tmp_path / "a.png", "-o", tmp_path / "out", "--scale", 1, "--json", "-", "-q")
+    with monkeypatch.context() as broken:
+        broken.setattr("gfpcli.build.FaceNet.__call__", lambda self, faces: faces * float("nan"))
+        done = restore(*words)
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert done.exit_code == 1 and row["status"] == "failed" and "1 of 1 faces failed" in row["error"]
+    assert [face["status"] for face in row["faces"]] == ["failed"]
+    assert (read_frame(tmp_path / "out" / "a.png", 0).image == read_frame(tmp_path / "a.png", 0).image).all()
+    again = restore(*words)
+    assert again.exit_code == 0 and json.loads(again.stdout)["status"] == "restored"
+
+
 def test_strength_0_gives_the_input_back(tmp_path: Path) -> None:
     Pillow.open(PHOTOS / "astronaut_small.jpg").save(tmp_path / "a.png")
     restore(tmp_path / "a.png", "-o", tmp_path / "out", "--scale", 1, "--strength", 0)
