@@ -8,18 +8,17 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
+from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
 from gfpcli.errors import GfpError, InputError, OutputError, UsageError
 from gfpcli.images import decode_frame, encode_image, write_bytes, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, plan_jobs
@@ -28,28 +27,6 @@ from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Restorer
 from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Image, Restored
-from gfpcli.weights import BLOCK
-
-Record = dict[str, Any]  # one JSON line, as the contract of `--json` says
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts of a run, by status."""
-
-    n_faces: int = 0
-    n_failed: int = 0  # inputs with an error, be it of one face
-    by_status: dict[str, int] = field(default_factory=dict)
-
-    def add(self, record: Record) -> None:
-        self.n_faces += sum(face["status"] == "restored" for face in record["faces"])
-        status = record["status"]
-        self.by_status[status] = self.by_status.get(status, 0) + 1
-        self.n_failed += record["error"] is not None
-
-    def line(self) -> str:
-        counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
-        return f"{counts or 'nothing to do'}; {self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +165,13 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
         tell_plan(jobs, options)
         return 0
     root = jobs[0].target.parent if output.suffix.lower() in SUFFIX_FORMATS and not output.is_dir() else output
-    parts = choose_parts(options, warn=tell, progress=None if quiet else _tell_download)
+    parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
     ledger = open_ledger(root)
     run = Run(options, root, ledger, fingerprint(options, parts), parts.model_name)
     tally = Tally()
     with ExitStack() as stack:
         sink = _json_sink(json_to, stack)
-        show = _progress(len(jobs), stack, quiet=quiet)
+        show = show_progress(len(jobs), stack, quiet=quiet)
 
         def emit(record: Record) -> None:
             tally.add(record)
@@ -279,43 +256,3 @@ def _json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
         return stack.enter_context(Path(json_to).open("w", encoding="utf-8"))
     except OSError as error:
         raise OutputError(f"{json_to}: {error.strerror or error}") from error
-
-
-def _progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Record, Tally], None]:
-    """A bar on a terminal, plain lines without one; with `quiet` only failures."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-
-        def line(record: Record, tally: Tally) -> None:
-            if not quiet or record["error"]:
-                tell(line_of(record))
-
-        return line
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = stack.enter_context(Progress(*columns, console=console))
-    task = bar.add_task("restoring", total=n_jobs)
-
-    def advance(record: Record, tally: Tally) -> None:
-        if record["error"]:
-            bar.console.print(line_of(record), markup=False, highlight=False, soft_wrap=True)
-        bar.update(task, advance=1, description=f"restoring, {tally.n_faces} faces")
-
-    return advance
-
-
-def line_of(record: Record) -> str:
-    """One plain line for a record."""
-    if record["status"] == "failed":
-        return f"failed    {record['error']}"
-    if record["status"] == "skipped":
-        return f"skipped   {record['input']} (done before)"
-    n_restored = sum(face["status"] == "restored" for face in record["faces"])
-    count = f"{n_restored} face{'' if n_restored == 1 else 's'}"
-    more = "".join(f"; {record[key]}" for key in ("error", "note") if record.get(key))
-    return f"{record['status']:9} {record['input']} -> {record['output']} ({count}){more}"
-
-
-def _tell_download(done: int, total: int | None) -> None:
-    """A line on stderr each time another 32 MB have come."""
-    if total and done // 2**25 != (done - BLOCK) // 2**25:
-        tell(f"downloading: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
