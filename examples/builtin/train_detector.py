@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from facexlib.detection.retinaface import RetinaFace
 from facexlib.detection.retinaface_utils import PriorBox
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torchvision.ops import box_convert, box_iou
 
 LOG = logging.getLogger("train_detector")
@@ -173,6 +173,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="go on from these weights")
+    parser.add_argument("--rate", type=float, default=2e-2, help="highest learning rate")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
@@ -183,12 +185,14 @@ def main() -> None:
     odds = np.array([1.0 if p.is_sure.any() else 0.7 for p in pictures])
     odds /= odds.sum()
     net = RetinaFace("mobile0.25", phase="train", device=torch.device("cpu")).train()
+    if args.start:
+        net.load_state_dict({key: value.float() for key, value in load_file(args.start).items()})
     priors = PriorBox(net.cfg, image_size=(SIZE, SIZE)).forward()
     optimizer = torch.optim.SGD(net.parameters(), lr=2e-2, momentum=0.9, weight_decay=5e-4, nesterov=True)
     start, step, saved = time.monotonic(), 0, 0.0
     while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = 2e-2 * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-5
+            group["lr"] = args.rate * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-5
         samples = [draw_sample(pictures[i], rng) for i in rng.choice(len(pictures), args.batch_size, p=odds)]
         targets = [torch.stack(part) for part in zip(*(match(s, priors) for s in samples), strict=True)]
         pixels = np.stack([sample.image for sample in samples]).astype(np.float32) - MEAN

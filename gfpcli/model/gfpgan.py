@@ -58,8 +58,11 @@ class ResBlock(nn.Module):
         return F.leaky_relu(self.conv2(out), SLOPE) + self.skip(self._resize(x))
 
 
-def _condition(n_in: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(n_in, n_in, 3, 1, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(n_in, n_out, 3, 1, 1))
+def _condition(n_in: int, n_out: int, start: float) -> nn.Sequential:
+    """Features to an SFT scale or shift; `start` is its bias before training (1 leaves the decoder as it is, 0 too)."""
+    last = nn.Conv2d(n_in, n_out, 3, 1, 1)
+    nn.init.constant_(last.bias, start)  # type: ignore[arg-type]
+    return nn.Sequential(nn.Conv2d(n_in, n_in, 3, 1, 1), nn.LeakyReLU(SLOPE), last)
 
 
 class GFPGAN(nn.Module):
@@ -75,6 +78,7 @@ class GFPGAN(nn.Module):
     final_conv: nn.Module
     conv_body_up: nn.ModuleList
     final_linear: nn.Module
+    toRGB: nn.ModuleList
     stylegan_decoder: nn.Module
     condition_scale: nn.ModuleList
     condition_shift: nn.ModuleList
@@ -84,7 +88,8 @@ class GFPGAN(nn.Module):
         """What follows the U-Net's first and last convolution."""
         return F.leaky_relu(x, SLOPE)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The U-Net: latents (N, L, n_style), and features of each level from 8x8 up."""
         feat = self.activate(self.conv_body_first(x))
         skips = []
         for down in self.conv_body_down:
@@ -92,12 +97,24 @@ class GFPGAN(nn.Module):
             skips.append(feat)
         feat = self.activate(self.final_conv(feat))
         codes = self.final_linear(feat.flatten(1)).unflatten(1, (-1, self.shape.n_style))  # (N, codes, n_style)
-        latent = codes.expand(-1, 2 * len(self.shape.unet), -1)
-        conditions = []
-        for up, scale, shift in zip(self.conv_body_up, self.condition_scale, self.condition_shift, strict=True):
+        levels = []
+        for up in self.conv_body_up:
             feat = up(feat + skips.pop())
-            conditions.append((scale(feat), shift(feat)))
-        return self.stylegan_decoder(latent, conditions)
+            levels.append(feat)
+        return codes.expand(-1, 2 * len(self.shape.unet), -1), levels
+
+    def decode(self, latent: Tensor, levels: list[Tensor]) -> Tensor:
+        """The prior, modulated by the U-Net's features."""
+        heads = zip(levels, self.condition_scale, self.condition_shift, strict=True)
+        return self.stylegan_decoder(latent, [(scale(feat), shift(feat)) for feat, scale, shift in heads])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(*self.encode(x))
+
+    def with_pyramid(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The face, and the U-Net's own RGB pictures from 8x8 up, which training compares at every size."""
+        latent, levels = self.encode(x)
+        return self.decode(latent, levels), [head(feat) for head, feat in zip(self.toRGB, levels, strict=True)]
 
 
 class GFPGANClean(GFPGAN):
@@ -119,5 +136,5 @@ class GFPGANClean(GFPGAN):
         self.stylegan_decoder = StyleGAN2Decoder(shape.decoder, shape.n_style, shape.n_mlp)
         parts = 2 if shape.is_half else 1
         sft = [(width, decoded // parts) for width, decoded in zip(widths[1:], shape.decoder[1:], strict=True)]
-        self.condition_scale = nn.ModuleList(_condition(*pair) for pair in sft)
-        self.condition_shift = nn.ModuleList(_condition(*pair) for pair in sft)
+        self.condition_scale = nn.ModuleList(_condition(*pair, 1.0) for pair in sft)
+        self.condition_shift = nn.ModuleList(_condition(*pair, 0.0) for pair in sft)

@@ -124,6 +124,7 @@ class FirModulatedConv(nn.Module):
         super().__init__()
         self.demodulate, self.up = demodulate, up
         self.modulation = EqualLinear(n_style, n_in)
+        nn.init.ones_(self.modulation.bias)  # training starts from unscaled features
         self.weight = nn.Parameter(torch.randn(1, n_out, n_in, kernel, kernel))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -184,8 +185,10 @@ class PaperDecoder(StyleGAN2Decoder):
         return [EqualLinear(n_style, n_style)]
 
 
-def _condition(n_in: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(EqualConv(n_in, n_in, 3, pad=1), ScaledLeakyReLU(), EqualConv(n_in, n_out, 3, pad=1))
+def _condition(n_in: int, n_out: int, start: float) -> nn.Sequential:
+    last = EqualConv(n_in, n_out, 3, pad=1)
+    nn.init.constant_(last.bias, start)  # type: ignore[arg-type]
+    return nn.Sequential(EqualConv(n_in, n_in, 3, pad=1), ScaledLeakyReLU(), last)
 
 
 class GFPGANPaper(GFPGAN):
@@ -208,8 +211,8 @@ class GFPGANPaper(GFPGAN):
         self.stylegan_decoder = PaperDecoder(shape.decoder, shape.n_style, shape.n_mlp)
         parts = 2 if shape.is_half else 1
         sft = [(width, decoded // parts) for width, decoded in zip(widths[1:], shape.decoder[1:], strict=True)]
-        self.condition_scale = nn.ModuleList(_condition(*pair) for pair in sft)
-        self.condition_shift = nn.ModuleList(_condition(*pair) for pair in sft)
+        self.condition_scale = nn.ModuleList(_condition(*pair, 1.0) for pair in sft)
+        self.condition_shift = nn.ModuleList(_condition(*pair, 0.0) for pair in sft)
 
     @staticmethod
     def activate(x: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ class ModulatedConv(nn.Module):
         super().__init__()
         self.demodulate, self.up = demodulate, up
         self.modulation = nn.Linear(n_style, n_in)
+        nn.init.ones_(self.modulation.bias)  # training starts from unscaled features
         self.weight = nn.Parameter(torch.randn(1, n_out, n_in, kernel, kernel) / (n_in * kernel**2) ** 0.5)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from gfpcli.align import to_8_bit
 from gfpcli.errors import InputError
 from gfpcli.images import read_frame
 from gfpcli.inputs import find_images
-from gfpcli.train.degrade import DegradeOptions, degrade, draw
+from gfpcli.options import DegradeOptions
+from gfpcli.train.degrade import degrade, draw
 
 EYE_ENLARGED = 1.4  # upstream's eye boxes, over the eye itself
 EYE_HALF = 0.21  # half an eye's width, of the distance between the eyes

@@ -13,53 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import gaussian_kernel
-from gfpcli.errors import UsageError
-
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class DegradeOptions:
-    """Ranges to draw from.
-
-    Raises:
-        UsageError: a range that runs backwards, a chance outside 0..1, an even kernel.
-    """
-
-    kernel_size: int = 41  # px, odd
-    iso_chance: float = 0.5  # isotropic blur, else stretched and turned
-    sigma: Range = (0.1, 10.0)  # of the blur, px
-    shrink: Range = (0.8, 8.0)  # r
-    noise: Range = (0.0, 20.0)  # sigma, of 255
-    quality: Range = (60.0, 100.0)  # JPEG
-    shift_chance: float = 0.3  # each channel moved by up to `shift`
-    shift: float = 20.0  # of 255
-    jitter_chance: float = 0.3  # brightness, contrast, saturation and hue
-    brightness: Range = (0.5, 1.5)
-    contrast: Range = (0.5, 1.5)
-    saturation: Range = (0.0, 1.5)
-    hue: Range = (-0.1, 0.1)  # turns
-    gray_chance: float = 0.01
-
-    def __post_init__(self) -> None:
-        for name in ("sigma", "shrink", "noise", "quality", "brightness", "contrast", "saturation", "hue"):
-            low, high = getattr(self, name)
-            if not low <= high:
-                raise UsageError(f"degradation {name}: {low} to {high} runs backwards")
-        for name in ("iso_chance", "shift_chance", "jitter_chance", "gray_chance"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"degradation {name}: {getattr(self, name)} is not between 0 and 1")
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise UsageError(f"degradation kernel_size: {self.kernel_size} is not an odd number")
-
-
-PRESETS = {
-    "paper": DegradeOptions(),
-    "mild": DegradeOptions(sigma=(0.1, 4.0), shrink=(0.8, 4.0), noise=(0.0, 10.0), shift_chance=0.0, jitter_chance=0.0),
-    "video": DegradeOptions(
-        sigma=(0.1, 6.0), shrink=(1.0, 6.0), noise=(0.0, 8.0), quality=(20.0, 80.0), gray_chance=0.0
-    ),
-}
+from gfpcli.options import DegradeOptions
 
 
 @dataclass(frozen=True, slots=True)

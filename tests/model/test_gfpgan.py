@@ -57,9 +57,11 @@ def test_equals_the_reference(name: str, size: int, narrow: float, multiplier: i
     for seed in range(5):
         x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
         with torch.no_grad():
-            want = theirs(x, return_rgb=False, randomize_noise=False)[0]
-            error = (ours(x) - want).norm() / want.norm()
-        assert error < 1e-5
+            want, rgbs = theirs(x, return_rgb=True, randomize_noise=False)
+            got, own = ours.with_pyramid(x)
+        assert (got - want).norm() / want.norm() < 1e-5
+        assert [rgb.shape[-1] for rgb in own] == [8 << i for i in range(len(own))]
+        assert all((mine - other).norm() / other.norm() < 1e-5 for mine, other in zip(own, rgbs, strict=True))
 
 
 def test_a_face_does_not_depend_on_its_batch() -> None:

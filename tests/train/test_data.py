@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from gfpcli.align import TEMPLATE_512
 from gfpcli.errors import InputError
+from gfpcli.options import DEGRADATIONS as PRESETS
 from gfpcli.train.data import Components, FaceFolder, components_of, is_held_out, open_folder
-from gfpcli.train.degrade import PRESETS
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 
