@@ -121,10 +121,11 @@ def _detector_of(options: RestoreOptions, progress: Progress | None) -> Path:
 
 
 def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:
-    if not Path(value).is_file():
-        near = f" ({value} is known, but not for this flag)" if value in WEIGHTS else ""
-        raise UsageError(f"--{flag} {value!r}: choose one of {', '.join(names)}, or a checkpoint file{near}")
-    return Path(value)
+    for path in (Path(value), Path(f"{value}.safetensors")):  # a run's weights go by RUN/best
+        if path.is_file():
+            return path
+    near = f" ({value} is known, but not for this flag)" if value in WEIGHTS else ""
+    raise UsageError(f"--{flag} {value!r}: choose one of {', '.join(names)}, or a checkpoint file{near}")
 
 
 def choose_device(name: str) -> torch.device:
@@ -184,13 +185,18 @@ def load_restorer(options: RestoreOptions, parts: Parts) -> Restorer:
 def _load_detector(options: RestoreOptions, parts: Parts, device: torch.device) -> Detector:
     if parts.detector is None:
         return lambda image: ()
-    min_sizes, slope = OTHER_DETECTORS.get(sha256_of(parts.detector), (None, None))
+    return load_detector_for(options, parts.detector, device if device.type == "cuda" else torch.device("cpu"))
+
+
+def load_detector_for(options: RestoreOptions, path: Path, device: torch.device | None = None) -> Detector:
+    """The detector in a file, on `device` (the CPU). Raises CheckpointError."""
+    min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
     return load_detector(
-        read_state(parts.detector),
-        source=str(parts.detector),
+        read_state(path),
+        source=str(path),
         threshold=options.det_threshold,
         longest=options.det_size,
-        device=device if device.type == "cuda" else torch.device("cpu"),
+        device=device or torch.device("cpu"),
         min_sizes=min_sizes,
         slope=slope,
     )

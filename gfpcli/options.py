@@ -157,12 +157,15 @@ class TrainOptions:
     start: str = ""  # --from: a restorer to go on from, by name or file
     prior: str = ""  # StyleGAN2 generator in the decoder: `stylegan2-ffhq` or a file; empty = random
     is_prior_fixed: bool = True  # the decoder of a prior is not trained
+    discriminators: str = "fresh"  # fresh | official (the released ones, for the paper's layout)
     iterations: int = 800_000
     batch_size: int = 3  # faces for each process and step
     accumulate: int = 1  # steps whose gradients are added before the networks change
     workers: int = 2  # data processes; 0 = none of its own
     seed: int = 0
-    rate: float = 2e-3  # Adam, all networks
+    rate: float = 2e-3  # Adam, generator
+    beta1: float = 0.0  # its momentum
+    rate_d: float = 2e-3  # Adam, discriminators
     milestones: tuple[int, ...] = (600_000, 700_000)  # the rate is halved there
     warmup: int = 0  # iterations of growing rate
     cosine: bool = False  # the rate falls to 0 at the last iteration instead of the milestones
@@ -187,6 +190,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         _one_of("set arch", self.arch, ARCHITECTURES)
+        _one_of("set discriminators", self.discriminators, ("fresh", "official"))
         _one_of("set precision", self.precision, ("fp32", "bf16"))
         if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):
             sizes = "256" if self.arch == "compact-unet" else "32, 64, 128, 256, 512 or 1024"
@@ -195,10 +199,11 @@ class TrainOptions:
                         "save_every", "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
         for name in at_least_one:
             _within(name.replace("_", "-"), getattr(self, name), 1, 10**9)
-        for name in ("workers", "warmup", "clip", "shake", "rate", "pyramid_until", "gan_from"):
+        for name in ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from"):
             _within(name.replace("_", "-"), getattr(self, name), 0, 10**9)
         _within("set narrow", self.narrow, 1 / 64, 4)
         _within("set held_out", self.held_out, 0, 0.9)
+        _within("set beta1", self.beta1, 0, 0.999)
         _within("set clean_share", self.clean_share, 0, 1)
         if self.arch == "compact-unet" and (self.loss.pyramid or self.prior):
             raise UsageError("compact-unet has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
@@ -230,8 +235,8 @@ NO_DOWNLOADS = {"perceptual": 0.0, "style": 0.0, "identity": 0.0}
 TRAIN_PRESETS = {
     "paper-512": TrainOptions(),
     "compact": TrainOptions(
-        arch="compact-unet", size=256, narrow=0.5, iterations=6_000, batch_size=16, rate=1e-3, warmup=40, cosine=True,
-        clip=1.0, precision="bf16", ema=1_600, gan_from=4_000, held_out=0.02, clean_share=0.08, shake=8.0,
+        arch="compact-unet", size=256, narrow=0.5, iterations=6_000, batch_size=16, rate=1e-3, beta1=0.9, warmup=40,
+        cosine=True, clip=1.0, precision="bf16", ema=1_600, gan_from=4_000, held_out=0.02, clean_share=0.08, shake=8.0,
         validate_every=500, save_every=100,
         degrade=DegradeOptions(
             kernel_size=21, sigma=(0.1, 5.0), shrink=(0.8, 6.0), quality=(40.0, 100.0), shift_chance=0.0,
@@ -241,8 +246,8 @@ TRAIN_PRESETS = {
                          **NO_DOWNLOADS),
     ),
     "tiny": TrainOptions(
-        arch="clean", size=64, narrow=0.25, iterations=200, batch_size=8, workers=0, rate=1e-3, milestones=(),
-        clip=1.0, ema=200, log_every=5, validate_every=30, save_every=15, n_valid=8, r1_every=4,
+        arch="clean", size=64, narrow=0.25, iterations=200, batch_size=8, workers=0, rate=1e-3, beta1=0.9,
+        milestones=(), clip=1.0, ema=200, log_every=5, validate_every=30, save_every=15, n_valid=8, r1_every=4,
         degrade=DegradeOptions(kernel_size=9, sigma=(0.1, 1.5), shrink=(0.8, 2.5)),
         loss=LossOptions(l1=1.0, **NO_DOWNLOADS),
     ),

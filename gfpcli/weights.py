@@ -22,6 +22,7 @@ from gfpcli.errors import ChecksumError, DownloadError, OutputError, WeightsErro
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
 ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+TORCH = "https://download.pytorch.org/models"
 GFPGAN_LICENCE = "Apache-2.0, StyleGAN2 parts non-commercial (NVIDIA)"
 TIMEOUT_S = 15.0
 BLOCK = 1 << 20  # bytes read at once
@@ -90,6 +91,9 @@ WEIGHTS = {
         Weight("gfpgan-1-d-left-eye", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_left_eye.pth", GFPGAN_LICENCE),
         Weight("gfpgan-1-d-right-eye", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_right_eye.pth", GFPGAN_LICENCE),
         Weight("gfpgan-1-d-mouth", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_mouth.pth", GFPGAN_LICENCE),
+        # torchvision's own `VGG19_Weights.IMAGENET1K_V1` and `VGG16_...`
+        Weight("vgg19", f"{TORCH}/vgg19-dcbb9e9d.pth", "BSD-3-Clause (torchvision)"),
+        Weight("vgg16", f"{TORCH}/vgg16-397923af.pth", "BSD-3-Clause (torchvision)"),
     )
 }  # fmt: skip
 BUILTINS = {"compact": BUILTIN / "compact.safetensors", "builtin": BUILTIN / "detector.safetensors"}

@@ -1,15 +1,26 @@
-"""basicsr's blur kernels, without its global random state."""
+"""basicsr's blur kernels, perceptual loss and image metrics, without its global state."""
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gfpcli.adapters._compat import prepare_basicsr
+from gfpcli.errors import CheckpointError
 
 prepare_basicsr()
 
-from basicsr.data.degradations import bivariate_Gaussian  # noqa: E402  (only after the preparation above)
+from basicsr.archs import vgg_arch  # noqa: E402  (only after the preparation above)
+from basicsr.data.degradations import bivariate_Gaussian  # noqa: E402
+from basicsr.losses.basic_loss import PerceptualLoss  # noqa: E402
+from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim  # noqa: E402
+
+VGG_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}  # before their ReLU
+MIN_NIQE = 192  # px: two of its 96 px blocks each way
 
 
 def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> NDArray[np.float64]:
@@ -17,3 +28,48 @@ def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> 
     is_isotropic = sigma_x == sigma_y
     kernel = bivariate_Gaussian(size, sigma_x, sigma_y, theta, isotropic=is_isotropic)
     return np.asarray(kernel, np.float64)
+
+
+def perceptual_loss(weights: Path) -> torch.nn.Module:
+    """Calls on two (N, 3, S, S) RGB batches in [-1, 1] and gives (perceptual, style), each unweighted.
+
+    Args:
+        weights: torchvision's VGG19 file.
+
+    Raises:
+        CheckpointError: the file holds something else.
+    """
+    before = vgg_arch.VGG_PRETRAIN_PATH
+    vgg_arch.VGG_PRETRAIN_PATH = str(weights)  # the only way to keep basicsr from a download of its own
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torchvision: `pretrained` has a new name
+            return PerceptualLoss(
+                VGG_LAYERS, "vgg19", use_input_norm=True, range_norm=True, perceptual_weight=1.0, style_weight=1.0
+            )
+    except Exception as error:  # damaged files make the reader raise nearly anything
+        raise CheckpointError(f"{weights}: not torchvision's VGG19") from error
+    finally:
+        vgg_arch.VGG_PRETRAIN_PATH = before
+
+
+def psnr(image: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
+    """dB, of two (H, W, 3) BGR images; infinite where they are equal."""
+    return float(calculate_psnr(image, true, crop_border=0))
+
+
+def ssim(image: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
+    """-1..1, the mean over the channels of two (H, W, 3) BGR images."""
+    return float(calculate_ssim(image, true, crop_border=0))
+
+
+def niqe(image: NDArray[np.uint8]) -> float:
+    """Lower is better; NaN for a (H, W, 3) BGR image that is too small or too flat to tell."""
+    if min(image.shape[:2]) < MIN_NIQE:
+        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # flat blocks divide by zero; they are left out
+        try:
+            return float(calculate_niqe(image, crop_border=0, convert_to="y"))
+        except (ValueError, np.linalg.LinAlgError):
+            return float("nan")

@@ -10,7 +10,7 @@ import typer
 from gfpcli import __version__
 from gfpcli.cli.console import FAILED, one_line_errors
 from gfpcli.cli.models import models
-from gfpcli.options import FORMATS, PRECISIONS, SAVE_KINDS, RestoreOptions
+from gfpcli.options import FORMATS, PRECISIONS, SAVE_KINDS, TRAIN_PRESETS, RestoreOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(models, name="models")
@@ -102,6 +102,58 @@ def restore(
 
         n_failed = run_restore(inputs, output, options, json, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option("--data", help="folder of photos or aligned faces, or a BasicSR LMDB")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the run's folder; a begun run goes on")],
+    preset: Annotated[str, typer.Option(help=", ".join(TRAIN_PRESETS))] = "paper-512",
+    start: Annotated[str, typer.Option("--from", help="go on from compact, gfpgan-1.4, ..., or a file")] = "",
+    prior: Annotated[str, typer.Option(help="StyleGAN2 in the decoder: stylegan2-ffhq or a file")] = "",
+    config: Annotated[Path | None, typer.Option(help="YAML file of options")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, may be repeated: loss.gan=0.05, degrade=mild")
+    ] = None,
+    iterations: Annotated[int, typer.Option(help="of the preset where not given")] = 0,
+    batch_size: Annotated[int, typer.Option(help="faces for each process and step")] = 0,
+    workers: Annotated[int, typer.Option(help="data processes")] = 0,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="no: begin anew in this folder")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, write nothing")] = False,
+    preview_degradation: Annotated[
+        Path | None, typer.Option(help="FILE.png: write a contact sheet of degradations, do not train")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="errors only")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+) -> None:
+    """Train a restorer (GFP-GAN) on your own faces. Under torchrun it is distributed.
+
+    Examples: gfp train --data faces/ -o runs/a --preset compact;
+    gfp train --data ffhq/ -o runs/b --prior stylegan2-ffhq --set degrade=mild --set loss.gan=0.05;
+    gfp train --data faces/ -o runs/c --preview-degradation sheet.png
+    """
+    with one_line_errors(is_debug=debug):
+        from gfpcli.cli.train_options import train_options
+
+        names = ("start", "prior", "iterations", "batch_size", "workers")
+        given = {name: context.params[name] for name in names if _is_given(context, name)}
+        options = train_options(preset, config, changes or [], given)
+        from gfpcli.cli.train import run_train, tell_plan, write_preview
+
+        if dry_run:
+            tell_plan(data, output, options)
+        elif preview_degradation:
+            write_preview(data, output, options, preview_degradation, quiet=quiet)
+        else:
+            run_train(data, output, options, device=device, offline=offline, is_fresh=not resume, quiet=quiet)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A folder of aligned faces as training samples: degraded, true, and where the eyes and the mouth are.
+"""Training samples: degraded, true, and where the eyes and the mouth are.
 
 Source: upstream `ffhq_degradation_dataset.py`. Unlike there, components are looked up by file name, a flip makes new
 boxes and leaves the stored ones alone, and each sample's draw depends on seed, epoch and index only.
@@ -7,51 +7,60 @@ boxes and leaves the stored ones alone, and each sample's draw depends on seed, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from gfpcli.align import to_8_bit
-from gfpcli.errors import InputError
-from gfpcli.images import read_frame
-from gfpcli.inputs import find_images
-from gfpcli.options import DegradeOptions
+from gfpcli.errors import CheckpointError, InputError
+from gfpcli.options import TrainOptions
+from gfpcli.tensors import to_tensor
 from gfpcli.train.degrade import degrade, draw
+from gfpcli.train.faces import TrainingFace
+from gfpcli.train.sources import Source
 
 EYE_ENLARGED = 1.4  # upstream's eye boxes, over the eye itself
 EYE_HALF = 0.21  # half an eye's width, of the distance between the eyes
 MIN_HALF = 16.0  # px at 512
 N_PARTS = 1000  # of the stable split
-MIN_SIZE = 64  # px; smaller pictures teach nothing
+UNDEGRADED, SHAKEN = 1, 2  # separate streams of draws: an option that is off changes no other draw
+Part = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
     """Eyes and mouth as (x, y, half length) in pixels of the face, image left first; eyes not yet enlarged."""
 
-    left_eye: tuple[float, float, float]
-    right_eye: tuple[float, float, float]
-    mouth: tuple[float, float, float]
+    left_eye: Part
+    right_eye: Part
+    mouth: Part
 
     def mirrored(self, width: int) -> Components:
         """Those of the face flipped left to right: new ones, with the eyes exchanged."""
 
-        def flip(part: tuple[float, float, float]) -> tuple[float, float, float]:
+        def flip(part: Part) -> Part:
             return width - 1 - part[0], part[1], part[2]
 
         return Components(flip(self.right_eye), flip(self.left_eye), flip(self.mouth))
 
+    def moved(self, affine: NDArray[np.float64]) -> Components:
+        """Those of the face warped by a (2, 3) similarity."""
+        zoom = float(np.hypot(affine[0, 0], affine[1, 0]))
+
+        def move(part: Part) -> Part:
+            x, y = affine[:, :2] @ part[:2] + affine[:, 2]
+            return float(x), float(y), part[2] * zoom
+
+        return Components(move(self.left_eye), move(self.right_eye), move(self.mouth))
+
     def scaled(self, factor: float) -> Components:
         """Those of the face resized by `factor`."""
-
-        def resize(part: tuple[float, float, float]) -> tuple[float, float, float]:
-            return (part[0] + 0.5) * factor - 0.5, (part[1] + 0.5) * factor - 0.5, part[2] * factor
-
-        return Components(resize(self.left_eye), resize(self.right_eye), resize(self.mouth))
+        return self.moved(np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]]))
 
     def boxes(self) -> NDArray[np.float32]:
         """(3, 4) xyxy of left eye, right eye and mouth, as upstream bounds them: x - half + 1 to x + half."""
@@ -64,12 +73,25 @@ class Components:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One training pair, (S, S, 3) BGR uint8 each, and its component boxes (3, 4), None where landmarks are missing."""
+    """One training pair, (S, S, 3) BGR uint8 each, and its component boxes (3, 4)."""
 
     name: str
     low: NDArray[np.uint8]
     true: NDArray[np.uint8]
-    boxes: NDArray[np.float32] | None
+    boxes: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """(N, 3, S, S) RGB in [-1, 1]: degraded and true; component boxes (N, 3, 4), px."""
+
+    low: torch.Tensor
+    true: torch.Tensor
+    boxes: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        parts = (self.low, self.true, self.boxes)
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
 
 
 def components_of(landmarks: NDArray[np.float64], size: int) -> Components:
@@ -82,6 +104,25 @@ def components_of(landmarks: NDArray[np.float64], size: int) -> Components:
     return Components((*left.tolist(), eye), (*right.tolist(), eye), (*mouth.tolist(), half))  # type: ignore[arg-type]
 
 
+def read_components(path: Path) -> dict[str, Components]:
+    """The official component file (px at 512), by the stem of the file name: FFHQ's names are its numbers, 00000000.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+    """
+    try:
+        rows = torch.load(path, map_location="cpu", weights_only=True)
+        named = rows.items() if isinstance(rows, Mapping) else ((f"{i:08d}", row) for i, row in enumerate(rows))
+        return {
+            str(name): Components(*(tuple(float(v) for v in row[part]) for part in ("left_eye", "right_eye", "mouth")))  # type: ignore[arg-type]
+            for name, row in named
+        }
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # damaged or foreign files make the reader raise nearly anything
+        raise CheckpointError(f"{path}: not a file of component boxes") from error
+
+
 def is_held_out(name: str, share: float) -> bool:
     """Whether a file belongs to the held-out share (0..1): by the SHA-256 of its name, whatever files are beside it."""
     digest = int.from_bytes(hashlib.sha256(Path(name).name.encode()).digest()[:8], "big")
@@ -89,62 +130,149 @@ def is_held_out(name: str, share: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class FaceFolder:
-    """Aligned faces of a folder at one size.
+class FaceSamples(torch.utils.data.Dataset["Sample | InputError"]):
+    """Endless samples, by number: each epoch is a new order of the faces, each draw a new degradation.
 
     Attributes:
-        paths: the files, sorted.
-        size: S, px.
-        options: what degradations are drawn from.
-        seed: of all draws.
-        landmarks: (5, 2) px for each file name, in the file's own pixels.
+        data, cut: where faces are read from: the data, and the run's cut faces (None where there are none).
+        faces: what `look_at_all` found.
+        components: boxes that replace our own, by the stem of the file name, px at 512.
+        salt: changes every draw; counted up by the loop when it rolls back, so that it does not meet the same batch.
     """
 
-    paths: tuple[Path, ...]
-    size: int
-    options: DegradeOptions
-    seed: int
-    landmarks: Mapping[str, NDArray[np.float64]]
+    data: Source
+    cut: Source | None
+    faces: tuple[TrainingFace, ...]
+    options: TrainOptions
+    components: Mapping[str, Components] | None = None
+    salt: int = 0
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        """The faces of an epoch, shuffled; of one person at most `per_identity`, others each time."""
+        rng = np.random.default_rng((self.options.seed, self.salt, epoch))
+        order = rng.permutation(len(self.faces))
+        if not self.options.identity_pattern:
+            return order
+        seen: dict[str, int] = {}
+        kept = []
+        for index in order:
+            match = re.search(self.options.identity_pattern, self.faces[index].name)
+            person = match.group(1 if match.re.groups else 0) if match else f"/{index}"
+            seen[person] = seen.get(person, 0) + 1
+            if seen[person] <= self.options.per_identity:
+                kept.append(index)
+        return np.array(kept)
 
     def sample(self, epoch: int, index: int) -> Sample:
-        """The sample that `seed`, `epoch` and `index` draw.
+        """The sample that `seed`, `salt`, `epoch` and the face's `index` draw.
 
         Raises:
-            InputError: the file cannot be read, is not square, or is too small; names it.
+            InputError: the file cannot be read any more; names it.
         """
-        path = self.paths[index]
-        rng = np.random.default_rng((self.seed, epoch, index))
-        image = to_8_bit(read_frame(path, index).image)
+        face, size = self.faces[index], self.options.size
+        key = (self.options.seed, self.salt, epoch, index)
+        rng = np.random.default_rng(key)
+        source = self.cut if face.is_cut else self.data
+        if source is None:
+            raise InputError(f"{face.name}: the faces that were cut out are gone")
+        image = source.read(face.name)
         height, width = image.shape[:2]
-        if height != width or height < MIN_SIZE:
-            raise InputError(f"{path}: {width}x{height}, an aligned face is square and at least {MIN_SIZE} px")
-        components = None
-        if path.name in self.landmarks:
-            components = components_of(self.landmarks[path.name], height).scaled(self.size / height)
-        if height != self.size:
-            way = cv2.INTER_AREA if height > self.size else cv2.INTER_CUBIC
-            image = np.asarray(cv2.resize(image, (self.size, self.size), interpolation=way), np.uint8)
+        if height != width:
+            raise InputError(f"{face.name}: {width}x{height}, an aligned face is square")
+        components = self._components_of(face, height)
+        if height != size:
+            way = cv2.INTER_AREA if height > size else cv2.INTER_CUBIC
+            image = np.asarray(cv2.resize(image, (size, size), interpolation=way), np.uint8)
+        if self.options.shake:
+            affine = shake_of(size, self.options.shake * size / 512, np.random.default_rng((*key, SHAKEN)))
+            image = np.asarray(
+                cv2.warpAffine(image, affine, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101),
+                np.uint8,
+            )
+            components = components.moved(affine)
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
-            components = components and components.mirrored(self.size)
-        low = degrade(image, draw(self.options, rng), kernel_size=self.options.kernel_size)
-        return Sample(path.name, low, image, None if components is None else components.boxes())
+            components = components.mirrored(size)
+        low = image
+        if np.random.default_rng((*key, UNDEGRADED)).random() >= self.options.clean_share:
+            low = degrade(image, draw(self.options.degrade, rng), kernel_size=self.options.degrade.kernel_size)
+        return Sample(face.name, low, image, components.boxes())
+
+    def _components_of(self, face: TrainingFace, size: int) -> Components:
+        """In pixels of the training size: those given for the file's name, else from our landmarks."""
+        given = (self.components or {}).get(Path(face.name).stem)
+        if given is not None:
+            return given.scaled(self.options.size / 512)
+        return components_of(np.array(face.landmarks), size).scaled(self.options.size / size)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample | InputError:
+        """The sample of (epoch, index). An error is given, not raised: it must reach the loop from another process."""
+        try:
+            return self.sample(*key)
+        except InputError as error:
+            return error
 
 
-def open_folder(
-    folder: Path, size: int, options: DegradeOptions, seed: int, *, held_out: float
-) -> tuple[FaceFolder, FaceFolder]:
-    """The training and the held-out faces of a folder, without landmarks yet.
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Which samples make which batch: a pure function of the batch's number, so a run can go on anywhere.
 
-    Raises:
-        InputError: no such folder, or it holds too few images for both parts.
+    Iterates over lists of (epoch, index), batch after batch from `first` to before `last`, those of process `rank`.
+    Together the processes see what one process with `n_ranks` times the batch would see.
     """
-    paths = [path for path, _ in find_images([str(folder)], None)]
-    parts = [tuple(p for p in paths if is_held_out(p.name, held_out) == which) for which in (False, True)]
-    if not parts[0]:
-        raise InputError(f"{folder}: no images left to train on ({len(paths)} found)")
-    train = FaceFolder(parts[0], size, options, seed, {})
-    return train, replace(train, paths=parts[1])
+
+    samples: FaceSamples
+    batch_size: int
+    first: int
+    last: int
+    rank: int = 0
+    n_ranks: int = 1
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = 0, self.samples.epoch_order(0)
+        n_epoch = len(order)
+        for batch in range(self.first, self.last):
+            keys = []
+            for place in range(self.batch_size):
+                number = (batch * self.n_ranks + self.rank) * self.batch_size + place
+                if number // n_epoch != epoch:
+                    epoch = number // n_epoch
+                    order = self.samples.epoch_order(epoch)
+                keys.append((epoch, int(order[number % n_epoch])))
+            yield keys
+
+
+def shake_of(size: int, reach: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A small random similarity (2, 3) about the middle: as far as `reach` px, one sigma."""
+    middle = (size - 1) / 2
+    turn, zoom = rng.normal(0, np.degrees(reach / size) * 2), np.exp(rng.normal(0, 2 * reach / size))
+    affine = np.asarray(cv2.getRotationMatrix2D((middle, middle), float(turn), float(zoom)), np.float64)
+    affine[:, 2] += rng.normal(0, reach, 2)
+    return affine
+
+
+def collate(drawn: list[Sample | InputError]) -> Batch | InputError:
+    """Samples to one batch; the first error where there is one."""
+    samples = [each for each in drawn if isinstance(each, Sample)]
+    for each in drawn:
+        if isinstance(each, InputError):
+            return each
+    return Batch(
+        to_tensor([sample.low for sample in samples]),
+        to_tensor([sample.true for sample in samples]),
+        torch.from_numpy(np.stack([sample.boxes for sample in samples])),
+    )
+
+
+def split_faces(
+    faces: tuple[TrainingFace, ...], share: float
+) -> tuple[tuple[TrainingFace, ...], tuple[TrainingFace, ...]]:
+    """The faces to train on and the held-out ones. Raises InputError where none are left to train on."""
+    held = tuple(face for face in faces if is_held_out(face.name, share))
+    train = tuple(face for face in faces if not is_held_out(face.name, share))
+    if not train:
+        raise InputError(f"no faces left to train on ({len(held)} held out)")
+    return train, held

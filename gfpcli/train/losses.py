@@ -63,6 +63,6 @@ def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:
     return total
 
 
-def ema_decay_of(n_images: int) -> float:
-    """The decay of the running mean for a step of `n_images` images: half-life 10,000 images (upstream: 32 a step)."""
-    return float(0.5 ** (n_images / 10_000))
+def ema_decay_of(n_images: int, half_life: int) -> float:
+    """The decay of the running mean for a step of `n_images`; `half_life` in images (upstream: 32 and 10,000)."""
+    return float(0.5 ** (n_images / half_life))

@@ -91,4 +91,4 @@ def test_pyramid() -> None:
 
 
 def test_ema_is_the_reference_at_32_images() -> None:
-    assert losses.ema_decay_of(32) == pytest.approx(0.5 ** (32 / 10000))
+    assert losses.ema_decay_of(32, 10_000) == pytest.approx(0.5 ** (32 / 10000))

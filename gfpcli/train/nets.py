@@ -1,0 +1,157 @@
+"""The networks of a run, made from scratch or from checkpoints in the official layouts."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gfpcli.errors import CheckpointError, UsageError
+from gfpcli.model.checkpoint import KINDS, kind_of, load_face_net, read_state
+from gfpcli.model.compact import CompactUNet
+from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
+from gfpcli.model.gfpgan import GFPGAN, GFPGANClean, Shape
+from gfpcli.model.paper import GFPGANPaper
+from gfpcli.options import TrainOptions
+
+PARTS = ("left_eye", "right_eye", "mouth")
+N_STYLE, N_MLP = 512, 8
+UNET_NARROW = 0.5  # of the decoder's width (upstream)
+KIND_OF = {"paper": "gfpgan-paper", "clean": "gfpgan-clean", "compact-unet": "compact-unet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Nets:
+    """Everything that is trained, and the running mean of the generator.
+
+    Attributes:
+        discriminator: of the whole face; None where the GAN term is off.
+        components: discriminators of PARTS; empty where the component terms are off.
+    """
+
+    generator: nn.Module
+    mean: nn.Module
+    discriminator: nn.Module | None
+    components: nn.ModuleDict
+
+    def named(self) -> dict[str, nn.Module]:
+        """By the names they have in a checkpoint."""
+        whole = {} if self.discriminator is None else {"discriminator": self.discriminator}
+        return {"generator": self.generator, "mean": self.mean, **whole, "components": self.components}
+
+    def judges(self) -> Iterator[nn.Module]:
+        """All discriminators."""
+        if self.discriminator is not None:
+            yield self.discriminator
+        yield from self.components.values()
+
+
+def widths_of(size: int, narrow: float, multiplier: int) -> tuple[int, ...]:
+    """Official channel counts from 4x4 up to `size`: 512 up to 32x32, then halved, times `multiplier`."""
+    widths = []
+    for level in range(round(math.log2(size)) - 1):
+        at = 4 << level
+        full = 512 if at <= 32 else 512 * 32 * multiplier // at
+        widths.append(max(8, int(full * narrow)))
+    return tuple(widths)
+
+
+def shape_for(options: TrainOptions) -> Shape:
+    """The generator's hyper-parameters."""
+    decoder = widths_of(options.size, options.narrow, options.multiplier)
+    unet = widths_of(options.size, options.narrow * UNET_NARROW, options.multiplier)
+    return Shape(unet, decoder, N_STYLE, N_MLP, is_half=True, has_own_codes=True)
+
+
+def make_nets(options: TrainOptions, start: Path | None, prior: Path | None) -> Nets:
+    """Networks ready to train, on the CPU; random parts from `seed`.
+
+    Args:
+        start: a restorer to go on from.
+        prior: a StyleGAN2 generator for the decoder.
+
+    Raises:
+        CheckpointError: a file that holds something else, or another size.
+        UsageError: a `start` that does not fit the architecture.
+    """
+    torch.manual_seed(options.seed)
+    generator = _generator(options, start)
+    if prior is not None:
+        load_prior(generator, prior, is_fixed=options.is_prior_fixed)
+    _freeze_unused(generator, options)
+    loss = options.loss
+    discriminator = None
+    if loss.gan:
+        widths = widths_of(options.size, options.narrow, options.multiplier)
+        discriminator = StyleGAN2Discriminator(tuple(reversed(widths)))
+    has_parts = bool(loss.component_gan or loss.component_style)
+    components = nn.ModuleDict({part: ComponentDiscriminator() for part in PARTS} if has_parts else {})
+    mean = copy.deepcopy(generator).requires_grad_(False).eval()
+    return Nets(generator, mean, discriminator, components)
+
+
+def _generator(options: TrainOptions, start: Path | None) -> nn.Module:
+    if start is not None:
+        net = load_face_net(start).requires_grad_(True).train()
+        kind = kind_of(net.state_dict())
+        if kind != KIND_OF[options.arch]:
+            arch = next((name for name, other in KIND_OF.items() if other == kind), kind)
+            raise UsageError(f"--from {start}: {KINDS[kind]}; --set arch={arch} goes on from it")
+        if net.size != options.size:
+            raise UsageError(f"--from {start}: made for {net.size} px, not {options.size}: --set size={net.size}")
+        return net
+    if options.arch == "compact-unet":
+        return CompactUNet()
+    return {"paper": GFPGANPaper, "clean": GFPGANClean}[options.arch](shape_for(options))
+
+
+def load_prior(generator: nn.Module, path: Path, *, is_fixed: bool) -> None:
+    """Puts a StyleGAN2 generator's weights into the decoder (upstream: `decoder_load_path`, `fix_decoder`).
+
+    Raises:
+        CheckpointError: the file holds something else, or other widths.
+    """
+    state = read_state(path)
+    decoder = generator.stylegan_decoder
+    assert isinstance(decoder, nn.Module)
+    own = decoder.state_dict()
+    if kind_of(state) != "stylegan2":
+        raise CheckpointError(f"{path}: {KINDS[kind_of(state)]}, not a StyleGAN2 generator")
+    wrong = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+    if wrong:
+        raise CheckpointError(f"{path}: does not fit this size, width or architecture (first at {wrong[0]})")
+    decoder.load_state_dict({key: state[key] for key in own})
+    decoder.requires_grad_(not is_fixed)
+
+
+def _freeze_unused(generator: nn.Module, options: TrainOptions) -> None:
+    """The mapping network is not run, as faces come with their latents; without a pyramid its heads are not run."""
+    if isinstance(generator, GFPGAN):
+        generator.stylegan_decoder.style_mlp.requires_grad_(False)  # type: ignore[union-attr]
+        if not options.loss.pyramid:
+            generator.toRGB.requires_grad_(False)
+
+
+def load_judges(nets: Nets, files: dict[str, Path]) -> None:
+    """Released discriminators into ours: `discriminator`, or one of PARTS, to its file. Raises CheckpointError."""
+    for name, path in files.items():
+        net = nets.discriminator if name == "discriminator" else nets.components[name]
+        try:
+            net.load_state_dict(read_state(path))  # type: ignore[union-attr]
+        except (RuntimeError, AttributeError) as error:
+            raise CheckpointError(f"{path}: not a discriminator of this size and width") from error
+
+
+@torch.no_grad()
+def update_mean(mean: nn.Module, net: nn.Module, decay: float) -> None:
+    """mean = decay * mean + (1 - decay) * net, over all weights and stored noises."""
+    for old, new in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new.to(old.dtype), 1 - decay)
+        else:
+            old.copy_(new)

@@ -1,0 +1,63 @@
+"""How good the running mean is on faces it is not trained on, in numbers and as a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gfpcli.adapters.basicsr import niqe, psnr, ssim
+from gfpcli.tensors import to_images, to_tensor
+from gfpcli.train.data import FaceSamples, Sample
+
+N_SHOWN = 8  # rows of the picture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """Means over the faces; `before` holds those of the degraded faces. The grid is (H, W, 3) BGR."""
+
+    psnr: float  # dB
+    ssim: float
+    niqe: float  # NaN where the faces are too small for it
+    before: tuple[float, float, float]  # PSNR, SSIM, NIQE
+    grid: NDArray[np.uint8]
+
+
+def validate(net: nn.Module, samples: FaceSamples, n_faces: int, device: torch.device) -> Validation:
+    """Over the first `n_faces` faces, always degraded in the same way. Raises InputError for a file that is gone."""
+    rows: list[tuple[float, ...]] = []
+    strips: list[NDArray[np.uint8]] = []
+    for index in range(min(n_faces, len(samples.faces))):
+        sample = samples.sample(0, index)
+        with torch.inference_mode():
+            (out,) = to_images(net(to_tensor([sample.low]).to(device)))
+        rows.append((*measure(out, sample), *measure(sample.low, sample)))
+        if len(strips) < N_SHOWN:
+            strips.append(np.concatenate([sample.low, out, sample.true], axis=1))
+    values = np.array(rows)
+    values[~np.isfinite(values)] = np.nan  # an equal image has an infinite PSNR
+    means = [float(np.nanmean(column)) if np.isfinite(column).any() else math.nan for column in values.T]
+    grid = np.asarray(np.concatenate(strips), np.uint8)
+    return Validation(means[0], means[1], means[2], (means[3], means[4], means[5]), grid)
+
+
+def measure(image: NDArray[np.uint8], sample: Sample) -> tuple[float, float, float]:
+    """PSNR, SSIM and NIQE of (S, S, 3) BGR."""
+    return psnr(image, sample.true), ssim(image, sample.true), niqe(image)
+
+
+def contact_sheet(samples: FaceSamples, n_faces: int = 8, n_draws: int = 6) -> NDArray[np.uint8]:
+    """A row for each face: itself, then draws of the degradation; at most 256 px each."""
+    rows = []
+    for index in range(min(n_faces, len(samples.faces))):
+        drawn = [samples.sample(epoch, index) for epoch in range(n_draws)]
+        rows.append(np.concatenate([drawn[0].true, *(each.low for each in drawn)], axis=1))
+    sheet = np.concatenate(rows)
+    zoom = min(1.0, 256 / samples.options.size)
+    return np.asarray(cv2.resize(sheet, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA), np.uint8)
