@@ -235,7 +235,7 @@ NO_DOWNLOADS = {"perceptual": 0.0, "style": 0.0, "identity": 0.0}
 TRAIN_PRESETS = {
     "paper-512": TrainOptions(),
     "compact": TrainOptions(
-        arch="compact-unet", size=256, narrow=0.5, iterations=6_000, batch_size=16, rate=1e-3, beta1=0.9, warmup=40,
+        arch="compact-unet", size=256, narrow=0.125, iterations=6_000, batch_size=16, rate=1e-3, beta1=0.9, warmup=40,
         cosine=True, clip=1.0, precision="bf16", ema=1_600, gan_from=4_000, held_out=0.02, clean_share=0.08, shake=8.0,
         validate_every=500, save_every=100,
         degrade=DegradeOptions(
@@ -246,7 +246,7 @@ TRAIN_PRESETS = {
                          **NO_DOWNLOADS),
     ),
     "tiny": TrainOptions(
-        arch="clean", size=64, narrow=0.25, iterations=200, batch_size=8, workers=0, rate=1e-3, beta1=0.9,
+        arch="clean", size=64, narrow=0.125, iterations=200, batch_size=8, workers=0, rate=1e-3, beta1=0.9,
         milestones=(), clip=1.0, ema=200, log_every=5, validate_every=30, save_every=15, n_valid=8, r1_every=4,
         degrade=DegradeOptions(kernel_size=9, sigma=(0.1, 1.5), shrink=(0.8, 2.5)),
         loss=LossOptions(l1=1.0, **NO_DOWNLOADS),
