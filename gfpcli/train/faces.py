@@ -131,5 +131,5 @@ def _read_cache(path: Path, size: int) -> dict[str, Looked]:
             name: Looked(tuple(TrainingFace(**face) for face in facts["faces"]), facts["problem"])
             for name, facts in content["pictures"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged; delete it, and the pictures are looked at again") from error

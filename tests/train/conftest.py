@@ -1,0 +1,80 @@
+"""Faces in memory, and runs small enough for a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gfpcli.align import TEMPLATE_512
+from gfpcli.errors import InputError
+from gfpcli.options import TRAIN_PRESETS, LossOptions, TrainOptions
+from gfpcli.train.data import FaceSamples
+from gfpcli.train.faces import TrainingFace
+from gfpcli.train.loop import Run, Watch
+from gfpcli.train.nets import make_nets
+from gfpcli.train.objective import Objective
+from gfpcli.train.ranks import Ranks
+
+MakeRun = Callable[..., Run]
+
+
+@dataclass(frozen=True)
+class FakeSource:
+    """Pictures in memory; a name that is not there cannot be read."""
+
+    pictures: dict[str, NDArray[np.uint8]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self.pictures))
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        if name not in self.pictures:
+            raise InputError(f"{name}: gone")
+        return self.pictures[name]
+
+
+def options_of(**changes: Any) -> TrainOptions:
+    """The tiny preset at 32 px; loss weights that are not given are 0, except l1."""
+    loss = LossOptions(**{"pyramid": 0.0, "perceptual": 0.0, "style": 0.0, "gan": 0.0, "component_gan": 0.0,
+                          "component_style": 0.0, "identity": 0.0, "l1": 1.0, **changes.pop("loss", {})})  # fmt: skip
+    small = {"size": 32, "batch_size": 2, "n_valid": 2, "held_out": 0.0, "validate_every": 1000, "save_every": 1000}
+    return replace(TRAIN_PRESETS["tiny"], **{**small, "loss": loss, **changes})
+
+
+def samples_of(options: TrainOptions, n_faces: int = 4) -> FaceSamples:
+    """Smooth pictures of 64 px with the template's landmarks."""
+    rng = np.random.default_rng(5)
+    pictures = {
+        f"{i}.png": np.asarray(
+            cv2.resize(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC),
+            np.uint8,
+        )
+        for i in range(n_faces)
+    }
+    faces = tuple(TrainingFace(name, False, (TEMPLATE_512 / 8).tolist()) for name in sorted(pictures))
+    return FaceSamples(FakeSource(pictures), None, faces, options)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Makes a run in `tmp_path/run`; `notes` collects its lines."""
+
+    def make(notes: list[str] | None = None, folder: str = "run", n_faces: int = 4, **changes: Any) -> Run:
+        options = options_of(**changes)
+        nets = make_nets(options, None, None)
+        watch = Watch(lambda *_: None, lambda *_: None, (notes if notes is not None else []).append)
+        samples = samples_of(options, n_faces)
+        held = replace(samples, faces=())
+        objective = Objective(options, nets)
+        return Run(options, tmp_path / folder, samples, held, nets, objective, torch.device("cpu"), Ranks(), watch)
+
+    return make

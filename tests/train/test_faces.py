@@ -1,0 +1,107 @@
+"""Which faces pictures give: aligned ones as they are, others cut out, the rest with a reason; cached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gfpcli.align import TEMPLATE_512
+from gfpcli.errors import CheckpointError, InputError
+from gfpcli.train.faces import CACHE, CANVAS, look_at_all
+from gfpcli.train.sources import FolderSource, open_source
+from gfpcli.types import Face, Image
+from tests.train.conftest import FakeSource
+
+
+def detector(image: Image) -> tuple[Face, ...]:
+    """Knows the pictures of this test by the value of their middle."""
+    height, width = image.shape[:2]
+    mark = int(image[height // 2, width // 2, 0])
+    if mark == 100:  # an aligned face, shown with a border
+        size = width / CANVAS
+        marks = TEMPLATE_512 * size / 512 + (width - size) / 2
+    elif mark == 150:  # a face of 60 px somewhere
+        marks = TEMPLATE_512 * 80 / 512 + (30, 50)
+    else:
+        return ()
+    return (Face(np.array([*marks.min(axis=0) - 10, *marks.max(axis=0) + 10]), marks, 0.9),)
+
+
+def flat(height: int, width: int, value: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def test_every_picture_gives_faces_or_a_reason(tmp_path: Path) -> None:
+    source = FakeSource({
+        "aligned.png": flat(128, 128, 100), "photo.jpg": flat(200, 300, 150), "sub/photo.jpg": flat(200, 300, 150),
+        "empty.png": flat(90, 120, 7), "small.png": flat(12, 12, 100),
+    })  # fmt: skip
+    counts: list[tuple[int, int]] = []
+    found = look_at_all(source, tmp_path, 64, detector, lambda *at: counts.append(at))
+    assert counts[-1] == (5, 5)
+    (aligned,) = found["aligned.png"].faces
+    assert not aligned.is_cut and np.abs(np.array(aligned.landmarks) - TEMPLATE_512 / 4).max() < 1
+    (cut,) = found["photo.jpg"].faces
+    assert cut.is_cut and cv2.imread(str(tmp_path / "faces" / cut.name)).shape == (64, 64, 3)
+    assert np.abs(np.array(cut.landmarks) - TEMPLATE_512 / 8).max() < 2
+    assert cut.name != found["sub/photo.jpg"].faces[0].name
+    assert "no face" in str(found["empty.png"].problem) and "too small" in str(found["small.png"].problem)
+
+
+def test_a_second_start_looks_at_new_pictures_only(tmp_path: Path) -> None:
+    seen: list[Image] = []
+
+    def counting(image: Image) -> tuple[Face, ...]:
+        seen.append(image)
+        return detector(image)
+
+    source = FakeSource({"a.png": flat(128, 128, 100)})
+    first = look_at_all(source, tmp_path, 64, counting, lambda *_: None)
+    more = FakeSource({**source.pictures, "b.png": flat(128, 128, 100)})
+    n_seen = len(seen)
+    assert look_at_all(more, tmp_path, 64, counting, lambda *_: None)["a.png"] == first["a.png"]
+    assert len(seen) == n_seen + 1
+    (tmp_path / CACHE).write_text('{"size": 64, "pictures": [3]}')
+    with pytest.raises(CheckpointError, match="delete it"):
+        look_at_all(more, tmp_path, 64, counting, lambda *_: None)
+
+
+def test_an_unreadable_file_is_named_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("text")
+    found = look_at_all(FolderSource(tmp_path, ("bad.png",)), tmp_path / "run", 64, detector, lambda *_: None)
+    assert "bad.png" in str(found["bad.png"].problem) and not found["bad.png"].faces
+
+
+def test_an_lmdb_as_basicsr_lays_it_out(tmp_path: Path) -> None:
+    folder = tmp_path / "faces.lmdb"
+    picture = flat(32, 32, 77)
+    base = lmdb.open(str(folder), map_size=1 << 20)
+    with base.begin(write=True) as view:
+        view.put(b"one", cv2.imencode(".png", picture)[1].tobytes())
+    base.close()
+    with pytest.raises(InputError, match="meta_info.txt"):
+        open_source(folder)
+    (folder / "meta_info.txt").write_text("one.png (32,32,3) 1\ntwo.png (32,32,3) 1\n")
+    source = open_source(folder)
+    assert source.names == ("one.png", "two.png") and (source.read("one.png") == picture).all()
+    with pytest.raises(InputError, match="holds no two.png"):
+        source.read("two.png")
+
+
+def test_folders_that_hold_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        open_source(tmp_path / "gone")
+    with pytest.raises(InputError, match="no images"):
+        open_source(tmp_path)
+
+
+def test_a_run_inside_the_data_is_not_trained_on(tmp_path: Path) -> None:
+    for name in ("a.png", "run/faces/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), flat(32, 32, 5))
+    assert open_source(tmp_path, besides=tmp_path / "run").names == ("a.png",)
