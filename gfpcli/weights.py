@@ -23,6 +23,7 @@ GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
 ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 TORCH = "https://download.pytorch.org/models"
+FID_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 GFPGAN_LICENCE = "Apache-2.0, StyleGAN2 parts non-commercial (NVIDIA)"
 TIMEOUT_S = 15.0
 BLOCK = 1 << 20  # bytes read at once
@@ -93,6 +94,7 @@ WEIGHTS = {
         Weight("gfpgan-1-d-mouth", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_mouth.pth", GFPGAN_LICENCE),
         # torchvision's own `VGG19_Weights.IMAGENET1K_V1` and `VGG16_...`
         Weight("vgg19", f"{TORCH}/vgg19-dcbb9e9d.pth", "BSD-3-Clause (torchvision)"),
+        Weight("inception-fid", FID_URL, "Apache-2.0 (pytorch-fid)"),
         Weight("vgg16", f"{TORCH}/vgg16-397923af.pth", "BSD-3-Clause (torchvision)"),
     )
 }  # fmt: skip

@@ -1,9 +1,12 @@
-"""basicsr's blur kernels, perceptual loss and image metrics, without its global state."""
+"""basicsr's blur kernels, perceptual loss, Inception and image metrics, without its global state."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from gfpcli.errors import CheckpointError
 
 prepare_basicsr()
 
+from basicsr.archs import inception as inception_arch  # noqa: E402
 from basicsr.archs import vgg_arch  # noqa: E402  (only after the preparation above)
 from basicsr.data.degradations import bivariate_Gaussian  # noqa: E402
 from basicsr.losses.basic_loss import PerceptualLoss  # noqa: E402
@@ -39,18 +43,35 @@ def perceptual_loss(weights: Path) -> torch.nn.Module:
     Raises:
         CheckpointError: the file holds something else.
     """
-    before = vgg_arch.VGG_PRETRAIN_PATH
-    vgg_arch.VGG_PRETRAIN_PATH = str(weights)  # the only way to keep basicsr from a download of its own
+    with _weights_from(vgg_arch, "VGG_PRETRAIN_PATH", weights, "torchvision's VGG19"):
+        return PerceptualLoss(
+            VGG_LAYERS, "vgg19", use_input_norm=True, range_norm=True, perceptual_weight=1.0, style_weight=1.0
+        )
+
+
+def inception(weights: Path) -> torch.nn.Module:
+    """Inception-V3 as FID takes it: (N, 3, H, W) RGB in [-1, 1] to a list with one (N, 2048, 1, 1).
+
+    Raises:
+        CheckpointError: the file holds something else.
+    """
+    with _weights_from(inception_arch, "LOCAL_FID_WEIGHTS", weights, "the Inception-V3 of FID"):
+        return inception_arch.InceptionV3([3], resize_input=True, normalize_input=False).eval()
+
+
+@contextmanager
+def _weights_from(module: ModuleType, name: str, weights: Path, what: str) -> Iterator[None]:
+    """Names our file where basicsr looks first: the only way to keep it from a download of its own."""
+    before = getattr(module, name)
+    setattr(module, name, str(weights))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchvision: `pretrained` has a new name
-            return PerceptualLoss(
-                VGG_LAYERS, "vgg19", use_input_norm=True, range_norm=True, perceptual_weight=1.0, style_weight=1.0
-            )
+            yield
     except Exception as error:  # damaged files make the reader raise nearly anything
-        raise CheckpointError(f"{weights}: not torchvision's VGG19") from error
+        raise CheckpointError(f"{weights}: not {what}") from error
     finally:
-        vgg_arch.VGG_PRETRAIN_PATH = before
+        setattr(module, name, before)
 
 
 def psnr(image: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:

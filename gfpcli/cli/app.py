@@ -151,6 +151,27 @@ def train(
             run_train(data, output, options, device=device, offline=offline, is_fresh=not resume, quiet=quiet)
 
 
+@app.command("eval")
+def evaluate(
+    restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them")],
+    reference: Annotated[Path, typer.Argument(help="the true picture, or a folder with the same names")],
+    json: Annotated[
+        str | None, typer.Option(help="FILE or -: one JSON record a line for each pair, then the means")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+) -> None:
+    """Compare restored pictures with the true ones: PSNR, SSIM, NIQE; LPIPS, FID and Deg. where their weights are.
+
+    Examples: gfp eval out/ truth/; gfp eval out/a.png truth/a.png --json -;
+    gfp models pull arcface-r18 && gfp eval out/ truth/
+    """
+    with one_line_errors(is_debug=debug):
+        from gfpcli.cli.evaluate import run_eval
+
+        n_failed = run_eval(restored, reference, json)
+        raise typer.Exit(FAILED if n_failed else 0)
+
+
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

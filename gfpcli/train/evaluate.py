@@ -1,0 +1,75 @@
+"""The six metrics of the paper between restored and true pictures (GFP-GAN, section 4.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gfpcli.adapters.basicsr import niqe, psnr, ssim
+from gfpcli.model.arcface import gray_for_identity
+from gfpcli.tensors import to_tensor
+
+Picture = NDArray[np.uint8]
+MIN_FID = 2  # pictures: a spread needs two
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """The networks of the metrics that need one; None where its weights are not at hand."""
+
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+    arcface: nn.Module | None = None
+    inception: Callable[[Tensor], list[Tensor]] | None = None
+
+
+@dataclass(slots=True)
+class Features:
+    """Inception features of the pictures seen so far, (2048,) each."""
+
+    restored: list[NDArray[np.float64]] = field(default_factory=list)
+    true: list[NDArray[np.float64]] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def compare(restored: Picture, true: Picture, judges: Judges, features: Features) -> dict[str, float]:
+    """The metrics of one pair of (H, W, 3) BGR pictures of equal size; FID's features are added to `features`."""
+    values = {"psnr": psnr(restored, true), "ssim": ssim(restored, true), "niqe": niqe(restored)}
+    one, other = to_tensor([restored]), to_tensor([true])
+    if judges.lpips:
+        values["lpips"] = float(judges.lpips(one, other))
+    if judges.arcface is not None:
+        values["deg"] = angle_between(*(judges.arcface(gray_for_identity(face))[0] for face in (one, other)))
+    if judges.inception:
+        for seen, face in ((features.restored, one), (features.true, other)):
+            seen.append(judges.inception(face)[0].flatten().double().numpy())
+    return values
+
+
+def angle_between(one: Tensor, other: Tensor) -> float:
+    """Degrees between two identity features."""
+    cosine = torch.cosine_similarity(one.double(), other.double(), dim=0).clamp(-1, 1)
+    return math.degrees(math.acos(float(cosine)))
+
+
+def fid_of(features: Features) -> float:
+    """Frechet distance between the two sets of features; NaN with fewer than two pictures.
+
+    The trace of the root of a product of two covariances is the sum of the roots of its eigenvalues, which are those of
+    a symmetric matrix: no matrix root is needed.
+    """
+    if len(features.true) < MIN_FID:
+        return math.nan
+    sets = [np.stack(features.restored), np.stack(features.true)]
+    means = [each.mean(axis=0) for each in sets]
+    covariances = [np.cov(each, rowvar=False) for each in sets]
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    product = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(np.maximum(product, 0)).sum()
+    return float(np.square(means[0] - means[1]).sum() + trace)
