@@ -1,0 +1,267 @@
+"""`gfp train` as a user runs it: plans, previews, runs that go on, and what is wrong said in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from torchvision.models import vgg19
+from typer.testing import CliRunner, Result
+
+from gfpcli.cli.app import app
+from gfpcli.model.arcface import ArcFaceR18
+from gfpcli.weights import cache_folder
+
+PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
+SMALL = ("--preset", "tiny", "--set", "size=32", "--set", "held_out=0", "--set", "n_valid=2", "--batch-size", "2")
+RECONSTRUCTION = tuple(f"--set=loss.{name}=0" for name in ("gan", "component_gan", "component_style", "pyramid"))
+
+
+def gfp(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def start(*words: object, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """The command in a process of its own, one thread."""
+    command = [*(before or (sys.executable, "-m", "gfpcli")), *map(str, words)]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def losses_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def one_line_of(done: Result) -> str:
+    """The reason a command gives."""
+    assert done.exit_code in (1, 2) and "Traceback" not in done.stderr
+    *_, last = done.stderr.strip().splitlines()
+    return last
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two portraits, themselves and mirrored: not aligned, so that their faces must be found."""
+    folder = tmp_path_factory.mktemp("photos")
+    for path in (PHOTOS / "grace_hopper.jpg", PHOTOS / "astronaut.png"):
+        image = cv2.imread(str(path))
+        assert image is not None
+        cv2.imwrite(str(folder / f"{path.stem}.png"), image)
+        cv2.imwrite(str(folder / f"{path.stem}_mirrored.png"), image[:, ::-1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faces(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same faces cut out and aligned."""
+    run = tmp_path_factory.mktemp("cut")
+    assert gfp("train", "--data", photos, "-o", run, *SMALL, "--preview-degradation", run / "a.png").exit_code == 0
+    return run / "faces"
+
+
+def test_photos_to_a_run_to_a_restored_photo(photos: Path, tmp_path: Path) -> None:
+    """Everything on: faces found, every term finite, the run says what it did, and restore takes its weights."""
+    run = tmp_path / "run"
+    done = gfp("train", "--data", photos, "-o", run, *SMALL, "--iterations", 6, "--set", "validate_every=3")
+    assert done.exit_code == 0, done.stderr
+    assert "looked at 4 pictures" in done.stderr and "4 faces to train on" in done.stderr
+    assert "5/6: " in done.stderr and "validation 3: PSNR" in done.stderr and "6 iterations, 12 images" in done.stderr
+    rows = losses_of(run)
+    assert len(rows) == 6 and all(np.isfinite(list(row.values())).all() for row in rows)
+    assert {"l1", "pyramid", "gan", "gan_mouth", "style_left_eye", "r1"} <= rows[0].keys()
+    assert yaml.safe_load((run / "options.yaml").read_text())["size"] == 32
+    done = gfp("restore", PHOTOS / "grace_hopper.jpg", "-o", tmp_path / "out.png", "--model", run / "best",
+               "--detector", "builtin", "--offline")  # fmt: skip
+    assert done.exit_code == 0 and "(1 face)" in done.stderr, done.stderr
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (1200, 1024, 3)
+
+
+def test_a_dry_run_says_the_plan_and_writes_nothing(photos: Path, tmp_path: Path) -> None:
+    done = gfp("train", "--data", photos, "-o", tmp_path / "run", *SMALL, "--iterations", 50, "--dry-run")
+    assert done.exit_code == 0
+    assert "4 pictures" in done.stderr and "50 iterations of 2: 100 images" in done.stderr
+    assert "generator: " in done.stderr and "begins in" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_preview_shows_faces_and_their_degradations(faces: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    done = gfp("train", "--data", faces, "-o", tmp_path / "run", *SMALL, "--preview-degradation", sheet)
+    assert done.exit_code == 0 and str(sheet) in done.stderr
+    image = cv2.imread(str(sheet))
+    rows, columns = image.shape[0] // 32, image.shape[1] // 32
+    assert rows == 4 and columns > 4
+    tiles = image.reshape(rows, 32, columns, 32, 3).swapaxes(1, 2).astype(int)
+    errors = np.abs(tiles[:, 1:] - tiles[:, :1]).mean(axis=(2, 3, 4))
+    assert (errors > 0.5).all() and len(np.unique(errors.round(6))) == errors.size  # every draw is another
+    done = gfp("train", "--data", faces, "-o", tmp_path, *SMALL, "--preview-degradation", tmp_path / "a.jpg")
+    assert "ends in .png" in one_line_of(done) and done.exit_code == 2
+
+
+def test_options_come_from_preset_file_set_and_flags_in_that_order(faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("iterations: 7\nseed: 3\nrate: 1e-4\nloss: {l1: 2}\ndegrade: video\n")
+    done = gfp("train", "--data", faces, "-o", tmp_path / "run", *SMALL, *RECONSTRUCTION, "--config", file,
+               "--set", "seed=4", "--set", "iterations=5", "--iterations", 1)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    told = yaml.safe_load((tmp_path / "run" / "options.yaml").read_text())
+    assert (told["iterations"], told["seed"], told["rate"], told["loss"]["l1"]) == (1, 4, 1e-4, 2.0)
+    assert told["degrade"]["shrink"] == [1.0, 6.0] and told["loss"]["gan"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--preset", "huge"), "choose one of paper-512, compact, tiny"),
+        (("--set", "loss.gans=1"), "no option 'gans': choose one of l1, edges"),
+        (("--set", "rate"), "write key=value"),
+        (("--set", "rate=fast"), "must be like 0.001, not 'fast'"),
+        (("--set", "degrade=awful"), "choose one of paper, mild, video"),
+        (("--set", "degrade.sigma=[3]"), "a list like"),
+        (("--set", "degrade.sigma=[3, 1]"), "runs backwards"),
+        (("--set", "size=100"), "32, 64, 128"),
+        (("--set", "loss.l1=-1"), "from 0"),
+        (("--set", "loss.l1=.nan"), "from 0"),
+        (("--set", "identity_pattern=("), "identity_pattern"),
+        (("--from", "nobody"), "choose one of compact, gfpgan-1.4"),
+        (("--prior", "nobody"), "choose stylegan2-ffhq or a file"),
+        (("--device", "cuda:99"), "cuda"),
+        (("--iterations", "0"), "--iterations 0: choose a number"),
+    ],
+)
+def test_wrong_use_is_one_line_that_lists_what_is_valid(
+    faces: Path, tmp_path: Path, words: tuple[str, str], reason: str
+) -> None:
+    done = gfp("train", "--data", faces, "-o", tmp_path / "run", *SMALL, *words)
+    assert reason in one_line_of(done) and done.exit_code == 2
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [("loss.perceptual=1", "loss.perceptual=0"), ("loss.style=1", "loss.style=0"), ("loss.identity=1", "loss.identity=0"),
+     ("discriminators=official", "discriminators=fresh"), ("components=ffhq-components", "components=auto"),
+     ("prior=stylegan2-ffhq", "leave --prior out"), ("start=gfpgan-1.4", "leave --from out")],
+)  # fmt: skip
+def test_a_file_that_is_not_there_names_the_switch_that_does_without(
+    faces: Path, tmp_path: Path, change: str, named: str
+) -> None:
+    done = gfp("train", "--data", faces, "-o", tmp_path / "run", *SMALL, "--set", change, "--offline")
+    line = one_line_of(done)
+    assert named in line and "offline" in line and done.exit_code == 1
+
+
+def test_perceptual_and_identity_terms_train(faces: Path, tmp_path: Path) -> None:
+    """With random networks in the official layouts, taken from the cache."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(1)
+    torch.save(vgg19(weights=None).state_dict(), cache_folder() / "vgg19-dcbb9e9d.pth")
+    arcface = {f"module.{key}": value for key, value in ArcFaceR18().state_dict().items()}
+    torch.save(arcface, cache_folder() / "arcface_resnet18.pth")
+    done = gfp("train", "--data", faces, "-o", tmp_path / "run", *SMALL, *RECONSTRUCTION, "--iterations", 2, "--offline",
+               "--set", "loss.perceptual=1", "--set", "loss.style=50", "--set", "loss.identity=10")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    for row in losses_of(tmp_path / "run"):
+        assert row["perceptual"] > 0 and row["style"] > 0 and row["identity"] > 0
+
+
+@pytest.mark.parametrize("kind", ["none", "empty", "text", "faceless", "small", "cut short"])
+def test_data_without_a_face_is_one_line(tmp_path: Path, faces: Path, kind: str) -> None:
+    data = tmp_path / "data"
+    if kind != "none":
+        data.mkdir()
+    face = cv2.imread(str(sorted(faces.glob("*.png"))[0]))
+    if kind == "text":
+        (data / "a.txt").write_text("no picture")
+    elif kind == "faceless":
+        cv2.imwrite(str(data / "a.png"), np.full((300, 400, 3), 90, np.uint8))
+    elif kind == "small":
+        cv2.imwrite(str(data / "a.png"), cv2.resize(face, (60, 60)))
+    elif kind == "cut short":
+        code = cv2.imencode(".png", face)[1].tobytes()
+        (data / "a.png").write_bytes(code[: len(code) // 2])
+    done = gfp("train", "--data", data, "-o", tmp_path / "run", *SMALL, "--set", "size=512")
+    reasons = {"none": "does not exist", "empty": "no images", "text": "no images", "faceless": "no face found",
+               "small": "too small to train at 512 px", "cut short": "a.png"}  # fmt: skip
+    assert reasons[kind] in one_line_of(done) and done.exit_code == 1
+
+
+def test_bad_pictures_among_good_ones_are_named_and_left_out(faces: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(faces, data)
+    (data / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    cv2.imwrite(str(data / "wall.png"), np.full((300, 400, 3), 90, np.uint8))
+    done = gfp("train", "--data", data, "-o", tmp_path / "run", *SMALL, *RECONSTRUCTION, "--iterations", 1)
+    assert done.exit_code == 0, done.stderr
+    assert "4 faces to train on" in done.stderr
+    assert (told := (tmp_path / "run" / "left_out.txt").read_text()) and "bad.png" in told and "wall.png" in told
+    assert done.stderr.count("left out: ") == 2
+
+
+def test_a_run_of_something_else_is_refused(faces: Path, tmp_path: Path) -> None:
+    words = ("train", "--data", faces, "-o", tmp_path, *SMALL, *RECONSTRUCTION, "--iterations", 1)
+    (tmp_path / "state.pt").write_bytes(b"not a state")
+    assert "state.pt" in one_line_of(gfp(*words))
+    assert gfp(*words, "--no-resume").exit_code == 0
+    line = one_line_of(gfp(*words, "--set", "size=64"))
+    assert "size=32, now 64" in line and "state.pt" in line
+
+
+def test_killed_and_resumed_is_as_if_never_killed(faces: Path, tmp_path: Path) -> None:
+    words = ("train", "--data", faces, *SMALL, "--iterations", 30, "--set", "save_every=5", "--set", "validate_every=30")
+    whole = start(*words, "-o", tmp_path / "whole")
+    killed = start(*words, "-o", tmp_path / "killed")
+    log = tmp_path / "killed" / "log.jsonl"
+    while killed.poll() is None and (not log.exists() or log.read_text().count("\n") < 15):
+        time.sleep(0.005)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -9
+    resumed = start(*words, "-o", tmp_path / "killed")
+    for process in (whole, resumed):
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 0, told
+    assert "going on after iteration" in told
+    one, other = losses_of(tmp_path / "whole"), losses_of(tmp_path / "killed")
+    assert len(one) == len(other) == 30
+    for before, after in zip(one, other, strict=True):
+        assert before == pytest.approx(after, rel=1e-6, abs=0)
+    assert not list((tmp_path / "killed").glob("*.part*"))
+
+
+def test_two_processes_are_one_with_the_doubled_batch(faces: Path, tmp_path: Path) -> None:
+    words = ("train", "--data", faces, *SMALL, *RECONSTRUCTION, "--iterations", 6, "--device", "cpu")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gfpcli")
+    two = start(*words, "-o", tmp_path / "two", before=torchrun)
+    one = start(*words, "-o", tmp_path / "one", "--batch-size", 4)
+    told = [process.communicate(timeout=300)[1] for process in (two, one)]
+    assert two.returncode == one.returncode == 0, told
+    assert all(each.count("6 iterations, 24 images") == 1 for each in told), told
+    for both in zip(losses_of(tmp_path / "two"), losses_of(tmp_path / "one"), strict=True):
+        assert both[0]["l1"] == pytest.approx(both[1]["l1"], rel=1e-4)
+    names = [sorted(path.name for path in (tmp_path / run).rglob("*") if "tfevents" not in path.name)
+             for run in ("two", "one")]  # fmt: skip
+    assert names[0] == names[1]
+    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+
+
+def test_a_full_disk_is_one_line_and_the_state_before_is_kept(faces: Path, tmp_path: Path) -> None:
+    (disk := tmp_path / "disk").mkdir()
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a mount of its own: unshare -rm is not allowed here")
+    script = 'mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@"'
+    words = ("train", "--data", faces, "-o", disk / "run", *SMALL, "--iterations", 2)
+    done = start(sys.executable, "-m", "gfpcli", *words, before=("unshare", "-rm", "sh", "-c", script, "sh", str(disk)))
+    _, told = done.communicate(timeout=300)
+    assert done.returncode == 1, told
+    assert "Traceback" not in told and "cannot be written" in told.splitlines()[-1], told
