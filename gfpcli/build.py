@@ -17,7 +17,7 @@ from gfpcli import __version__
 from gfpcli.adapters.facexlib import load_detector, load_masker
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import load_face_net, read_state
-from gfpcli.options import RestoreOptions
+from gfpcli.options import RestoreOptions, check_device
 from gfpcli.paste import soft_mask
 from gfpcli.restorer import Restorer
 from gfpcli.types import Detector, Mask, Masker
@@ -133,10 +133,12 @@ def choose_device(name: str) -> torch.device:
 
     Raises:
         DeviceError: this machine has no such device.
+        UsageError: no device has such a name.
     """
     has_mps = torch.backends.mps.is_available()
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    check_device(name)
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")

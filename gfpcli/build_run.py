@@ -116,6 +116,8 @@ def load_run(
     samples, held_out = open_samples(data, folder, options, files.components, ranks, watch.note, looked)
     for net in nets.named().values():
         net.to(target)
+    for judge in nets.judges():
+        judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster in bf16
     objective = Objective(options, nets, perceptual, arcface)
     return Run(options, folder, samples, held_out, nets, objective, target, ranks, watch)
 

@@ -66,8 +66,7 @@ class RestoreOptions:
             _one_of("save", kind, SAVE_KINDS)
         if self.faces not in FACE_CHOICES and not (self.faces.isdigit() and int(self.faces) > 0):
             raise UsageError(f"--faces {self.faces!r}: choose all, largest, center or a number above 0")
-        if self.device not in ("auto", "cpu", "cuda", "mps") and not self.device.removeprefix("cuda:").isdigit():
-            raise UsageError(f"--device {self.device!r}: choose auto, cpu, cuda, cuda:N or mps")
+        check_device(self.device)
         if any(sign in self.suffix for sign in "/\\\0"):
             raise UsageError("--suffix must not hold a path separator")
         if self.aligned and self.background != "none":
@@ -178,6 +177,7 @@ class TrainOptions:
     held_out: float = 0.05  # share of the faces that only validation sees
     clean_share: float = 0.0  # of the faces that are given undegraded
     shake: float = 0.0  # random shift, turn and zoom, as alignment errs; px at 512
+    relight: float = 0.0  # share of the faces shown in other light, another tint, or gray
     identity_pattern: str = ""  # regular expression: names with the same first group show one person
     per_identity: int = 3  # faces of one person in an epoch
     components: str = "auto"  # component boxes: our own landmarks, or the official .pth
@@ -205,8 +205,11 @@ class TrainOptions:
         _within("set held_out", self.held_out, 0, 0.9)
         _within("set beta1", self.beta1, 0, 0.999)
         _within("set clean_share", self.clean_share, 0, 1)
+        _within("set relight", self.relight, 0, 1)
         if self.arch == "compact-unet" and (self.loss.pyramid or self.prior):
             raise UsageError("compact-unet has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
+        if self.loss.gan and self.batch_size > 4 and self.batch_size % 4:  # groups of its minibatch deviation
+            raise UsageError(f"--batch-size {self.batch_size}: the discriminator takes 1 to 4, or a multiple of 4")
         if self.start and self.prior:
             raise UsageError("--from brings its own prior: leave --prior out")
         try:
@@ -219,6 +222,13 @@ class TrainOptions:
         """px of the left eye's, the right eye's and the mouth's patch: 80, 80 and 120 at 512."""
         eye, mouth = (max(16, 4 * round(whole * self.size / 512 / 4)) for whole in (80, 120))
         return eye, eye, mouth
+
+
+def check_device(name: str) -> None:
+    """Raises UsageError for what names no kind of device."""
+    is_numbered = name.startswith("cuda:") and name.removeprefix("cuda:").isdigit()
+    if name not in ("auto", "cpu", "cuda", "mps") and not is_numbered:
+        raise UsageError(f"--device {name!r}: choose auto, cpu, cuda, cuda:N or mps")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -237,6 +247,7 @@ TRAIN_PRESETS = {
     "compact": TrainOptions(
         arch="compact-unet", size=256, narrow=0.125, iterations=6_000, batch_size=16, rate=1e-3, beta1=0.9, warmup=40,
         cosine=True, clip=1.0, precision="bf16", ema=1_600, gan_from=4_000, held_out=0.02, clean_share=0.08, shake=8.0,
+        relight=0.25,
         validate_every=500, save_every=100,
         degrade=DegradeOptions(
             kernel_size=21, sigma=(0.1, 5.0), shrink=(0.8, 6.0), quality=(40.0, 100.0), shift_chance=0.0,

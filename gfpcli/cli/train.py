@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 
 from gfpcli.build_run import choose_files, load_run, open_samples
 from gfpcli.cli.console import tell
+from gfpcli.cli.progress import tell_download
 from gfpcli.errors import UsageError
 from gfpcli.images import write_bytes
 from gfpcli.options import TrainOptions
@@ -31,9 +32,13 @@ def run_train(
     data: Path, folder: Path, options: TrainOptions, *, device: str, offline: bool, is_fresh: bool, quiet: bool
 ) -> None:
     """Trains, or goes on. Raises GfpError."""
-    files = choose_files(options, offline=offline)
     with ExitStack() as stack:
         ranks = stack.enter_context(join_ranks("cpu" if device == "cpu" else "cuda" if _has_cuda() else "cpu"))
+        if not ranks.is_first:
+            ranks.wait()  # the first process downloads
+        files = choose_files(options, offline=offline, progress=None if quiet else tell_download)
+        if ranks.is_first:
+            ranks.wait()
         if is_fresh and ranks.is_first:
             (folder / STATE).unlink(missing_ok=True)
         ranks.wait()

@@ -28,7 +28,7 @@ EYE_ENLARGED = 1.4  # upstream's eye boxes, over the eye itself
 EYE_HALF = 0.21  # half an eye's width, of the distance between the eyes
 MIN_HALF = 16.0  # px at 512
 N_PARTS = 1000  # of the stable split
-UNDEGRADED, SHAKEN = 1, 2  # separate streams of draws: an option that is off changes no other draw
+UNDEGRADED, SHAKEN, RELIT = 1, 2, 3  # separate streams of draws: an option that is off changes no other draw
 Part = tuple[float, float, float]
 
 
@@ -193,6 +193,9 @@ class FaceSamples(torch.utils.data.Dataset["Sample | InputError"]):
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
             components = components.mirrored(size)
+        relit = np.random.default_rng((*key, RELIT))
+        if relit.random() < self.options.relight:
+            image = relight(image, relit)
         low = image
         if np.random.default_rng((*key, UNDEGRADED)).random() >= self.options.clean_share:
             low = degrade(image, draw(self.options.degrade, rng), kernel_size=self.options.degrade.kernel_size)
@@ -252,6 +255,17 @@ def shake_of(size: int, reach: float, rng: np.random.Generator) -> NDArray[np.fl
     affine = np.asarray(cv2.getRotationMatrix2D((middle, middle), float(turn), float(zoom)), np.float64)
     affine[:, 2] += rng.normal(0, reach, 2)
     return affine
+
+
+def relight(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A true face as other photos would show it: darker or lighter, with a colour cast, one in four gray."""
+    seen = image.astype(np.float32)
+    if rng.random() < 0.25:
+        seen = np.repeat(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.float32)[..., None], 3, axis=2)
+    else:
+        seen *= rng.uniform(0.92, 1.08, 3).astype(np.float32)
+    seen = seen * rng.uniform(0.55, 1.15) + rng.uniform(-15, 15)
+    return np.asarray(np.clip(np.round(seen), 0, 255), np.uint8)
 
 
 def collate(drawn: list[Sample | InputError]) -> Batch | InputError:

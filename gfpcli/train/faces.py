@@ -59,11 +59,17 @@ def look_at_all(
     known = _read_cache(run / CACHE, size)
     result: dict[str, Looked] = {}
     for done, name in enumerate(source.names, start=1):
-        result[name] = known.get(name) or look_at(source, name, run, size, detector)
+        before = known.get(name)
+        result[name] = before if before and is_whole(before, run) else look_at(source, name, run, size, detector)
         told(done, len(source.names))
     facts = {name: asdict(looked) for name, looked in result.items() if looked.faces}  # problems are looked at again
     write_bytes(run / CACHE, json.dumps({"size": size, "pictures": facts}).encode())
     return result
+
+
+def is_whole(looked: Looked, run: Path) -> bool:
+    """Whether the faces that were cut out are still there."""
+    return all((run / CUT / face.name).is_file() for face in looked.faces if face.is_cut)
 
 
 def look_at(source: Source, name: str, run: Path, size: int, detector: Detector) -> Looked:

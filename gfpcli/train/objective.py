@@ -44,7 +44,7 @@ class Objective:
         terms: Terms = {}
         pyramid: list[Tensor] = []
         net = self.nets.generator
-        with torch.autocast(true.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
+        with self._autocast(true):
             if loss.pyramid and iteration < self.options.pyramid_until and isinstance(net, GFPGAN):
                 out, pyramid = net.with_pyramid(batch.low)
             else:
@@ -74,15 +74,15 @@ class Objective:
         loss = self.options.loss
         terms: Terms = {}
         if self.nets.discriminator is not None:
-            terms["gan"] = loss.gan * losses.generator_gan(self.nets.discriminator(out))
+            terms["gan"] = loss.gan * losses.generator_gan(self._score(self.nets.discriminator, out))
         for part, size, box in self._patches(batch):
             fake = losses.component_patches(out, box, size)
-            score, feats = self.nets.components[part](fake)
+            score, feats = self._judge_part(part, fake)
             if loss.component_gan:
                 terms[f"gan_{part}"] = loss.component_gan * losses.generator_gan(score)
             if loss.component_style:
                 with torch.no_grad():
-                    _, real = self.nets.components[part](losses.component_patches(batch.true, box, size))
+                    _, real = self._judge_part(part, losses.component_patches(batch.true, box, size))
                 terms[f"style_{part}"] = loss.component_style * losses.component_style(feats, real)
         return terms
 
@@ -92,19 +92,33 @@ class Objective:
         out = out.detach()
         judge = self.nets.discriminator
         if judge is not None:
-            terms["d"] = losses.discriminator_gan(judge(batch.true), judge(out))
+            terms["d"] = losses.discriminator_gan(self._score(judge, batch.true), self._score(judge, out))
             if self.options.loss.r1 and iteration % self.options.r1_every == 0:
                 real = batch.true.detach().requires_grad_(True)
-                score = judge(real)
+                score = judge(real)  # never in half precision: its gradient has a gradient
                 # lazy: as strong as if it were there at every iteration (StyleGAN2, appendix B)
                 weight = self.options.loss.r1 / 2 * self.options.r1_every
                 terms["r1"] = weight * losses.r1_penalty(score, real)
         for part, size, box in self._patches(batch):
-            net = self.nets.components[part]
-            real_score, _ = net(losses.component_patches(batch.true, box, size))
-            fake_score, _ = net(losses.component_patches(out, box, size))
+            real_score, _ = self._judge_part(part, losses.component_patches(batch.true, box, size))
+            fake_score, _ = self._judge_part(part, losses.component_patches(out, box, size))
             terms[f"d_{part}"] = losses.discriminator_gan(real_score, fake_score)
         return terms
+
+    def _autocast(self, like: Tensor) -> torch.autocast:
+        return torch.autocast(like.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")
+
+    def _score(self, judge: nn.Module, faces: Tensor) -> Tensor:
+        """Realness (N, 1) of whole faces, float32."""
+        with self._autocast(faces):
+            score: Tensor = judge(faces)
+        return score.float()
+
+    def _judge_part(self, part: str, patches: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Realness map and the two features of a component's patches, float32."""
+        with self._autocast(patches):
+            score, (fine, coarse) = self.nets.components[part](patches)
+        return score.float(), (fine.float(), coarse.float())
 
     def _patches(self, batch: Batch) -> list[tuple[str, int, Tensor]]:
         """(part, patch size, boxes (N, 4)) of each facial component; empty where its terms are off."""

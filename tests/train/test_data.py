@@ -80,6 +80,16 @@ def test_clean_faces_are_given_as_often_as_asked() -> None:
     assert 0.2 < share < 0.4
 
 
+def test_other_light_is_that_of_both_pictures_and_some_faces_are_gray() -> None:
+    plain, relit = samples_of(options_of(clean_share=1.0)), samples_of(options_of(clean_share=1.0, relight=1.0))
+    seen = [relit.sample(epoch, 0) for epoch in range(60)]
+    assert all((sample.low == sample.true).all() for sample in seen)
+    gains = [sample.true.mean() / plain.sample(epoch, 0).true.mean() for epoch, sample in enumerate(seen)]
+    assert min(gains) < 0.8 and max(gains) > 1 and len(np.unique(np.round(gains, 6))) == 60
+    share = np.mean([(sample.true == sample.true[..., :1]).all() for sample in seen])
+    assert 0.1 < share < 0.45
+
+
 def test_two_processes_see_together_what_one_sees() -> None:
     data = samples_of(options_of(), n_faces=7)
     one = list(Schedule(data, 4, 0, 9))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gfpcli.align import TEMPLATE_512
 from gfpcli.errors import CheckpointError, InputError
-from gfpcli.train.faces import CACHE, CANVAS, look_at_all
+from gfpcli.train.faces import CACHE, CANVAS, CUT, look_at_all
 from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.types import Face, Image
 from tests.train.conftest import FakeSource
@@ -69,6 +69,15 @@ def test_a_second_start_looks_at_new_pictures_only(tmp_path: Path) -> None:
     (tmp_path / CACHE).write_text('{"size": 64, "pictures": [3]}')
     with pytest.raises(CheckpointError, match="delete it"):
         look_at_all(more, tmp_path, 64, counting, lambda *_: None)
+
+
+def test_a_cut_face_that_was_deleted_is_cut_again(tmp_path: Path) -> None:
+    source = FakeSource({"a.png": flat(200, 300, 150)})
+    (face,) = look_at_all(source, tmp_path, 64, detector, lambda *_: None)["a.png"].faces
+    cut = tmp_path / CUT / face.name
+    cut.unlink()
+    look_at_all(source, tmp_path, 64, detector, lambda *_: None)
+    assert face.is_cut and cut.is_file()
 
 
 def test_an_unreadable_file_is_named_and_left_out(tmp_path: Path) -> None:
