@@ -60,16 +60,20 @@ def angle_between(one: Tensor, other: Tensor) -> float:
 def fid_of(features: Features) -> float:
     """Frechet distance between the two sets of features; NaN with fewer than two pictures.
 
-    The trace of the root of a product of two covariances is the sum of the roots of its eigenvalues, which are those of
-    a symmetric matrix: no matrix root is needed.
+    With centred features A and B (divided by the root of their count less one) the covariances are A'A and B'B, and the
+    trace of the root of their product is the sum of the singular values of AB': no matrix root is needed.
     """
     if len(features.true) < MIN_FID:
         return math.nan
     sets = [np.stack(features.restored), np.stack(features.true)]
     means = [each.mean(axis=0) for each in sets]
-    covariances = [np.cov(each, rowvar=False) for each in sets]
-    values, vectors = np.linalg.eigh(covariances[0])
-    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    product = np.linalg.eigvalsh(root @ covariances[1] @ root)
-    trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(np.maximum(product, 0)).sum()
-    return float(np.square(means[0] - means[1]).sum() + trace)
+    roots = [_root_of(each - mean) for each, mean in zip(sets, means, strict=True)]
+    shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    spreads = sum(np.square(root).sum() for root in roots)
+    return float(np.square(means[0] - means[1]).sum() + spreads - 2 * shared)
+
+
+def _root_of(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R with R'R the covariance: as many rows as pictures or dimensions, whichever are fewer."""
+    factor: NDArray[np.float64] = np.linalg.qr(centred / math.sqrt(len(centred) - 1), mode="r")  # type: ignore[assignment]
+    return factor

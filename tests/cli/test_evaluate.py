@@ -1,0 +1,97 @@
+"""`gfp eval` as a user runs it: pairs by name, the table, records, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import inception as inception_arch
+from basicsr.metrics import calculate_niqe, calculate_psnr
+from torchvision.models import vgg
+from typer.testing import CliRunner, Result
+
+from gfpcli.cli.app import app
+from gfpcli.model.arcface import ArcFaceR18
+from gfpcli.weights import WEIGHTS, cache_folder
+
+PHOTO = Path(__file__).resolve().parents[2] / "examples" / "photos" / "grace_hopper.jpg"
+
+
+def gfp(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two true pictures (PNG) and blurred ones of the same names (one BMP, one in a folder)."""
+    photo = cv2.imread(str(PHOTO))
+    assert photo is not None
+    restored, true = tmp_path / "restored", tmp_path / "true"
+    for name, suffix, at in (("a", ".bmp", 0), ("sub/b", ".png", 100)):
+        part = photo[at : at + 256, at : at + 256]
+        for folder, end, picture in ((true, ".png", part), (restored, suffix, cv2.GaussianBlur(part, (0, 0), 2))):
+            path = folder / f"{name}{end}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), picture)
+    return restored, true
+
+
+def test_folders_are_compared_by_name_with_basicsr_s_numbers(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    restored, true = folders
+    told = tmp_path / "told.jsonl"
+    done = gfp("eval", restored, true, "--json", told)
+    assert done.exit_code == 0, done.stderr
+    assert "mean of 2" in done.stdout and "PSNR, dB" in done.stdout
+    assert done.stdout.count("gfp models pull") == 3 and "lpips: left out" in done.stderr
+    first, second, means = map(json.loads, told.read_text().splitlines())
+    pair = cv2.imread(str(restored / "a.bmp")), cv2.imread(str(true / "a.png"))
+    assert first["psnr"] == pytest.approx(calculate_psnr(*pair, 0))
+    assert first["niqe"] == pytest.approx(calculate_niqe(pair[0], 0))
+    assert means["mean"]["psnr"] == pytest.approx((first["psnr"] + second["psnr"]) / 2) and means["pairs"] == 2
+
+
+def test_what_cannot_be_compared_is_named_and_the_rest_is_done(folders: tuple[Path, Path]) -> None:
+    restored, true = folders
+    cv2.imwrite(str(restored / "lonely.png"), np.zeros((9, 9, 3), np.uint8))
+    (restored / "sub" / "b.png").write_bytes((restored / "sub" / "b.png").read_bytes()[:500])
+    done = gfp("eval", restored, true, "--json", "-")
+    assert done.exit_code == 1 and "Traceback" not in done.stderr
+    assert "lonely.png: no picture of that name" in done.stderr and "b.png" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["pairs"] == 1
+    cv2.imwrite(str(true / "a.png"), np.zeros((9, 9, 3), np.uint8))
+    done = gfp("eval", restored / "a.bmp", true / "a.png")
+    assert done.exit_code == 1 and "256x256 and 9x9" in done.stderr
+    done = gfp("eval", restored, true / "a.png")
+    assert done.exit_code == 1 and "two pictures or two folders" in done.stderr
+
+
+def test_an_equal_picture_has_no_psnr_and_json_stays_json(folders: tuple[Path, Path]) -> None:
+    picture = folders[1] / "a.png"
+    done = gfp("eval", picture, picture, "--json", "-")
+    assert done.exit_code == 0 and json.loads(done.stdout.splitlines()[0])["psnr"] is None
+
+
+def test_all_six_metrics_where_the_weights_are(folders: tuple[Path, Path]) -> None:
+    """With random networks in the official layouts, taken from the cache."""
+    torch.manual_seed(2)
+    fid_net = inception_arch.models.inception_v3(num_classes=1008, aux_logits=False, init_weights=False)
+    for name in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
+        n_in = {"Mixed_5b": 192, "Mixed_5c": 256, "Mixed_5d": 288}[name]
+        setattr(fid_net, name, inception_arch.FIDInceptionA(n_in, 32 if name == "Mixed_5b" else 64))
+    for name, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
+        setattr(fid_net, name, inception_arch.FIDInceptionC(768, width))
+    fid_net.Mixed_7b, fid_net.Mixed_7c = inception_arch.FIDInceptionE_1(1280), inception_arch.FIDInceptionE_2(2048)
+    vgg16 = torch.nn.ModuleDict({"features": vgg.make_layers(vgg.cfgs["D"])})
+    states = {"vgg16": vgg16, "arcface-r18": ArcFaceR18(), "inception-fid": fid_net}
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    for name, net in states.items():
+        torch.save(net.state_dict(), cache_folder() / WEIGHTS[name].url.rsplit("/", 1)[1])
+    done = gfp("eval", *folders, "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    first, _, means = map(json.loads, done.stdout.splitlines())
+    assert {"psnr", "ssim", "niqe", "lpips", "deg"} <= first.keys()
+    assert first["lpips"] > 0 and 0 < first["deg"] <= 180 and means["mean"]["fid"] >= 0
