@@ -173,6 +173,7 @@ class TrainOptions:
     ema: int = 10_000  # images after which the running mean has forgotten half
     r1_every: int = 16  # iterations
     pyramid_until: int = 50_000  # iterations
+    emphasis: float = 0.0  # how much more of fine detail the discriminators are shown, times itself: short runs need it
     gan_from: int = 0  # iterations without any discriminator at the start
     held_out: float = 0.05  # share of the faces that only validation sees
     clean_share: float = 0.0  # of the faces that are given undegraded
@@ -199,7 +200,8 @@ class TrainOptions:
                         "save_every", "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
         for name in at_least_one:
             _within(name.replace("_", "-"), getattr(self, name), 1, 10**9)
-        for name in ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from"):
+        for name in ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from",
+                     "emphasis"):  # fmt: skip
             _within(name.replace("_", "-"), getattr(self, name), 0, 10**9)
         _within("set narrow", self.narrow, 1 / 64, 4)
         _within("set held_out", self.held_out, 0, 0.9)

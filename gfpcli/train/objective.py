@@ -95,7 +95,7 @@ class Objective:
             terms["d"] = losses.discriminator_gan(self._score(judge, batch.true), self._score(judge, out))
             if self.options.loss.r1 and iteration % self.options.r1_every == 0:
                 real = batch.true.detach().requires_grad_(True)
-                score = judge(real)  # never in half precision: its gradient has a gradient
+                score = judge(self._shown(real))  # never in half precision: its gradient has a gradient
                 # lazy: as strong as if it were there at every iteration (StyleGAN2, appendix B)
                 weight = self.options.loss.r1 / 2 * self.options.r1_every
                 terms["r1"] = weight * losses.r1_penalty(score, real)
@@ -108,16 +108,23 @@ class Objective:
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")
 
+    def _shown(self, faces: Tensor) -> Tensor:
+        """What a discriminator sees: fine detail, which is faint beside light and dark, made stronger."""
+        if not self.options.emphasis:
+            return faces
+        around = F.avg_pool2d(faces, 5, 1, 2, count_include_pad=False)
+        return faces + self.options.emphasis * (faces - around)
+
     def _score(self, judge: nn.Module, faces: Tensor) -> Tensor:
         """Realness (N, 1) of whole faces, float32."""
         with self._autocast(faces):
-            score: Tensor = judge(faces)
+            score: Tensor = judge(self._shown(faces))
         return score.float()
 
     def _judge_part(self, part: str, patches: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Realness map and the two features of a component's patches, float32."""
         with self._autocast(patches):
-            score, (fine, coarse) = self.nets.components[part](patches)
+            score, (fine, coarse) = self.nets.components[part](self._shown(patches))
         return score.float(), (fine.float(), coarse.float())
 
     def _patches(self, batch: Batch) -> list[tuple[str, int, Tensor]]:

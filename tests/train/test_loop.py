@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from gfpcli.errors import CheckpointError, GfpError, InputError, OutputError, UsageError
@@ -82,6 +83,25 @@ def test_the_pyramid_ends_and_the_discriminators_begin_when_told(make_run: MakeR
     assert ["gan" in row for row in rows] == ["d" in row for row in rows] == [False, False, False, True]
     after = run.nets.discriminator.state_dict()  # type: ignore[union-attr]
     assert any((before[key] != after[key]).any() for key in before)
+
+
+def test_discriminators_see_fine_detail_made_stronger(make_run: MakeRun) -> None:
+    def seen_by(emphasis: float) -> list[torch.Tensor]:
+        run = make_run(emphasis=emphasis, loss=EVERYTHING)
+        assert run.nets.discriminator is not None
+        seen: list[torch.Tensor] = []
+        judges = (run.nets.discriminator, run.nets.components["mouth"])
+        hooks = [net.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) for net in judges]
+        step_once(run, Progress())
+        for hook in hooks:
+            hook.remove()
+        return seen
+
+    plain, strong = seen_by(0.0), seen_by(3.0)
+    assert len(plain) == len(strong) > 4
+    for one, other in zip(plain, strong, strict=True):
+        around = F.avg_pool2d(one, 5, 1, 2, count_include_pad=False)
+        assert torch.allclose(other, one + 3 * (one - around), atol=1e-5)
 
 
 def test_each_network_moves_in_its_own_step_only(make_run: MakeRun) -> None:
