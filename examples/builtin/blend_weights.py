@@ -1,0 +1,32 @@
+"""Blend the weights of two runs from one start, as the shipped restorer was made, into half-precision safetensors.
+
+    python examples/builtin/blend_weights.py L1/best.safetensors GAN/last.safetensors --share 0.8 --out FILE.safetensors
+
+The first knows what is likely (highest PSNR), the second draws what looks real; between them lies every compromise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("--share", type=float, required=True, help="of the second, 0 to 1")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    first, second = load_file(args.first), load_file(args.second)
+    state = {key: first[key].lerp(second[key], args.share).half().contiguous() for key in first}
+    facts = {"arch": "compact-unet", "size": "256", "licence": "CC BY-NC-SA 4.0", "share": str(args.share)}
+    part = args.out.with_suffix(".part")
+    save_file(state, part, facts)
+    part.replace(args.out)
+
+
+if __name__ == "__main__":
+    main()
