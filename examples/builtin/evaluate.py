@@ -23,8 +23,8 @@ from gfpcli.restorer import Restorer
 from gfpcli.types import Crop, Face
 
 sys.path.insert(0, str(Path(__file__).parent))
-from train_detector import is_held_out
 from train_restorer import degrade
+from wild import is_held_out
 
 LOG = logging.getLogger("evaluate")
 
