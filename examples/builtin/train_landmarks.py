@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from wild import MIRRORED, Picture, Stock, draw, worsen
 
 LOG = logging.getLogger("train_landmarks")
+HALF = 0.5  # px: the labels count from the first pixel's corner, as RetinaFace does; gfpcli from its centre
 LEAST = 14.0  # px of a face's shorter side to learn from
 MINED_AT = 0.1  # score of the detector from which a box beside every label is worth learning
 
@@ -52,7 +53,7 @@ class Spot:
 def spots_of(pictures: list[Picture]) -> list[Spot]:
     """The sure faces that are large enough."""
     return [
-        Spot(picture, box.astype(float), marks.astype(float), True)
+        Spot(picture, box.astype(float), marks.astype(float) - HALF, True)
         for picture in pictures
         for box, marks, is_sure in zip(picture.boxes, picture.landmarks, picture.is_sure, strict=True)
         if is_sure and min(box[2:] - box[:2]) >= LEAST
@@ -106,11 +107,11 @@ def choose_look(spot: Spot, rng: np.random.Generator) -> Affine:
     return view_of(centre + shift, turn, side * float(np.exp(rng.normal(0, 0.12))))
 
 
-def draw_look(spot: Spot, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """One (80, 80, 3) view, worsened, and its landmarks (5, 2)."""
+def draw_look(spot: Spot, rng: np.random.Generator, worse: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """One (80, 80, 3) view, worsened with a chance of `worse`, and its landmarks (5, 2)."""
     view = choose_look(spot, rng)
     square = warp_area(spot.picture.image, view, SIZE)
-    if rng.random() < 0.5:  # a small face, enlarged
+    if rng.random() < 0.7 * worse:  # a small face, enlarged
         small = max(int(SIZE * np.exp(rng.uniform(np.log(0.25), 0))), 4)
         square = cv2.resize(square, (small, small), interpolation=cv2.INTER_AREA)
         square = worsen(square, rng) if rng.random() < 0.3 else square
@@ -119,7 +120,7 @@ def draw_look(spot: Spot, rng: np.random.Generator) -> tuple[NDArray[np.uint8], 
     if rng.random() < 0.5:
         square = square[:, ::-1]
         points = points[MIRRORED] * (-1, 1) + (SIZE - 1, 0)
-    square = worsen(np.ascontiguousarray(square), rng) if rng.random() < 0.7 else square
+    square = worsen(np.ascontiguousarray(square), rng) if rng.random() < worse else square
     return np.ascontiguousarray(square), points
 
 
@@ -160,6 +161,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=25, help="after the false alarms are mined")
     parser.add_argument("--start", type=Path, help="go on from the second network in this file")
+    parser.add_argument("--worse", type=float, default=0.7, help="share of the looks that are made worse")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
@@ -192,10 +194,10 @@ def main() -> None:
     while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
-        spots = [faces[i] for i in rng.integers(len(faces), size=36)]
+        spots = [faces[i] for i in rng.integers(len(faces), size=48)]
         spots += spots_of([draw(stock.synthetic, rng) for _ in range(8)])
-        spots += [alarms[i] for i in rng.integers(len(alarms), size=28)]
-        looks = [draw_look(spot, rng) for spot in spots]
+        spots += [alarms[i] for i in rng.integers(len(alarms), size=20)]
+        looks = [draw_look(spot, rng, args.worse) for spot in spots]
         batch = to_tensor([square for square, _ in looks]).contiguous(memory_format=torch.channels_last)
         true = torch.from_numpy(np.float32([points for _, points in looks]))
         is_face = torch.tensor([spot.is_face for spot in spots])
