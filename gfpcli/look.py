@@ -17,14 +17,18 @@ from gfpcli.tensors import to_tensor
 from gfpcli.types import Affine, Face
 
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
-N_AT_ONCE = 32  # faces in one batch: bounded memory in a crowd
+AROUND = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))  # the second look's views: size, and turn in degrees
+N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
 
 Points = NDArray[np.float64]  # (N, 5, 2) xy
 
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """Looks twice at each face: by its box, then where the first look says it is, there also mirrored."""
+    """Looks twice at each face: by its box, then four times, also mirrored, around where the first look says it is.
+
+    Each of those errs a little differently; their mean errs by about a tenth less than one.
+    """
 
     net: LandmarkNet
     device: torch.device
@@ -43,11 +47,17 @@ class SecondLook:
             for face, side in zip(faces, sides, strict=True)
         ]
         points, at_box = self._measure(image, first, is_mirrored=False)
-        second = [view_of(each.mean(axis=0), turn_of(each), side) for each, side in zip(points, sides, strict=True)]
+        second = [
+            view_of(each.mean(axis=0), turn_of(each) + turn, side * size)
+            for each, side in zip(points, sides, strict=True)
+            for size, turn in AROUND
+        ]
         points, at_points = self._measure(image, second, is_mirrored=True)
+        points = points.reshape(-1, len(AROUND), 5, 2).mean(axis=1)  # (N * views, 5, 2) to (N, 5, 2)
+        logits = (at_box + at_points.reshape(-1, len(AROUND)).mean(axis=1)) / 2
         return [
             Face(face.box, each, combine(face.score, logit))
-            for face, each, logit in zip(faces, points, (at_box + at_points) / 2, strict=True)
+            for face, each, logit in zip(faces, points, logits, strict=True)
         ]
 
     @torch.inference_mode()

@@ -32,6 +32,7 @@ LOOK = 224  # px of the square in which landmarks are looked at again
 LOOK_FACE = 112  # px of the face's longer side there: the middle anchors' size
 LOOK_THRESHOLD = 0.3  # it is known that there is a face
 CANDIDATE = 0.3  # score from which a second network is asked
+TWIN = 0.2  # landmarks nearer than this, of the box's longer side, are those of one face
 LOOK_PREFIX = "look."  # of that network's keys, beside facexlib's
 PARSE_SIZE = 512  # px that ParseNet was trained at
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
@@ -55,7 +56,7 @@ class FacexlibDetector:
             return tuple(self._look_again(shown, face) for face in faces)
         looked = self.look(shown, self.candidates(shown, min(self.threshold, CANDIDATE)))
         sure = [face for face in looked if face.score > self.threshold and is_plausible(face)]
-        return drop_nested(tuple(sorted(sure, key=lambda face: -face.score)))
+        return drop_nested(drop_twins(tuple(sorted(sure, key=lambda face: -face.score))))
 
     def candidates(self, image: NDArray[np.uint8], threshold: float) -> tuple[Face, ...]:
         """What the network alone says, best score first."""
@@ -117,6 +118,16 @@ def drop_nested(faces: tuple[Face, ...]) -> tuple[Face, ...]:
     kept: list[Face] = []
     for face in faces:
         if all(_covered(face, other) < 0.8 for other in kept):
+            kept.append(face)
+    return tuple(kept)
+
+
+def drop_twins(faces: tuple[Face, ...]) -> tuple[Face, ...]:
+    """Faces, best first, without those whose landmarks are a better one's: two boxes that looked at one face."""
+    kept: list[Face] = []
+    for face in faces:
+        off = [np.hypot(*(face.landmarks - other.landmarks).T).mean() for other in kept]
+        if all(each > TWIN * max(other.box[2:] - other.box[:2]) for each, other in zip(off, kept, strict=True)):
             kept.append(face)
     return tuple(kept)
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
 
-from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, load_detector, load_masker
+from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, drop_twins, load_detector, load_masker
 from gfpcli.build import OTHER_DETECTORS, choose_parts, load_restorer
 from gfpcli.errors import CheckpointError
 from gfpcli.images import read_frame
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
-from gfpcli.types import Detector
+from gfpcli.types import Detector, Face
 from gfpcli.weights import BUILTINS, sha256_of
 
 CPU = torch.device("cpu")
@@ -49,6 +49,12 @@ def test_a_public_checkpoint_with_other_anchors_is_recognised(shared_data: Path)
     assert sha256_of(path) in OTHER_DETECTORS
     detect = detector(str(path), size=640)
     assert len(detect(read_frame(shared_data / "photos" / "group_gfpgan_00.jpg", 0).image)) == 2
+
+
+def test_two_boxes_on_one_face_become_one() -> None:
+    box, marks = np.array([10.0, 10, 50, 60]), np.array([[22.0, 30], [38, 30], [30, 38], [24, 48], [36, 48]])
+    faces = (Face(box, marks, 0.9), Face(box + 12, marks + 2, 0.8), Face(box + 25, marks + 25, 0.7))
+    assert [face.score for face in drop_twins(faces)] == [0.9, 0.7]
 
 
 def test_only_the_builtin_detector_has_a_second_network(shared_data: Path) -> None:
