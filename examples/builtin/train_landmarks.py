@@ -13,6 +13,7 @@ import copy
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from wild import MIRRORED, Picture, Stock, draw, worsen
 LOG = logging.getLogger("train_landmarks")
 HALF = 0.5  # px: the labels count from the first pixel's corner, as RetinaFace does; gfpcli from its centre
 LEAST = 14.0  # px of a face's shorter side to learn from
+N_FACES, N_SYNTHETIC, N_ALARMS = 48, 8, 20  # in one batch
 MINED_AT = 0.1  # score of the detector from which a box beside every label is worth learning
 
 
@@ -81,6 +83,20 @@ def mine(detector: FacexlibDetector, pictures: list[Picture], rng: np.random.Gen
                 if is_clear(box, picture):
                     spots.append(Spot(picture, box, face.landmarks @ back[:, :2].T + back[:, 2], False))
     return spots
+
+
+def mine_once(path: Path | None, find: Callable[[], list[Spot]], pictures: list[Picture]) -> list[Spot]:
+    """False alarms from a file written earlier, else found and written there."""
+    if path is None or not path.exists():
+        alarms = find()
+        if path:
+            index = {id(picture): i for i, picture in enumerate(pictures)}
+            at = np.array([index[id(spot.picture)] for spot in alarms])
+            np.savez(path, at=at, box=[spot.box for spot in alarms], landmarks=[spot.landmarks for spot in alarms])
+        return alarms
+    kept = np.load(path)
+    rows = zip(kept["at"], kept["box"], kept["landmarks"], strict=True)
+    return [Spot(pictures[at], box, landmarks, False) for at, box, landmarks in rows]
 
 
 def is_clear(box: NDArray[np.float64], picture: Picture) -> bool:
@@ -136,8 +152,13 @@ def loss_of(
 
 
 def save(detector: dict[str, torch.Tensor], net: LandmarkNet, path: Path) -> None:
-    """Both networks, kernels in half precision, written whole or not at all."""
-    state = detector | {LOOK_PREFIX + key: value for key, value in net.state_dict().items()}
+    """Both networks, kernels in half precision, written whole or not at all.
+
+    The logit is moved to even odds of face and false alarm: a batch holds more faces.
+    """
+    own = net.state_dict()
+    own["face.bias"] = own["face.bias"] - np.log((N_FACES + N_SYNTHETIC) / N_ALARMS)
+    state = detector | {LOOK_PREFIX + key: value for key, value in own.items()}
     state = {key: (v.half() if v.dim() > 1 else v).contiguous() for key, v in state.items()}
     facts = {"arch": "retinaface-mobile0.25 and a landmark network", "licence": "CC BY-NC-SA 4.0"}
     part = path.with_suffix(".part")
@@ -160,6 +181,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--detector", type=Path, required=True, help="whose faces are looked at again")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=25, help="after the false alarms are mined")
+    parser.add_argument("--alarms", type=Path, help="an .npz of false alarms: read where it exists, else written")
     parser.add_argument("--start", type=Path, help="go on from the second network in this file")
     parser.add_argument("--worse", type=float, default=0.7, help="share of the looks that are made worse")
     parser.add_argument("--threads", type=int, default=2)
@@ -181,7 +203,7 @@ def main() -> None:
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
         source=str(args.detector), threshold=MINED_AT, longest=0, device=torch.device("cpu"),
     )  # fmt: skip
-    alarms = mine(detector, stock.pictures, rng)
+    alarms = mine_once(args.alarms, lambda: mine(detector, stock.pictures, rng), stock.pictures)
     faces = spots_of(stock.pictures)
     LOG.info("%d faces, %d false alarms", len(faces), len(alarms))
     net = LandmarkNet().train().to(memory_format=torch.channels_last)
@@ -194,9 +216,9 @@ def main() -> None:
     while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
-        spots = [faces[i] for i in rng.integers(len(faces), size=48)]
-        spots += spots_of([draw(stock.synthetic, rng) for _ in range(8)])
-        spots += [alarms[i] for i in rng.integers(len(alarms), size=20)]
+        spots = [faces[i] for i in rng.integers(len(faces), size=N_FACES)]
+        spots += spots_of([draw(stock.synthetic, rng) for _ in range(N_SYNTHETIC)])
+        spots += [alarms[i] for i in rng.integers(len(alarms), size=N_ALARMS)]
         looks = [draw_look(spot, rng, args.worse) for spot in spots]
         batch = to_tensor([square for square, _ in looks]).contiguous(memory_format=torch.channels_last)
         true = torch.from_numpy(np.float32([points for _, points in looks]))
