@@ -6,7 +6,6 @@ python examples/builtin/evaluate.py --data DATA
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import re
 import sys
@@ -23,7 +22,7 @@ from gfpcli.restorer import Restorer
 from gfpcli.types import Crop, Face
 
 sys.path.insert(0, str(Path(__file__).parent))
-from train_detector import is_held_out
+from evaluate_detector import score_detector
 from train_restorer import degrade
 
 LOG = logging.getLogger("evaluate")
@@ -57,39 +56,6 @@ def score_restorer(restorer: Restorer, folder: Path) -> None:
     )
 
 
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    shared = np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0))
-    return float(shared / (np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared))
-
-
-def score_detector(restorer: Restorer, folder: Path) -> None:
-    """Sure faces of 16 px and more in the held-out tenth of `wild/`; a box is false where no label, sure or not, is."""
-    n_true = n_found = n_boxes = n_false = 0
-    off: list[float] = []
-    for name, facts in json.loads((folder / "labels.json").read_text())["images"].items():
-        if not is_held_out(name) or not (folder / name).exists():
-            continue
-        found = restorer.detector(read_frame(folder / name, 0).image)
-        labels = facts.get("faces", [])
-        boxes = [np.array(label["box"], float) for label in labels]
-        n_boxes += len(found)
-        n_false += sum(all(overlap(face.box, box) < 0.3 for box in boxes) for face in found)
-        for label, box in zip(labels, boxes, strict=True):
-            if not label["sure"] or min(box[2:] - box[:2]) < 16:
-                continue
-            n_true += 1
-            hits = [face for face in found if overlap(face.box, box) > 0.4]
-            if hits:
-                n_found += 1
-                marks = np.array(label["landmarks"])
-                error = np.hypot(*(hits[0].landmarks - marks).T).mean()
-                off.append(error / max(np.hypot(*(marks[1] - marks[0])), 1))
-    LOG.info("detector, wild: %d of %d faces, %d of %d boxes false", n_found, n_true, n_false, n_boxes)
-    LOG.info(
-        "landmarks off by, of the eye distance: median %.1f %%, mean %.1f %%", 100 * np.median(off), 100 * np.mean(off)
-    )
-
-
 def count_faces(restorer: Restorer, folder: Path) -> None:
     """Faces found beside those counted by eye in SOURCES.md (pictures with a definite count only)."""
     n_true = n_least = n_more = 0
@@ -117,7 +83,7 @@ def main() -> None:
     parts: Parts = choose_parts(options, warn=LOG.warning)
     restorer = load_restorer(options, parts)
     score_restorer(restorer, args.data / "faces" / "heldout256")
-    score_detector(restorer, args.data / "wild")
+    score_detector(restorer.detector, args.data / "wild", "detector")
     count_faces(restorer, args.data / "photos")
 
 

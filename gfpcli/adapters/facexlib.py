@@ -18,6 +18,8 @@ from torchvision.ops import nms
 
 from gfpcli.align import to_8_bit, warp_area
 from gfpcli.errors import CheckpointError
+from gfpcli.look import SecondLook
+from gfpcli.model.landmarks import LandmarkNet
 from gfpcli.tensors import to_tensor
 from gfpcli.types import Face, Image, Mask
 
@@ -29,6 +31,9 @@ FAR = 4  # a second look at 1/4 size, for faces larger than the anchors
 LOOK = 224  # px of the square in which landmarks are looked at again
 LOOK_FACE = 112  # px of the face's longer side there: the middle anchors' size
 LOOK_THRESHOLD = 0.3  # it is known that there is a face
+CANDIDATE = 0.3  # score from which a second network is asked
+TWIN = 0.2  # landmarks nearer than this, of the box's longer side, are those of one face
+LOOK_PREFIX = "look."  # of that network's keys, beside facexlib's
 PARSE_SIZE = 512  # px that ParseNet was trained at
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
@@ -41,21 +46,29 @@ class FacexlibDetector:
     threshold: float
     longest: int
     device: torch.device
+    look: SecondLook | None = None  # None: the network looks again itself
 
     def __call__(self, image: Image, /) -> tuple[Face, ...]:
         """Faces of a (H, W, 3) BGR image, best score first; nested boxes are dropped."""
         shown = to_8_bit(image)
-        longest = max(shown.shape[:2])
+        if self.look is None:
+            faces = drop_nested(tuple(face for face in self.candidates(shown, self.threshold) if is_plausible(face)))
+            return tuple(self._look_again(shown, face) for face in faces)
+        looked = self.look(shown, self.candidates(shown, min(self.threshold, CANDIDATE)))
+        sure = [face for face in looked if face.score > self.threshold and is_plausible(face)]
+        return drop_nested(drop_twins(tuple(sorted(sure, key=lambda face: -face.score))))
+
+    def candidates(self, image: NDArray[np.uint8], threshold: float) -> tuple[Face, ...]:
+        """What the network alone says, best score first."""
+        longest = max(image.shape[:2])
         zoom = min(1.0, self.longest / longest) if self.longest else 1.0
         zooms = [zoom, zoom / FAR] if longest * zoom > 480 else [zoom]
-        found = [self._detect_at(shown, z, self.threshold) for z in zooms]
+        found = [self._detect_at(image, z, threshold) for z in zooms]
         boxes, points, scores = (torch.cat(part) for part in zip(*found, strict=True))
-        keep = nms(boxes, scores, NMS_IOU)
-        faces = tuple(
+        return tuple(
             Face(boxes[i].double().numpy(), points[i].double().numpy(), float(scores[i]))
-            for i in keep  # best score first
+            for i in nms(boxes, scores, NMS_IOU)
         )
-        return tuple(self._look_again(shown, face) for face in drop_nested(tuple(f for f in faces if is_plausible(f))))
 
     def _look_again(self, image: NDArray[np.uint8], face: Face) -> Face:
         """The face with landmarks measured where the network measures best: upright, in the middle, at one size."""
@@ -109,6 +122,16 @@ def drop_nested(faces: tuple[Face, ...]) -> tuple[Face, ...]:
     return tuple(kept)
 
 
+def drop_twins(faces: tuple[Face, ...]) -> tuple[Face, ...]:
+    """Faces, best first, without those whose landmarks are a better one's: two boxes that looked at one face."""
+    kept: list[Face] = []
+    for face in faces:
+        off = [np.hypot(*(face.landmarks - other.landmarks).T).mean() for other in kept]
+        if all(each > TWIN * max(other.box[2:] - other.box[:2]) for each, other in zip(off, kept, strict=True)):
+            kept.append(face)
+    return tuple(kept)
+
+
 def _covered(face: Face, other: Face) -> float:
     """Shared area over the smaller box's area."""
     low, high = np.maximum(face.box[:2], other.box[:2]), np.minimum(face.box[2:], other.box[2:])
@@ -128,6 +151,8 @@ def load_detector(
 ) -> FacexlibDetector:
     """A detector from a state in facexlib's layout; the backbone is read from its keys.
 
+    Keys that begin with `look.` are a second network's, which then measures the landmarks and has a say in the score.
+
     Args:
         min_sizes: the anchors as JSON, where they are not facexlib's own.
         slope: negative slope of every leaky ReLU, where it is not facexlib's own.
@@ -135,10 +160,13 @@ def load_detector(
     Raises:
         CheckpointError: the state does not fit; names `source`.
     """
+    own = {key: value for key, value in state.items() if not key.startswith(LOOK_PREFIX)}
+    close = {key.removeprefix(LOOK_PREFIX): value for key, value in state.items() if key not in own}
     backbone = "mobile0.25" if "body.stage1.0.0.weight" in state else "resnet50"
     try:
         net = RetinaFace(backbone, device=torch.device("cpu"))
-        net.load_state_dict(dict(state))
+        net.load_state_dict(own)
+        look = _load_look(close, device) if close else None
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"{source}: not a RetinaFace detector in facexlib's layout") from error
     if min_sizes:
@@ -146,7 +174,13 @@ def load_detector(
     for module in net.modules():
         if slope is not None and isinstance(module, torch.nn.LeakyReLU):
             module.negative_slope = slope
-    return FacexlibDetector(net.eval().requires_grad_(False).to(device), threshold, longest, device)
+    return FacexlibDetector(net.eval().requires_grad_(False).to(device), threshold, longest, device, look)
+
+
+def _load_look(state: Mapping[str, Tensor], device: torch.device) -> SecondLook:
+    net = LandmarkNet()
+    net.load_state_dict(dict(state))
+    return SecondLook(net.eval().requires_grad_(False).to(device), device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
 
-from gfpcli.adapters.facexlib import load_detector, load_masker
+from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, drop_twins, load_detector, load_masker
 from gfpcli.build import OTHER_DETECTORS, choose_parts, load_restorer
 from gfpcli.errors import CheckpointError
 from gfpcli.images import read_frame
+from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
-from gfpcli.types import Detector
-from gfpcli.weights import sha256_of
+from gfpcli.types import Detector, Face
+from gfpcli.weights import BUILTINS, sha256_of
 
 CPU = torch.device("cpu")
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def detector(path: str = "builtin", size: int = 1280) -> Detector:
@@ -47,6 +49,39 @@ def test_a_public_checkpoint_with_other_anchors_is_recognised(shared_data: Path)
     assert sha256_of(path) in OTHER_DETECTORS
     detect = detector(str(path), size=640)
     assert len(detect(read_frame(shared_data / "photos" / "group_gfpgan_00.jpg", 0).image)) == 2
+
+
+def test_two_boxes_on_one_face_become_one() -> None:
+    box, marks = np.array([10.0, 10, 50, 60]), np.array([[22.0, 30], [38, 30], [30, 38], [24, 48], [36, 48]])
+    faces = (Face(box, marks, 0.9), Face(box + 12, marks + 2, 0.8), Face(box + 25, marks + 25, 0.7))
+    assert [face.score for face in drop_twins(faces)] == [0.9, 0.7]
+
+
+def test_only_the_builtin_detector_has_a_second_network(shared_data: Path) -> None:
+    own = detector()
+    foreign = detector(str(shared_data / "detector" / "mobilenet0.25_Final.pth"))
+    assert isinstance(own, FacexlibDetector) and isinstance(foreign, FacexlibDetector)
+    assert own.look is not None and foreign.look is None
+
+
+def test_a_second_network_that_does_not_fit_is_refused() -> None:
+    state = read_state(BUILTINS["builtin"])
+    state[LOOK_PREFIX + "face.weight"] = torch.ones(1, 7)
+    with pytest.raises(CheckpointError, match=r"x\.safetensors"):
+        load_detector(state, source="x.safetensors", threshold=0.5, longest=640, device=CPU)
+
+
+def test_a_sample_of_the_held_out_pictures(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES / "builtin")
+    import evaluate_detector
+
+    tally, detect = evaluate_detector.Tally(), detector()
+    for labels in list(evaluate_detector.read_labels(shared_data / "wild"))[::6]:
+        evaluate_detector.add(tally, detect(labels.image), labels)
+    sides, found = np.array(tally.sides), np.array(tally.found)
+    assert (sides >= 24).sum() > 20 and found[sides >= 24].mean() > 0.85
+    assert tally.verdicts.count(evaluate_detector.FALSE) <= 2
+    assert np.nanmedian(np.array(tally.errors)[sides >= 24]) < 0.08
 
 
 def test_parse_masks_are_feathered_and_0_at_the_border() -> None:

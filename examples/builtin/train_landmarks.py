@@ -1,0 +1,245 @@
+"""Train the built-in detector's second network, which looks at each found face again, from random weights.
+
+    python examples/builtin/train_landmarks.py --data DATA --detector detector.safetensors --out both.safetensors
+
+It learns landmarks from the sure faces of `wild/` (but for the held-out tenth) and from the synthetic faces, and what
+is no face from where the detector fires beside every label. The file written holds both networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torchvision.ops import box_iou
+
+from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, load_detector
+from gfpcli.align import invert, warp_area
+from gfpcli.look import turn_of, view_of
+from gfpcli.model.landmarks import SIZE, LandmarkNet
+from gfpcli.tensors import to_tensor
+from gfpcli.types import Affine
+
+sys.path.insert(0, str(Path(__file__).parent))
+from wild import MIRRORED, Picture, Stock, draw, worsen
+
+LOG = logging.getLogger("train_landmarks")
+HALF = 0.5  # px: the labels count from the first pixel's corner, as RetinaFace does; gfpcli from its centre
+LEAST = 14.0  # px of a face's shorter side to learn from
+N_FACES, N_SYNTHETIC, N_ALARMS = 48, 8, 20  # in one batch
+MINED_AT = 0.1  # score of the detector from which a box beside every label is worth learning
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A face or a false alarm: where it lies in a picture."""
+
+    picture: Picture
+    box: NDArray[np.float64]  # (4,) xyxy
+    landmarks: NDArray[np.float64]  # (5, 2)
+    is_face: bool
+
+
+def spots_of(pictures: list[Picture]) -> list[Spot]:
+    """The sure faces that are large enough."""
+    return [
+        Spot(picture, box.astype(float), marks.astype(float) - HALF, True)
+        for picture in pictures
+        for box, marks, is_sure in zip(picture.boxes, picture.landmarks, picture.is_sure, strict=True)
+        if is_sure and min(box[2:] - box[:2]) >= LEAST
+    ]
+
+
+def mine(detector: FacexlibDetector, pictures: list[Picture], rng: np.random.Generator) -> list[Spot]:
+    """False alarms of the detector at random zooms, on pictures without faces at random right angles too."""
+    spots = []
+    for picture in pictures:
+        height, width = picture.image.shape[:2]
+        centre = np.array([width - 1, height - 1]) / 2
+        for _ in range(4 if picture.is_faceless else 1):
+            zoom = min(np.exp(rng.uniform(np.log(0.3), np.log(1.5))), 640 / max(height, width))
+            turn = float(rng.choice([0, 0, 0, 90, 180, 270])) if picture.is_faceless else 0.0
+            side = int(np.ceil(max(height, width) * zoom))
+            view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, float(zoom)))
+            view[:, 2] += (side - 1) / 2 - centre
+            seen = worsen(warp_area(picture.image, view, side), rng)
+            back = invert(view)
+            for face in detector.candidates(seen, MINED_AT):
+                middle = back[:, :2] @ ((face.box[:2] + face.box[2:]) / 2) + back[:, 2]
+                half = (face.box[2:] - face.box[:2]) / 2 / zoom
+                box = np.concatenate([middle - half, middle + half])
+                if is_clear(box, picture):
+                    spots.append(Spot(picture, box, face.landmarks @ back[:, :2].T + back[:, 2], False))
+    return spots
+
+
+def mine_once(path: Path | None, find: Callable[[], list[Spot]], pictures: list[Picture]) -> list[Spot]:
+    """False alarms from a file written earlier, else found and written there."""
+    if path is None or not path.exists():
+        alarms = find()
+        if path:
+            index = {id(picture): i for i, picture in enumerate(pictures)}
+            at = np.array([index[id(spot.picture)] for spot in alarms])
+            np.savez(path, at=at, box=[spot.box for spot in alarms], landmarks=[spot.landmarks for spot in alarms])
+        return alarms
+    kept = np.load(path)
+    rows = zip(kept["at"], kept["box"], kept["landmarks"], strict=True)
+    return [Spot(pictures[at], box, landmarks, False) for at, box, landmarks in rows]
+
+
+def is_clear(box: NDArray[np.float64], picture: Picture) -> bool:
+    """Whether a box lies beside every label."""
+    if not len(picture.boxes):
+        return True
+    low, high = np.maximum(box[:2], picture.boxes[:, :2]), np.minimum(box[2:], picture.boxes[:, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=1)
+    iou = box_iou(torch.from_numpy(box[None]), torch.from_numpy(picture.boxes.astype(float)))
+    return bool(iou.max() < 0.15 and shared.max() < 0.3 * np.prod(box[2:] - box[:2]))
+
+
+def choose_look(spot: Spot, rng: np.random.Generator) -> Affine:
+    """A view as the detector will have it: by the box and coarse landmarks, or by a first look, and off by chance."""
+    box, marks = spot.box, spot.landmarks
+    is_first = rng.random() < 0.5
+    wide = 1.0 if is_first else 0.45
+    centre = (box[:2] + box[2:]) / 2 if is_first else marks.mean(axis=0)
+    side = float(max(box[2:] - box[:2]))
+    turn = turn_of(marks) + rng.normal(0, 10) * wide
+    if is_first and rng.random() < 0.15:
+        turn += rng.uniform(-45, 45)
+    shift = rng.normal(0, 0.06, 2) * side * wide
+    return view_of(centre + shift, turn, side * float(np.exp(rng.normal(0, 0.12))))
+
+
+def draw_look(spot: Spot, rng: np.random.Generator, worse: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """One (80, 80, 3) view, worsened with a chance of `worse`, and its landmarks (5, 2)."""
+    view = choose_look(spot, rng)
+    square = warp_area(spot.picture.image, view, SIZE)
+    if rng.random() < 0.7 * worse:  # a small face, enlarged
+        small = max(int(SIZE * np.exp(rng.uniform(np.log(0.25), 0))), 4)
+        square = cv2.resize(square, (small, small), interpolation=cv2.INTER_AREA)
+        square = worsen(square, rng) if rng.random() < 0.3 else square
+        square = cv2.resize(square, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    points = spot.landmarks @ view[:, :2].T + view[:, 2]
+    if rng.random() < 0.5:
+        square = square[:, ::-1]
+        points = points[MIRRORED] * (-1, 1) + (SIZE - 1, 0)
+    square = worsen(np.ascontiguousarray(square), rng) if rng.random() < worse else square
+    return np.ascontiguousarray(square), points
+
+
+def loss_of(
+    points: torch.Tensor, logits: torch.Tensor, true: torch.Tensor, is_face: torch.Tensor, is_exact: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean landmark error in eye distances (of faces; small errors count nearly as much), and cross entropy."""
+    off = (points - true).norm(dim=2).mean(dim=1)  # (N,) px
+    eyes = (true[:, 1] - true[:, 0]).norm(dim=1).clamp(min=8.0)
+    error = off / eyes
+    landmark_loss = (error + 0.1 * (1 + error / 0.03).log())[is_exact].mean()
+    return landmark_loss, F.binary_cross_entropy_with_logits(logits, is_face.float())
+
+
+def save(detector: dict[str, torch.Tensor], net: LandmarkNet, path: Path) -> None:
+    """Both networks, kernels in half precision, written whole or not at all.
+
+    The logit is moved to even odds of face and false alarm: a batch holds more faces.
+    """
+    own = net.state_dict()
+    own["face.bias"] = own["face.bias"] - np.log((N_FACES + N_SYNTHETIC) / N_ALARMS)
+    state = detector | {LOOK_PREFIX + key: value for key, value in own.items()}
+    state = {key: (v.half() if v.dim() > 1 else v).contiguous() for key, v in state.items()}
+    facts = {"arch": "retinaface-mobile0.25 and a landmark network", "licence": "CC BY-NC-SA 4.0"}
+    part = path.with_suffix(".part")
+    save_file(state, part, facts)
+    part.replace(path)
+
+
+def average_into(slow: LandmarkNet, net: LandmarkNet, keep: float) -> None:
+    """Moves the averaged weights a little towards the trained ones; counters are copied."""
+    for mean, value in zip(slow.state_dict().values(), net.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - keep)
+        else:
+            mean.copy_(value)
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds wild/ and faces/")
+    parser.add_argument("--detector", type=Path, required=True, help="whose faces are looked at again")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=25, help="after the false alarms are mined")
+    parser.add_argument("--alarms", type=Path, help="an .npz of false alarms: read where it exists, else written")
+    parser.add_argument("--start", type=Path, help="go on from the second network in this file")
+    parser.add_argument("--worse", type=float, default=0.7, help="share of the looks that are made worse")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = read_options()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    stock = Stock.read(args.data)
+    state = {key: v for key, v in load_file(args.detector).items() if not key.startswith(LOOK_PREFIX)}
+    detector = load_detector(
+        {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
+        source=str(args.detector), threshold=MINED_AT, longest=0, device=torch.device("cpu"),
+    )  # fmt: skip
+    alarms = mine_once(args.alarms, lambda: mine(detector, stock.pictures, rng), stock.pictures)
+    faces = spots_of(stock.pictures)
+    LOG.info("%d faces, %d false alarms", len(faces), len(alarms))
+    net = LandmarkNet().train().to(memory_format=torch.channels_last)
+    if args.start:
+        pairs = load_file(args.start).items()
+        net.load_state_dict({key.removeprefix(LOOK_PREFIX): v for key, v in pairs if key.startswith(LOOK_PREFIX)})
+    slow = copy.deepcopy(net).requires_grad_(False)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=0.03)
+    start, step, means = time.monotonic(), 0, np.zeros(2)
+    while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = args.rate * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+        spots = [faces[i] for i in rng.integers(len(faces), size=N_FACES)]
+        spots += spots_of([draw(stock.synthetic, rng) for _ in range(N_SYNTHETIC)])
+        spots += [alarms[i] for i in rng.integers(len(alarms), size=N_ALARMS)]
+        looks = [draw_look(spot, rng, args.worse) for spot in spots]
+        batch = to_tensor([square for square, _ in looks]).contiguous(memory_format=torch.channels_last)
+        true = torch.from_numpy(np.float32([points for _, points in looks]))
+        is_face = torch.tensor([spot.is_face for spot in spots])
+        with torch.autocast("cpu", torch.bfloat16):
+            points, logits = net(batch)
+        terms = loss_of(points.float(), logits.float(), true, is_face, is_face)
+        optimizer.zero_grad()
+        (4 * terms[0] + terms[1]).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimizer.step()
+        step += 1
+        average_into(slow, net, min(0.998, step / (step + 10)))
+        means += (np.array([term.item() for term in terms]) - means) / min(step, 200)
+        if step % 100 == 0:
+            LOG.info("step %d, %.0f %%, landmarks %.3f, faces %.3f", step, 100 * done, *means)
+        if step % 300 == 0:
+            save(state, slow, args.out)
+    save(state, slow, args.out)
+    LOG.info("%d steps in %.1f minutes", step, (time.monotonic() - start) / 60)
+
+
+if __name__ == "__main__":
+    main()
