@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.align import cut_crop, to_8_bit
+from gfpcli.align import cut_crop, stretch_of, to_8_bit
 from gfpcli.errors import FaceError, GfpError, InputError
-from gfpcli.options import RestoreOptions
+from gfpcli.options import FaceOptions
 from gfpcli.paste import paste_faces, resize_background
 from gfpcli.stream import batched
 from gfpcli.tensors import to_images, to_tensor
@@ -44,17 +44,24 @@ class Restorer:
     detector: Detector
     model: FaceModel
     masker: Masker
-    options: RestoreOptions
+    options: FaceOptions
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
+        return self._in_batches(self._guarded(frame) for frame in frames)
+
+    def stream_known(self, known: Iterable[tuple[Frame, tuple[Face, ...]]]) -> Iterator[Restored | Failed]:
+        """As `stream`, for frames whose faces were found before."""
+        return self._in_batches(self.cut(frame, faces) for frame, faces in known)
+
+    def _in_batches(self, found: Iterable[Found | Failed]) -> Iterator[Restored | Failed]:
         n_batch = max(1, self.options.batch_size)
 
         def is_full(group: list[Found | Failed]) -> bool:
             n_faces = sum(len(each.crops) for each in group if isinstance(each, Found))
             return n_faces >= n_batch or sum(each.frame.image.nbytes for each in group) >= MAX_WAITING
 
-        for group in batched((self._guarded(frame) for frame in frames), is_full=is_full):
+        for group in batched(found, is_full=is_full):
             yield from self.finish(group)
 
     def restore(self, frame: Frame) -> Restored:
@@ -65,19 +72,42 @@ class Restorer:
         return out
 
     def find(self, frame: Frame) -> Found:
-        """Faces and crops. A face that is not asked for is `skipped`; one that cannot be aligned is `failed`."""
+        """Faces and crops of a frame."""
         start = time.monotonic()
+        faces = self.detect(frame)
+        return self.cut(frame, faces, seconds=time.monotonic() - start)
+
+    def detect(self, frame: Frame) -> tuple[Face, ...]:
+        """The faces of a frame, in its own pixels. Pixels that are not square are made so for the detector."""
+        if self.options.aligned:
+            return ()
+        if frame.pixel_aspect == 1:
+            return self.detector(frame.image)
+        stretch = stretch_of(frame.pixel_aspect)
+        height, width = frame.image.shape[:2]
+        square = resize_background(frame.image, (round(height * stretch[1]), round(width * stretch[0])))
+        return tuple(
+            Face(face.box / np.tile(stretch, 2), (face.landmarks + 0.5) / stretch - 0.5, face.score)
+            for face in self.detector(square)
+        )
+
+    def cut(self, frame: Frame, faces: tuple[Face, ...], *, seconds: float = 0.0) -> Found:
+        """Crops of known faces. One that is not asked for is `skipped`; one that cannot be aligned is `failed`.
+
+        Args:
+            seconds: spent on the frame before.
+        """
+        start = time.monotonic() - seconds
         if self.options.aligned:
             crop = aligned_crop(frame, self.model.size)
             return Found(frame, (crop.face,), (FaceOutcome("restored"),), (crop,), time.monotonic() - start)
-        faces = self.detector(frame.image)
         chosen = choose_faces(faces, frame, self.options)
         crops: list[Crop] = []
         outcomes: list[FaceOutcome] = []
         for face in faces:
             try:
                 if any(face is each for each in chosen):
-                    crops.append(cut_crop(frame.image, face, self.model.size))
+                    crops.append(cut_crop(frame.image, face, self.model.size, frame.pixel_aspect))
                     outcomes.append(FaceOutcome("restored"))
                 else:
                     outcomes.append(FaceOutcome("skipped"))
@@ -164,7 +194,7 @@ def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made]) -> tupl
     return tuple(outcomes)
 
 
-def choose_faces(faces: tuple[Face, ...], frame: Frame, options: RestoreOptions) -> tuple[Face, ...]:
+def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:
     """The faces `--faces` and `--min-face` ask for."""
 
     def area(face: Face) -> float:
@@ -204,7 +234,7 @@ def _aligned_result(
     crops: tuple[Crop, ...],
     faces: tuple[NDArray[np.uint8], ...],
     outcomes: tuple[FaceOutcome, ...],
-    options: RestoreOptions,
+    options: FaceOptions,
     seconds: float,
 ) -> Restored:
     """The network's face at its own size; it fills the whole picture."""

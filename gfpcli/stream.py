@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import count
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,6 +32,19 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int, d
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def prefetch(items: Generator[T, None, None], *, depth: int) -> Generator[T, None, None]:
+    """The items of a generator that runs in a thread of its own, at most `depth` of them waiting.
+
+    An exception of `items` is raised at its place; closing joins the thread and closes `items`.
+    """
+    end = object()
+    with closing(items):
+        for item in map_ahead(lambda _: next(items, end), count(), workers=1, depth=depth):
+            if item is end:
+                return
+            yield item  # type: ignore[misc]  # all but `end` are T
 
 
 def batched(items: Iterable[T], *, is_full: Callable[[list[T]], bool]) -> Iterator[list[T]]:
