@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +26,7 @@ from gfpcli.options import VideoOptions
 from gfpcli.paste import soft_mask
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Part, Work
+from gfpcli.settle import settle
 from gfpcli.stream import map_ahead, prefetch
 from gfpcli.track import REACH, Steady, look_at, same_face, steady
 from gfpcli.types import Face, Failed, Frame, Image, Restored
@@ -197,15 +199,18 @@ def restore_stretch(
     """Restores one stretch and encodes it into `path`, in a thread behind the network."""
     meter = Meter()
     waiting: deque[Steady] = deque()
+    cuts: set[int] = set()
     done: list[tuple[int, int]] = []  # faces restored and failed of each frame
 
     def known() -> Iterator[tuple[Frame, tuple[Face, ...]]]:
         for each in steadied:
             waiting.append(each)
+            if each.is_cut:
+                cuts.add(each.frame.index)
             yield each.frame, each.faces
 
     def results() -> Iterator[tuple[Steady, Restored]]:
-        for result in restorer.stream_known(known()):
+        for result in restorer.stream_known(known(), partial(settle, cuts=cuts, smooth=clip.options.smooth)):
             if isinstance(result, Failed):
                 raise result.error
             yield waiting.popleft(), result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +37,19 @@ class Found:
     seconds: float  # spent on detection and alignment
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A frame with what the network made of its crops."""
+
+    found: Found
+    faces: tuple[Made, ...]  # one for each crop
+    seconds: float  # spent on the frame so far
+
+
+Settle: TypeAlias = Callable[[Iterator["Drawn | Failed"]], Iterator["Drawn | Failed"]]
+"""What is done to the faces of consecutive frames before they are pasted; as many frames come out, in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restorer:
     """Frozen parts; nothing per call is kept."""
@@ -50,19 +63,21 @@ class Restorer:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
         return self._in_batches(self._guarded(frame) for frame in frames)
 
-    def stream_known(self, known: Iterable[tuple[Frame, tuple[Face, ...]]]) -> Iterator[Restored | Failed]:
-        """As `stream`, for frames whose faces were found before."""
-        return self._in_batches(self.cut(frame, faces) for frame, faces in known)
+    def stream_known(
+        self, known: Iterable[tuple[Frame, tuple[Face, ...]]], settle: Settle = iter
+    ) -> Iterator[Restored | Failed]:
+        """As `stream`, for frames whose faces were found before. `settle` may change what the network made of them."""
+        return self._in_batches((self.cut(frame, faces) for frame, faces in known), settle)
 
-    def _in_batches(self, found: Iterable[Found | Failed]) -> Iterator[Restored | Failed]:
+    def _in_batches(self, found: Iterable[Found | Failed], settle: Settle = iter) -> Iterator[Restored | Failed]:
         n_batch = max(1, self.options.batch_size)
 
         def is_full(group: list[Found | Failed]) -> bool:
             n_faces = sum(len(each.crops) for each in group if isinstance(each, Found))
             return n_faces >= n_batch or sum(each.frame.image.nbytes for each in group) >= MAX_WAITING
 
-        for group in batched(found, is_full=is_full):
-            yield from self.finish(group)
+        made = (each for group in batched(found, is_full=is_full) for each in self.make(group))
+        return (each if isinstance(each, Failed) else self.paste(each) for each in settle(made))
 
     def restore(self, frame: Frame) -> Restored:
         """One frame. Raises GfpError where it cannot be finished."""
@@ -123,8 +138,8 @@ class Restorer:
         except (MemoryError, torch.OutOfMemoryError):
             return Failed(frame, InputError(f"{frame.name}: not enough memory to look for faces; try --det-size 640"))
 
-    def finish(self, group: Sequence[Found | Failed]) -> Iterator[Restored | Failed]:
-        """The faces of all frames through the network together, then each frame pasted."""
+    def make(self, group: Sequence[Found | Failed]) -> Iterator[Drawn | Failed]:
+        """The faces of all frames through the network together."""
         start = time.monotonic()
         crops = [(crop, each.frame.is_gray) for each in group if isinstance(each, Found) for crop in each.crops]
         faces = self.restore_crops([crop for crop, _ in crops])
@@ -137,14 +152,20 @@ class Restorer:
             if isinstance(each, Failed):
                 yield each
                 continue
-            own = [next(results) for _ in each.crops]
-            try:
-                yield self.assemble(each, own, seconds=each.seconds + share * len(own))
-            except (MemoryError, cv2.error, GfpError) as error:
-                full = InputError(f"{each.frame.name}: not enough memory for the result; try a smaller --scale")
-                yield Failed(each.frame, error if isinstance(error, GfpError) else full)
+            own = tuple(next(results) for _ in each.crops)
+            yield Drawn(each, own, each.seconds + share * len(own))
 
-    def assemble(self, found: Found, faces: list[Made], *, seconds: float) -> Restored:
+    def paste(self, drawn: Drawn) -> Restored | Failed:
+        """The frame with its faces pasted, or why it cannot be finished."""
+        frame = drawn.found.frame
+        try:
+            return self.assemble(drawn.found, drawn.faces, seconds=drawn.seconds)
+        except GfpError as error:
+            return Failed(frame, error)
+        except (MemoryError, cv2.error):
+            return Failed(frame, InputError(f"{frame.name}: not enough memory for the result; try a smaller --scale"))
+
+    def assemble(self, found: Found, faces: Sequence[Made], *, seconds: float) -> Restored:
         """The finished frame; where the network failed on a face the frame keeps its own."""
         start = time.monotonic()
         options, frame = self.options, found.frame

@@ -57,3 +57,20 @@ def batched(items: Iterable[T], *, is_full: Callable[[list[T]], bool]) -> Iterat
             group = []
     if group:
         yield group
+
+
+def windows(items: Iterable[T], reach: int) -> Iterator[tuple[list[T], int]]:
+    """Each item in a list of its neighbours, up to `reach` before and behind it, with its place in that list."""
+    window: list[T] = []
+    at = 0
+    for item in items:
+        window.append(item)
+        if len(window) - at > reach:
+            yield window[:], at
+            at += 1
+            if at > reach:
+                del window[0]
+                at -= 1
+    for i in range(at, len(window)):
+        first = max(0, i - reach)
+        yield window[first:], i - first

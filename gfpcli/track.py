@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfpcli.stream import windows
 from gfpcli.types import Face, Frame
 
 REACH = 8  # frames looked at before and behind each frame
@@ -77,17 +78,8 @@ def _look(frame: Frame, is_cut: bool, detect: Callable[[Frame], tuple[Face, ...]
 
 def steady(looks: Iterable[Look], *, smooth: float) -> Iterator[Steady]:
     """Each frame with its faces on their smoothed paths; no path crosses a cut. `smooth` 0 gives each frame's own."""
-    window: list[Look] = []
-    at = 0  # of the next frame to give, in the window
-    for look in looks:
-        window.append(look)
-        if len(window) - at > REACH:
-            yield _steadied(window, at, smooth)
-            at += 1
-            del window[: max(0, at - REACH)]
-            at = min(at, REACH)
-    for i in range(at, len(window)):
-        yield _steadied(window[max(0, i - REACH) : i + REACH + 1], min(i, REACH), smooth)
+    for window, at in windows(looks, REACH):
+        yield _steadied(window, at, smooth)
 
 
 def _steadied(window: Sequence[Look], at: int, smooth: float) -> Steady:
@@ -147,15 +139,20 @@ def _on_path(shot: Sequence[Look], here: int, face: Face, smooth: float) -> Face
     n_looked = sum(each.faces is not None for each in shot)
     if len(places) < 2:
         return face if n_looked < 3 else None
-    steps = np.array([i - here for i, _ in places], np.float64)
-    weights = np.exp(-0.5 * np.square(steps / max(SPREAD * smooth, 1e-6)))
+    near = np.exp(-0.5 * np.square([(i - here) / (SPREAD * smooth) for i, _ in places]))
+    times = np.array([_time_of(shot[i].frame) - _time_of(shot[here].frame) for i, _ in places])
     values = np.stack([np.concatenate([each.box, each.landmarks.ravel()]) for _, each in places])  # (P, 14)
     eyes = float(np.hypot(*(face.landmarks[1] - face.landmarks[0])))
+    weights = near
     for _ in range(2):
-        fitted, off = _line_at_0(steps, values, weights)
-        strays = np.abs(off[:, 4:]).mean(axis=1) / max(STRAY * eyes, 1e-6)
-        weights = np.exp(-0.5 * np.square(steps / max(SPREAD * smooth, 1e-6))) / (1 + np.square(strays))
+        fitted, off = _line_at_0(times, values, weights)
+        weights = near / (1 + np.square(np.abs(off[:, 4:]).mean(axis=1) / max(STRAY * eyes, 1e-6)))
     return Face(fitted[:4], fitted[4:].reshape(5, 2), face.score)
+
+
+def _time_of(frame: Frame) -> float:
+    """Seconds; frames where there are none."""
+    return float(frame.index if frame.pts is None else frame.pts)
 
 
 def _followed(face: Face, looks: Iterable[tuple[int, tuple[Face, ...] | None]]) -> list[tuple[int, Face]]:
@@ -174,12 +171,12 @@ def _followed(face: Face, looks: Iterable[tuple[int, tuple[Face, ...] | None]]) 
 
 
 def _line_at_0(
-    steps: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
+    times: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted straight lines through (P, V) values at (P,) steps: the (V,) values at 0, and (P, V) distances."""
+    """Weighted straight lines through (P, V) values at (P,) times: the (V,) values at 0, and (P, V) distances."""
     total = weights.sum()
-    middle = (weights * steps).sum() / total
+    middle = (weights * times).sum() / total
     mean = weights @ values / total
-    away = steps - middle
-    slope = (weights * away) @ values / max((weights * away * away).sum(), 1e-9)
+    away = times - middle
+    slope = (weights * away) @ values / max(float((weights * away * away).sum()), 1e-12)
     return mean - slope * middle, values - mean - away[:, None] * slope
