@@ -21,7 +21,7 @@ from gfpcli.align import cut_crop
 from gfpcli.encode import Encoder, Picture, segment_writer
 from gfpcli.errors import FaceError, InputError, OutputError
 from gfpcli.images import read_frame, write_bytes
-from gfpcli.mux import Kept, join_segments, mux, plan_streams
+from gfpcli.mux import Kept, Segment, join_segments, mux, plan_streams
 from gfpcli.options import VideoOptions
 from gfpcli.paste import soft_mask
 from gfpcli.restorer import Restorer
@@ -146,10 +146,8 @@ def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch) -> Do
 
     step(0, 0)
     start, index = (last.look_back, last.look_back_index) if last else (clip.begin, 0)
-    every = 1 if clip.options.smooth == 0 else clip.options.detect_every or LOOK_EVERY
     with closing(prefetch(clip.frames(start), depth=AHEAD)) as frames:
-        looks = look_at(_numbered(frames, index), restorer.detect, every=every)
-        steadied = steady(looks, smooth=clip.options.smooth)
+        steadied = steadied_frames(_numbered(frames, index), restorer, clip.options)
         recent: Recent = deque(maxlen=LOOK_BACK)
         fresh = _after(steadied, last.last, recent) if last else steadied
         for number, stretch in groupby(stretches(fresh, len(parts)), key=lambda pair: pair[0]):
@@ -158,6 +156,12 @@ def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch) -> Do
     if not work.parts:
         raise InputError(f"{clip.info.path}: no frame between --start and --end")
     return finish(clip, work)
+
+
+def steadied_frames(frames: Iterator[Frame], restorer: Restorer, options: VideoOptions) -> Iterator[Steady]:
+    """Each frame with its faces, found and steadied as the options ask."""
+    every = 1 if options.smooth == 0 else options.detect_every or LOOK_EVERY
+    return steady(look_at(frames, restorer.detect, every=every), smooth=options.smooth)
 
 
 def _numbered(frames: Iterator[Frame], first: int) -> Iterator[Frame]:
@@ -193,14 +197,10 @@ def stretches(steadied: Iterator[Steady], number: int) -> Iterator[tuple[int, St
         yield number, each
 
 
-def restore_stretch(
-    clip: Clip, restorer: Restorer, steadied: Iterator[Steady], path: Path, recent: Recent, step: Step
-) -> Part:
-    """Restores one stretch and encodes it into `path`, in a thread behind the network."""
-    meter = Meter()
+def restored(restorer: Restorer, steadied: Iterator[Steady], smooth: float) -> Iterator[tuple[Steady, Restored]]:
+    """Each frame with what became of it. Raises GfpError for one that cannot be finished: a clip drops none."""
     waiting: deque[Steady] = deque()
     cuts: set[int] = set()
-    done: list[tuple[int, int]] = []  # faces restored and failed of each frame
 
     def known() -> Iterator[tuple[Frame, tuple[Face, ...]]]:
         for each in steadied:
@@ -209,12 +209,18 @@ def restore_stretch(
                 cuts.add(each.frame.index)
             yield each.frame, each.faces
 
-    def results() -> Iterator[tuple[Steady, Restored]]:
-        for result in restorer.stream_known(known(), partial(settle, cuts=cuts, smooth=clip.options.smooth)):
-            if isinstance(result, Failed):
-                raise result.error
-            yield waiting.popleft(), result
+    for result in restorer.stream_known(known(), partial(settle, cuts=cuts, smooth=smooth)):
+        if isinstance(result, Failed):
+            raise result.error
+        yield waiting.popleft(), result
 
+
+def restore_stretch(
+    clip: Clip, restorer: Restorer, steadied: Iterator[Steady], path: Path, recent: Recent, step: Step
+) -> Part:
+    """Restores one stretch and encodes it into `path`, in a thread behind the network."""
+    meter = Meter()
+    done: list[tuple[int, int]] = []  # faces restored and failed of each frame
     with segment_writer(path, clip.encoder) as (write, written):
 
         def deliver(pair: tuple[Steady, Restored]) -> tuple[Frame, Restored]:
@@ -224,7 +230,8 @@ def restore_stretch(
             meter.add(each, result.image)
             return each.frame, result
 
-        for frame, result in map_ahead(deliver, results(), workers=1, depth=BEHIND):
+        results = restored(restorer, steadied, clip.options.smooth)
+        for frame, result in map_ahead(deliver, results, workers=1, depth=BEHIND):
             statuses = [outcome.status for outcome in result.outcomes]
             done.append((statuses.count("restored"), statuses.count("failed")))
             recent.append((time_of(frame), frame.index))
@@ -247,16 +254,8 @@ def keep_frame(result: Restored, clip: Clip) -> None:
 
 def finish(clip: Clip, work: Work) -> Done:
     """Joins the stretches, adds what else the source holds, and moves the whole file to its name."""
-    options, info = clip.options, clip.info
-    zero = work.parts[0].first if options.start else Fraction(0)
-    joined, whole = work.folder / f"joined{clip.encoder.suffix}", work.folder / f"whole{clip.target.suffix}"
-    join_segments(work.segments(), joined, clip.encoder, zero)
-    carried, notes = plan_streams(info, clip.target)
-    mux(joined, clip.encoder, info, carried, Kept(zero, clip.stop), whole, strip=options.strip)
-    try:
-        whole.replace(clip.target)
-    except OSError as error:
-        raise OutputError(f"{clip.target}: {error.strerror or error}") from error
+    zero = work.parts[0].first if clip.options.start else Fraction(0)
+    notes = assemble(clip, work.segments(), Kept(zero, clip.stop), work.folder)
     parts = work.parts
     n_pairs = sum(part.n_pairs for part in parts)
     return Done(
@@ -264,8 +263,21 @@ def finish(clip: Clip, work: Work) -> Done:
         n_faces=sum(part.n_faces for part in parts),
         n_failed=sum(part.n_failed for part in parts),
         flicker=sum(part.flicker for part in parts) / n_pairs if n_pairs else None,
-        notes=(*notes_of(info), *notes),
+        notes=(*notes_of(clip.info), *notes),
     )
+
+
+def assemble(clip: Clip, segments: Sequence[Segment], kept: Kept, folder: Path) -> list[str]:
+    """The finished file from its stretches, made in `folder`; gives a line for each stream that is not copied."""
+    joined, whole = folder / f"joined{clip.encoder.suffix}", folder / f"whole{clip.target.suffix}"
+    join_segments(segments, joined, clip.encoder, kept.zero)
+    carried, notes = plan_streams(clip.info, clip.target)
+    mux(joined, clip.encoder, clip.info, carried, kept, whole, strip=clip.options.strip)
+    try:
+        whole.replace(clip.target)
+    except OSError as error:
+        raise OutputError(f"{clip.target}: {error.strerror or error}") from error
+    return notes
 
 
 def notes_of(info: VideoInfo) -> list[str]:

@@ -62,7 +62,7 @@ def join_segments(segments: Sequence[Segment], target: Path, encoder: Encoder, z
             av.open(_url(segments[0].path)) as sample,
             av.open(_url(target), "w", format=container, container_options=options) as out,
         ):
-            stream = cast(VideoStream, out.add_stream_from_template(sample.streams.video[0]))
+            stream = cast(VideoStream, out.add_stream_from_template(sample.streams.video[0], opaque=True))
             stream.time_base = encoder.time_base
             for i, segment in enumerate(segments):
                 following = segments[i + 1].first if i + 1 < len(segments) else segment.end

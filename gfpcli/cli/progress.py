@@ -119,6 +119,8 @@ def line_of_clip(record: Record) -> str:
     """One plain line for a clip's record."""
     if record["status"] in ("failed", "skipped"):
         return line_of(record)
+    if record["status"] == "previewed":
+        return f"previewed {record['input']} -> {record['output']} ({record['notes'][0]})"
     told = [f"{record['n_frames']} frames, {record['n_faces']} faces, {record['fps']:g} frames/s", *record["notes"]]
     told += [record["error"]] if record["error"] else []
     return f"{record['status']:9} {record['input']} -> {record['output']} ({'; '.join(told)})"

@@ -23,6 +23,7 @@ from gfpcli.images import read_frame
 from gfpcli.inputs import CONTAINERS, VideoJob, plan_videos
 from gfpcli.ledger import Ledger
 from gfpcli.options import VideoOptions
+from gfpcli.preview import write_preview
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Work
 from gfpcli.video import VideoInfo, frames_info, probe
@@ -43,6 +44,10 @@ class Run:
         """Restores one clip, or goes on with it. What goes wrong is told in its record."""
         start = time.monotonic()
         try:
+            if self.options.preview:
+                clip = open_clip(job, self.options)
+                strip, short = write_preview(clip, self.restorer)
+                return {**self.record(job, "previewed"), "output": str(strip), "notes": [f"side by side: {short}"]}
             digest = digest_of(job)
             if not self.options.force and self.ledger.is_done(job.target, digest, self.settings):
                 return self.record(job, "skipped")
