@@ -196,7 +196,7 @@ def segment_writer(path: Path, encoder: Encoder) -> Iterator[tuple[Callable[[Pic
                 later = sum(1 for pts in written.times if pts > (packet.pts or 0))
                 written.delay = max(written.delay, later)
                 written.times.append(packet.pts or 0)
-                opened[0][0].mux(packet)
+                _mux(opened[0][0], packet)
 
         def write(picture: Picture) -> None:
             image = pad_to_even(picture.image, encoder.pix_fmt)
@@ -215,6 +215,10 @@ def segment_writer(path: Path, encoder: Encoder) -> Iterator[tuple[Callable[[Pic
             if opened:
                 keep(opened[0][1].encode(None))
             stack.close()
+
+
+def _mux(output: OutputContainer, packet: Packet) -> None:
+    output.mux(packet)
 
 
 def pad_to_even(image: Image, pix_fmt: str) -> Image:

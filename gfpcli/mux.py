@@ -146,6 +146,7 @@ def mux(
     for i, each in enumerate(carried, 1):
         command += [] if each.codec == "copy" else [f"-c:{i}", each.codec]
     command += _metadata_words(info, carried, strip=strip)
+    command += ["-copypriorss", "0"] if kept.zero else []  # else copies begin at the picture's key frame before
     command += ["-disposition:0", "default", "-avoid_negative_ts", "disabled", "-max_interleave_delta", "0"]
     container = CONTAINERS[target.suffix.lower()]
     if container in ("mp4", "mov"):
@@ -174,10 +175,11 @@ def _source_words(info: VideoInfo, kept: Kept) -> list[str]:
 
 
 def _metadata_words(info: VideoInfo, carried: Sequence[Carried], *, strip: bool) -> list[str]:
-    """Tags and chapters of the source, or none of them."""
-    if info.is_pictures or strip:
-        return ["-map_metadata", "-1", "-map_chapters", "-1"]
-    words = ["-map_metadata", "1", "-map_chapters", "1", "-map_metadata:s:0", f"1:s:{info.index}"]
+    """Tags and chapters of the source, or none but the names of attachments, which need them."""
+    is_bare = info.is_pictures or strip
+    words = ["-map_metadata", "-1" if is_bare else "1", "-map_chapters", "-1" if is_bare else "1"]
+    words += [] if is_bare else ["-map_metadata:s:0", f"1:s:{info.index}"]
     for i, each in enumerate(carried, 1):
-        words += [f"-map_metadata:s:{i}", f"1:s:{each.stream.index}"]
+        if not is_bare or each.stream.kind == "attachment":
+            words += [f"-map_metadata:s:{i}", f"1:s:{each.stream.index}"]
     return words

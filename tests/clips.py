@@ -14,13 +14,13 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photos" / "astronaut_small.jpg"
+PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photos" / "grace_hopper.jpg"
 TICK = Fraction(1, 12800)
 
 
 def talking(n_frames: int) -> list[NDArray[np.uint8]]:
     """(200, 200, 3) BGR: a portrait that sways, with fresh noise in each frame."""
-    photo = cv2.imread(str(PHOTO))
+    photo = cv2.resize(cv2.imread(str(PHOTO))[40:400, 80:440], (200, 200), interpolation=cv2.INTER_AREA)
     rng = np.random.default_rng(3)
     frames = []
     for i in range(n_frames):
