@@ -24,13 +24,14 @@ from gfpcli.images import read_frame, write_bytes
 from gfpcli.mux import Kept, Segment, join_segments, mux, plan_streams
 from gfpcli.options import VideoOptions
 from gfpcli.paste import soft_mask
+from gfpcli.pixels import UPRIGHT
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Part, Work
 from gfpcli.settle import settle
 from gfpcli.stream import map_ahead, prefetch
 from gfpcli.track import REACH, Steady, look_at, same_face, steady
 from gfpcli.types import Face, Failed, Frame, Image, Restored
-from gfpcli.video import UPRIGHT, VideoInfo, read_frames
+from gfpcli.video import VideoInfo, read_frames
 from gfpcli.weights import sha256_of
 
 AHEAD = 8  # decoded frames that may wait

@@ -20,8 +20,9 @@ from av.video.stream import VideoStream
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.inputs import CONTAINERS
 from gfpcli.options import HARDWARE, VideoOptions
+from gfpcli.pixels import Color, bits_of, from_bgr
 from gfpcli.types import Image
-from gfpcli.video import Color, VideoInfo, bits_of, from_bgr
+from gfpcli.video import VideoInfo
 
 ENCODERS = {"h264": "libx264", "h265": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks"}
 SOURCE_CODECS = {"h264": "h264", "hevc": "h265", "av1": "av1", "vp9": "vp9", "vp8": "vp9", "prores": "prores"}

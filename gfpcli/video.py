@@ -6,43 +6,26 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.filter import Graph
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from gfpcli.errors import InputError
-from gfpcli.types import Frame, Image
+from gfpcli.pixels import UPRIGHT, Color, Turn, bits_of, to_bgr, turn_of, upright
+from gfpcli.types import Frame
 
 HDR = {16: "PQ", 18: "HLG"}  # transfer curves (ITU-T H.273)
 ATTACHED_PICTURE = 0x0400  # disposition of a cover
-EXACT = int(
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)  # YUV to BGR and back without a drift in brightness
 NEAR_SQUARE = 0.03  # pixels that are this near to square are taken as square
 SEEK_AHEAD = Fraction(5)  # seconds decoded before a frame that is sought, for whole references
 UNSURE = 0.2  # seconds before a damage that may be damaged too
 LATE = Fraction(1)  # seconds that may lack at the end before a file counts as cut short
-Turn: TypeAlias = tuple[int, int, int, int]
-"""Signs of the display matrix (a, b, c, d): upright x and y as sums of stored x and y."""
 PICTURES = "pictures"  # the codec of a folder of them
-UPRIGHT: Turn = (1, 0, 0, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Color:
-    """Tags as ITU-T H.273 numbers them; 2 is unspecified, range 0 too."""
-
-    range: int  # 1 limited, 2 full
-    primaries: int
-    transfer: int
-    matrix: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +86,6 @@ class _Scan:
     end: Fraction = Fraction(0)  # seconds, when the last packet of any stream goes
     has_all_times: bool = True
     n_broken: int = 0
-
-
-def bits_of(pix_fmt: str) -> int:
-    """Bits of one component."""
-    return max(part.bits for part in av.VideoFormat(pix_fmt, 16, 16).components)
 
 
 def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
@@ -244,24 +222,6 @@ def _color_of(picture: VideoFrame, path: Path) -> Color:
     return Color(int(picture.color_range), int(picture.color_primaries), curve, int(picture.colorspace))
 
 
-def turn_of(picture: VideoFrame) -> Turn:
-    """Signs of the picture's display matrix; upright where it has none or an odd angle."""
-    matrix = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return UPRIGHT
-    values = np.frombuffer(memoryview(cast(Any, matrix)), np.int32)[[0, 1, 3, 4]]
-    a, b, c, d = (int(v) for v in np.sign(values) * (np.abs(values) > 1 << 15))
-    return (a, b, c, d) if (a == 0) == (d == 0) and (b == 0) == (c == 0) and (a == 0) != (b == 0) else UPRIGHT
-
-
-def upright(image: Image, turn: Turn) -> Image:
-    """The picture as it is shown: the display matrix takes (x, y) to (a*x + c*y, b*x + d*y)."""
-    a, b, c, d = turn
-    if a == 0:
-        image, (a, d) = image.transpose(1, 0, 2), (c, b)
-    return cast(Image, np.ascontiguousarray(image[::d, ::a]))
-
-
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Every picture; packets that do not decode are left out, as players do."""
     for packet in container.demux(stream):
@@ -342,28 +302,6 @@ def _and_none(pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame | None]:
     """The pictures, then None, which ends a filter."""
     yield from pictures
     yield None
-
-
-def to_bgr(picture: VideoFrame, *, is_deep: bool) -> Image:
-    """(H, W, 3) BGR, full range, uint16 where `is_deep`."""
-    converted = picture.reformat(format="bgr48le" if is_deep else "bgr24", interpolation=EXACT)
-    return cast(Image, converted.to_ndarray())
-
-
-def from_bgr(image: Image, pix_fmt: str, color: Color) -> VideoFrame:
-    """An (H, W, 3) BGR picture in an encoder's format, with the tags of `color`."""
-    layout = "bgr48le" if image.dtype == np.uint16 else "bgr24"
-    picture = VideoFrame.from_ndarray(cast("NDArray[Any]", image), format=layout)
-    is_yuv = "yuv" in pix_fmt or pix_fmt.startswith("nv")
-    out = picture.reformat(
-        format=pix_fmt,
-        interpolation=EXACT,
-        dst_colorspace=color.matrix if is_yuv and color.matrix not in (0, 2) else None,
-        dst_color_range=(color.range or 1) if is_yuv else None,
-    )
-    out.color_primaries, out.color_trc, out.colorspace = color.primaries, color.transfer, color.matrix
-    out.color_range = color.range
-    return out
 
 
 def frames_info(first: Frame, n_frames: int, rate: Fraction, path: Path) -> VideoInfo:

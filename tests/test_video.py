@@ -14,7 +14,8 @@ from gfpcli.encode import Picture, available, choose_encoder, choose_pix_fmt, se
 from gfpcli.errors import InputError, OutputError, UsageError
 from gfpcli.mux import Kept, Segment, join_segments, mux, plan_streams
 from gfpcli.options import VideoOptions
-from gfpcli.video import Color, OtherStream, from_bgr, probe, read_frames, to_bgr
+from gfpcli.pixels import Color, from_bgr, to_bgr
+from gfpcli.video import OtherStream, probe, read_frames
 from tests.clips import faceless, ffmpeg, sound_of, times_of, write_clip
 
 FAST = VideoOptions(preset="ultrafast")
