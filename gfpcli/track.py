@@ -20,6 +20,7 @@ from gfpcli.types import Face, Frame
 REACH = 8  # frames looked at before and behind each frame
 GAP = 6  # frames a face may be missing and still be filled in
 SAME_FACE = 0.3  # least overlap (intersection / union) of a face with itself a few frames later
+SEEN = 0.25  # share of the looks around a frame that must show a face, else it is taken for a mistake
 SPREAD = 8.0  # frames: width of the smoothing at --smooth 1
 STRAY = 0.1  # of the eye distance: a landmark this far off its path counts half
 THUMB = (32, 18)  # px, (width, height) of what cuts are told by
@@ -132,12 +133,12 @@ def same_face(face: Face, others: Sequence[Face]) -> Face | None:
 
 
 def _on_path(shot: Sequence[Look], here: int, face: Face, smooth: float) -> Face | None:
-    """The face moved onto a straight line fitted to its places nearby; None for one seen in a single frame of many."""
+    """The face moved onto a straight line fitted to its places nearby; None for one seen too seldom to be one."""
     places = [(here, face)] if shot[here].faces and any(face is each for each in shot[here].faces or ()) else []
     places += _followed(face, [(i, shot[i].faces) for i in range(here + 1, len(shot))])
     places += _followed(face, [(i, shot[i].faces) for i in range(here - 1, -1, -1)])
     n_looked = sum(each.faces is not None for each in shot)
-    if len(places) < 2:
+    if len(places) < max(2, SEEN * n_looked):
         return face if n_looked < 3 else None
     near = np.exp(-0.5 * np.square([(i - here) / (SPREAD * smooth) for i, _ in places]))
     times = np.array([_time_of(shot[i].frame) - _time_of(shot[here].frame) for i, _ in places])

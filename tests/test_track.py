@@ -83,9 +83,11 @@ def test_short_gaps_are_filled_and_nobody_lingers() -> None:
     assert [len(xs) for xs in tracked(looks([20.0] * 10 + [None] * 15))] == [1] * 10 + [0] * 15
 
 
-def test_a_face_of_a_single_frame_is_a_mistake_unless_it_is_all_there_is() -> None:
+def test_a_face_seen_too_seldom_is_a_mistake_unless_there_is_no_more_to_see() -> None:
     blip: list[float | None] = [None] * 20
     blip[10] = 20.0
+    assert tracked(looks(blip)) == [[]] * 20
+    blip[8] = 20.0
     assert tracked(looks(blip)) == [[]] * 20
     assert tracked(looks([20.0])) == [[20.0]]
 
