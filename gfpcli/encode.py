@@ -158,7 +158,8 @@ def _try(encoder: Encoder) -> None:
             output.mux(stream.encode(None))
     except (av.FFmpegError, ValueError) as error:
         settings = " ".join(f"{key}={value}" for key, value in encoder.options.items())
-        raise OutputError(f"the encoder {encoder.name} does not start with {settings} on this machine") from error
+        told = f"{encoder.name} does not start on this machine" + (f" with {settings}" if settings else "")
+        raise OutputError(f"{told}; --codec takes {', '.join(available())}") from error
 
 
 @contextmanager

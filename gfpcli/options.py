@@ -112,6 +112,8 @@ class VideoOptions(FaceOptions):
         _within("start", self.start, 0, 1e9)
         _within("end", self.end, 0, 1e9)
         _check_suffix(self.suffix)
+        if self.aligned:
+            raise UsageError("aligned: for photos only; gfp video finds the faces of its clips")
         if self.end and self.end <= self.start:
             raise UsageError(f"--end {self.end:g} is not after --start {self.start:g}")
         if self.codec not in CODECS and not self.codec.endswith(HARDWARE):

@@ -114,7 +114,6 @@ def video(
     strength: flags.Strength = CLIP.strength,
     background: flags.Background = CLIP.background,
     tile: flags.Tile = CLIP.tile,
-    aligned: flags.Aligned = CLIP.aligned,
     faces: flags.Faces = CLIP.faces,
     min_face: flags.MinFace = CLIP.min_face,
     detector: flags.Detector = CLIP.detector,

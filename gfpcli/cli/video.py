@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -38,7 +40,7 @@ class Run:
     ledger: Ledger
     settings: str
     model_name: str
-    restorer: Restorer
+    restorer: Callable[[], Restorer]  # loaded when the first clip needs it
 
     def process(self, job: VideoJob, watch: Watch) -> Record:
         """Restores one clip, or goes on with it. What goes wrong is told in its record."""
@@ -46,14 +48,14 @@ class Run:
         try:
             if self.options.preview:
                 clip = open_clip(job, self.options)
-                strip, short = write_preview(clip, self.restorer)
+                strip, short = write_preview(clip, self.restorer())
                 return {**self.record(job, "previewed"), "output": str(strip), "notes": [f"side by side: {short}"]}
             digest = digest_of(job)
             if not self.options.force and self.ledger.is_done(job.target, digest, self.settings):
                 return self.record(job, "skipped")
             clip = open_clip(job, self.options)
             work = Work(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
-            done = restore_clip(clip, self.restorer, work, watch)
+            done = restore_clip(clip, self.restorer(), work, watch)
             self.ledger.add(job.target, digest, self.settings)
             work.clear()
             return self.record_of(job, clip, done, time.monotonic() - start)
@@ -114,9 +116,8 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
         return 0
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
     root = jobs[0].target.parent if output.suffix.lower() in CONTAINERS and not output.is_dir() else output
-    run = Run(
-        options, open_ledger(root), fingerprint(options, parts), parts.model_name, load_restorer(options, parts)
-    )
+    restorer = cache(lambda: load_restorer(options, parts))
+    run = Run(options, open_ledger(root), fingerprint(options, parts), parts.model_name, restorer)
     n_failed = 0
     with ExitStack() as stack:
         sink = json_sink(json_to, stack)
