@@ -114,8 +114,9 @@ def plan_streams(info: VideoInfo, target: Path) -> tuple[list[Carried], list[str
             carried.append(Carried(stream, TEXT_INSTEAD[suffix]))
             notes.append(f"{name} does not fit into {suffix} and becomes {TEXT_INSTEAD[suffix]}")
         else:
-            notes.append(f"{name} does not fit into {suffix} and is left out" + (
-                "; .mkv can hold it" if stream.kind != "data" and suffix != ".mkv" else ""))  # fmt: skip
+            has_home = stream.kind in ("subtitle", "attachment") and suffix != ".mkv"
+            hint = "; .mkv can hold it" if has_home else ""
+            notes.append(f"{name} does not fit into {suffix} and is left out{hint}")
     return carried, notes
 
 
@@ -152,7 +153,9 @@ def mux(
     if container in ("mp4", "mov"):
         clock = math.lcm(encoder.time_base.denominator, *info.clocks)
         clock = clock if clock <= LARGEST_CLOCK else encoder.time_base.denominator
-        command += ["-movflags", "+faststart+use_metadata_tags", "-movie_timescale", str(clock)]
+        has_cover = any(each.stream.kind == "video" for each in carried)  # ffmpeg writes it or free tags, not both
+        flags = "+faststart" if has_cover else "+faststart+use_metadata_tags"
+        command += ["-movflags", flags, "-movie_timescale", str(clock)]
         command += ["-tag:0", "hvc1"] if encoder.stream == "hevc" else []
     command += ["-f", container, _url(target)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")

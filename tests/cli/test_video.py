@@ -124,6 +124,18 @@ def test_streams_chapters_attachments_and_titles_are_kept(clip: Path, tmp_path: 
         assert "title" not in container.metadata and not container.chapters()
 
 
+def test_a_cover_is_kept(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    cv2.imwrite(str(tmp_path / "cover.png"), talking(1)[0])
+    write_clip(tmp_path / "plain.mp4", talking(2))
+    words = ("-map", 0, "-map", 1, "-c", "copy", "-disposition:v:1", "attached_pic")
+    ffmpeg("-i", tmp_path / "plain.mp4", "-i", tmp_path / "cover.png", *words, source)
+    assert record_of(source, "-o", out)["n_frames"] == 2
+    with av.open(str(out)) as container:
+        cover = next(packet for packet in container.demux(container.streams.video[1]) if packet.size)
+        assert bytes(cover) == (tmp_path / "cover.png").read_bytes()
+
+
 def test_one_frame_no_sound_and_an_odd_size(tmp_path: Path) -> None:
     odd = [cv2.copyMakeBorder(frame, 0, 1, 0, 1, cv2.BORDER_REPLICATE) for frame in talking(3)]
     one = write_clip(tmp_path / "one.mp4", talking(1))
