@@ -1,5 +1,6 @@
 """What the network made of one face in consecutive frames, calmed: each pixel is averaged with the same pixel of the
-frames around it as far as those agree, so that noise goes and movement stays."""
+frames around it as far as those agree, so that what comes and goes is calmed and movement stays. The finest detail
+stays the frame's own: faces are not aligned well enough to average it."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from gfpcli.types import Failed
 
 REACH = 2  # frames before and behind that take part
 LEVELS = 8.0  # grey levels that may be noise at --smooth 1
-BLUR = 1 / 128  # of the face's size: how far around a pixel frames are compared
+BLUR = 1 / 128  # of the face's size: how far around a pixel frames are compared, and what finer detail is left alone
 
 
 def settle(drawn: Iterator[Drawn | Failed], cuts: Set[int], *, smooth: float) -> Iterator[Drawn | Failed]:
@@ -65,7 +66,7 @@ def _same(own: Drawn, i: int, others: Sequence[Drawn]) -> Iterator[NDArray[np.ui
 
 
 def calm(face: NDArray[np.uint8], others: Sequence[NDArray[np.uint8]], smooth: float) -> NDArray[np.uint8]:
-    """(S, S, 3) BGR: the mean of a face and others of the same alignment, each weighted by how alike it is there."""
+    """(S, S, 3) BGR: a face moved to the mean with others of its alignment, each weighted by how alike it is there."""
     own = face.astype(np.float32)
     total, weights = own.copy(), np.ones(own.shape[:2], np.float32)
     for other in others:
@@ -73,4 +74,5 @@ def calm(face: NDArray[np.uint8], others: Sequence[NDArray[np.uint8]], smooth: f
         weight = np.exp(-0.5 * np.square(away / (LEVELS * smooth)))
         total += weight[..., None] * other
         weights += weight
-    return np.round(total / weights[..., None]).astype(np.uint8)
+    step = cv2.GaussianBlur(total / weights[..., None] - own, (0, 0), BLUR * len(own))
+    return np.asarray(np.clip(np.round(own + step), 0, 255), np.uint8)

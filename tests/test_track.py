@@ -167,6 +167,13 @@ def test_only_what_agrees_is_averaged() -> None:
     assert (out[:, :24] == 102).all() and (out[:, 48:] == 100).all()
 
 
+def test_fine_detail_is_not_averaged_away() -> None:
+    own = np.full((256, 256, 3), 100, np.uint8)
+    own[:, ::2] = 106
+    shifted = np.roll(own, 1, axis=1)
+    assert np.abs(calm(own, [shifted] * 4, 1.0).astype(int) - own).max() <= 1
+
+
 def test_a_frame_that_failed_passes_through() -> None:
     given = drawn([100, 110, 100])
     given[1] = Failed(given[1].found.frame, None)  # type: ignore[union-attr,arg-type]
