@@ -258,9 +258,11 @@ def finish(clip: Clip, work: Work) -> Done:
     zero = work.parts[0].first if clip.options.start else Fraction(0)
     notes = assemble(clip, work.segments(), Kept(zero, clip.stop), work.folder)
     parts = work.parts
-    n_pairs = sum(part.n_pairs for part in parts)
+    n_pairs, n_frames = sum(part.n_pairs for part in parts), sum(part.n_frames for part in parts)
+    if not clip.options.start and not clip.options.end and n_frames < clip.info.n_frames:
+        notes.append(f"{clip.info.n_frames - n_frames} of its {clip.info.n_frames} packets gave no frame")
     return Done(
-        n_frames=sum(part.n_frames for part in parts),
+        n_frames=n_frames,
         n_faces=sum(part.n_faces for part in parts),
         n_failed=sum(part.n_failed for part in parts),
         flicker=sum(part.flicker for part in parts) / n_pairs if n_pairs else None,

@@ -261,6 +261,16 @@ def test_bad_input_is_one_line_and_writes_nothing(clip: Path, tmp_path: Path) ->
     assert fast.exit_code == 1 and len(fast.stderr.splitlines()) == 1
 
 
+def test_a_packet_that_does_not_decode_is_counted(clip: Path, tmp_path: Path) -> None:
+    with av.open(str(clip)) as container:
+        place = [packet.pos for packet in container.demux(container.streams.video[0]) if packet.size][10]
+    data = bytearray(clip.read_bytes())
+    data[place : place + 60] = b"\xff" * 4 + bytes(56)
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    row = record_of(tmp_path / "damaged.mp4", "-o", tmp_path / "out.mp4")
+    assert (row["n_frames"], row["notes"]) == (29, ["1 of its 30 packets gave no frame"])
+
+
 def test_an_output_that_cannot_be_written_is_told_and_the_work_is_kept(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
