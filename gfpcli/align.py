@@ -75,9 +75,21 @@ def warp_area(image: NDArray[np.uint8], affine: Affine, size: int) -> NDArray[np
     )
 
 
-def cut_crop(image: Image, face: Face, size: int) -> Crop:
-    """The aligned (size, size, 3) BGR crop of a face. Raises FaceError as `frame_to_crop_of`, or for a face outside."""
-    affine = frame_to_crop_of(face.landmarks, size)
+def stretch_of(pixel_aspect: float) -> NDArray[np.float64]:
+    """(x, y) factors that make pixels of this width / height square, none below 1."""
+    return np.array([max(1.0, pixel_aspect), max(1.0, 1 / pixel_aspect)])
+
+
+def cut_crop(image: Image, face: Face, size: int, pixel_aspect: float = 1.0) -> Crop:
+    """The aligned (size, size, 3) BGR crop of a face, in square pixels.
+
+    Raises:
+        FaceError: as `frame_to_crop_of`, or a face outside.
+    """
+    stretch = stretch_of(pixel_aspect)
+    affine = frame_to_crop_of((face.landmarks + 0.5) * stretch - 0.5, size)
+    affine[:, 2] += affine[:, :2] @ (0.5 * (stretch - 1))
+    affine[:, :2] *= stretch
     height, width = image.shape[:2]
     x0, y0, x1, y1 = face.box
     if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:

@@ -17,7 +17,7 @@ from gfpcli import __version__
 from gfpcli.adapters.facexlib import load_detector, load_masker
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import load_face_net, read_state
-from gfpcli.options import RestoreOptions, check_device
+from gfpcli.options import FaceOptions, check_device
 from gfpcli.paste import soft_mask
 from gfpcli.restorer import Restorer
 from gfpcli.types import Detector, Mask, Masker
@@ -64,7 +64,7 @@ def soft_masker(faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
     return [soft_mask(face.shape[0]) for face in faces]
 
 
-def choose_parts(options: RestoreOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:
+def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:
     """Names to files, downloaded where they are not in the cache.
 
     Raises:
@@ -84,7 +84,7 @@ def choose_parts(options: RestoreOptions, *, warn: Warn, progress: Progress | No
     return Parts(model, name, detector, mask)
 
 
-def _model_of(options: RestoreOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
+def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
     if options.model == "compact":
         return BUILTINS["compact"], "compact"
     if options.model in MODELS:
@@ -103,7 +103,7 @@ def _model_of(options: RestoreOptions, warn: Warn, progress: Progress | None) ->
         return BUILTINS["compact"], "compact"
 
 
-def _detector_of(options: RestoreOptions, progress: Progress | None) -> Path:
+def _detector_of(options: FaceOptions, progress: Progress | None) -> Path:
     if options.detector == "builtin":
         return BUILTINS["builtin"]
     if options.detector == "retinaface-r50":
@@ -167,7 +167,7 @@ def load_face_model(path: Path, device: torch.device, precision: str, *, is_comp
     return FaceNet(run, size, device, dtype)
 
 
-def load_restorer(options: RestoreOptions, parts: Parts) -> Restorer:
+def load_restorer(options: FaceOptions, parts: Parts) -> Restorer:
     """A ready restorer; its options hold the batch size that was chosen.
 
     Raises:
@@ -184,13 +184,13 @@ def load_restorer(options: RestoreOptions, parts: Parts) -> Restorer:
     return Restorer(_load_detector(options, parts, device), model, masker, replace(options, batch_size=n_batch))
 
 
-def _load_detector(options: RestoreOptions, parts: Parts, device: torch.device) -> Detector:
+def _load_detector(options: FaceOptions, parts: Parts, device: torch.device) -> Detector:
     if parts.detector is None:
         return lambda image: ()
     return load_detector_for(options, parts.detector, device if device.type == "cuda" else torch.device("cpu"))
 
 
-def load_detector_for(options: RestoreOptions, path: Path, device: torch.device | None = None) -> Detector:
+def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> Detector:
     """The detector in a file, on `device` (the CPU). Raises CheckpointError."""
     min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
     return load_detector(
@@ -204,7 +204,7 @@ def load_detector_for(options: RestoreOptions, path: Path, device: torch.device 
     )
 
 
-def fingerprint(options: RestoreOptions, parts: Parts) -> str:
+def fingerprint(options: FaceOptions, parts: Parts) -> str:
     """A hash of everything that changes pixels or files: settings, weights and version.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ SUFFIX_FORMATS = {
 }  # fmt: skip
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "MPO": ".jpg"}
 OTHER_SUFFIXES = (".gif",)  # read, written as PNG
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # ffmpeg's names
+OTHER_VIDEOS = (
+    ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".m2ts", ".mts", ".wmv", ".asf", ".flv", ".3gp", ".ogv", ".mxf",
+    ".dv", ".gif",
+)  # fmt: skip  # read, written as .mp4
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +125,77 @@ def plan_jobs(inputs: Iterable[str], output: Path, *, wanted: str, added: str) -
         if job.target.resolve() in sources:
             raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
     return jobs
+
+
+@dataclass(frozen=True, slots=True)
+class VideoJob:
+    """One clip and where its result goes."""
+
+    source: Path
+    target: Path
+    pictures: tuple[Path, ...] = ()  # the frames, where the source is a folder of them
+
+
+def plan_videos(inputs: Iterable[str], output: Path, *, added: str) -> list[VideoJob]:
+    """Every clip with its output. A folder is searched whole for videos; one of pictures only is itself a clip.
+
+    Raises:
+        InputError: an input does not exist, or holds nothing.
+        UsageError: two inputs would become one file, or an output would replace an input.
+    """
+    found: dict[Path, tuple[Path, tuple[Path, ...]]] = {}
+    words = list(inputs)
+    for entry in (Path(each) for word in words for each in _expand(word)):
+        if entry.is_dir():
+            videos = [file for file in _files(entry, output) if file.suffix.lower() in (*CONTAINERS, *OTHER_VIDEOS)]
+            pictures = [] if videos else sorted((f for f in entry.iterdir() if _is_picture(f)), key=_natural)
+            if not videos and not pictures:
+                raise InputError(f"{entry}: no videos and no pictures in it")
+            found |= {file: (file.relative_to(entry), ()) for file in videos}
+            found |= {entry: (Path(f"{entry.resolve().name}.mp4"), tuple(pictures))} if pictures else {}
+        elif entry.exists():
+            found[entry] = Path(entry.name), ()
+        else:
+            raise InputError(f"{entry}: no such file or folder")
+    is_file = output.suffix.lower() in CONTAINERS and not output.is_dir()
+    if is_file and len(found) != 1:
+        raise UsageError(f"--output {output} is a file: it takes exactly one input")
+    jobs = [
+        VideoJob(source, output if is_file else output / _video_name(relative, added), pictures)
+        for source, (relative, pictures) in found.items()
+    ]
+    _check_apart(jobs)
+    return jobs
+
+
+def _video_name(relative: Path, added: str) -> Path:
+    suffix = relative.suffix if relative.suffix.lower() in CONTAINERS else ".mp4"
+    return relative.with_name(f"{relative.stem}{added}{suffix}")
+
+
+def _check_apart(jobs: list[VideoJob]) -> None:
+    owners: dict[str, Path] = {}
+    sources = {job.source.resolve() for job in jobs}
+    for job in jobs:
+        owner = owners.setdefault(str(job.target).casefold(), job.source)
+        if owner is not job.source:
+            raise UsageError(f"{owner} and {job.source} would both become {job.target}: run them apart")
+        if job.target.resolve() in sources:
+            raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
+
+
+def _files(folder: Path, output: Path) -> Iterator[Path]:
+    for at, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if Path(at, name).resolve() != output.resolve() and not name.endswith(".gfp")
+        )
+        yield from (Path(at, name) for name in sorted(names))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in SUFFIX_FORMATS
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """By the numbers in a name: frame9 comes before frame10."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", path.name)]

@@ -11,13 +11,15 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAVE_KINDS = ("crops", "faces", "masks", "compare")
 FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
 FACE_CHOICES = ("all", "largest", "center")
+CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
+HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
 Range = tuple[float, float]
 ARCHITECTURES = ("paper", "clean", "compact-unet")
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreOptions:
-    """Options of `gfp restore`.
+class FaceOptions:
+    """Which faces are restored, by what and where: what photos and videos share.
 
     Raises:
         UsageError: a value out of range, or an unknown word; the message lists the valid ones.
@@ -39,11 +41,6 @@ class RestoreOptions:
     precision: str = "auto"  # auto | fp32 | bf16 | fp16
     compile: bool = False  # torch.compile the face network
     batch_size: int = 0  # faces per network call; 0 = automatic
-    workers: int = 2  # decoding and encoding threads
-    format: str = "auto"  # output format; auto keeps the input's
-    quality: int = 95  # JPEG and WebP quality, 1..100
-    suffix: str = ""  # added to the file name's stem
-    save: tuple[str, ...] = ()  # of SAVE_KINDS
     strip: bool = False  # drop metadata
     force: bool = False  # redo what the ledger says is done
     dry_run: bool = False  # print the plan, write nothing
@@ -54,23 +51,76 @@ class RestoreOptions:
         _within("scale", self.scale, 1, 8)
         _within("strength", self.strength, 0, 1)
         _within("det-threshold", self.det_threshold, 0, 1)
-        _within("quality", self.quality, 1, 100)
         _within("batch-size", self.batch_size, 0, 1024)
-        _within("workers", self.workers, 1, 64)
         _within("tile", self.tile, 0, 1 << 20)
         _within("det-size", self.det_size, 0, 1 << 20)
         _within("min-face", self.min_face, 0, 1 << 20)
         _one_of("precision", self.precision, PRECISIONS)
-        _one_of("format", self.format, FORMATS)
-        for kind in self.save:
-            _one_of("save", kind, SAVE_KINDS)
         if self.faces not in FACE_CHOICES and not (self.faces.isdigit() and int(self.faces) > 0):
             raise UsageError(f"--faces {self.faces!r}: choose all, largest, center or a number above 0")
         check_device(self.device)
-        if any(sign in self.suffix for sign in "/\\\0"):
-            raise UsageError("--suffix must not hold a path separator")
         if self.aligned and self.background != "none":
             raise UsageError("--aligned has no background: leave --background out")
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions(FaceOptions):
+    """Options of `gfp restore`. Raises UsageError as `FaceOptions`."""
+
+    workers: int = 2  # decoding and encoding threads
+    format: str = "auto"  # output format; auto keeps the input's
+    quality: int = 95  # JPEG and WebP quality, 1..100
+    suffix: str = ""  # added to the file name's stem
+    save: tuple[str, ...] = ()  # of SAVE_KINDS
+
+    def __post_init__(self) -> None:
+        FaceOptions.__post_init__(self)
+        _within("quality", self.quality, 1, 100)
+        _within("workers", self.workers, 1, 64)
+        _one_of("format", self.format, FORMATS)
+        for kind in self.save:
+            _one_of("save", kind, SAVE_KINDS)
+        _check_suffix(self.suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOptions(FaceOptions):
+    """Options of `gfp video`. Raises UsageError as `FaceOptions`."""
+
+    scale: float = 1.0  # a clip is mostly wanted at its own size; photos are mostly wanted larger
+    suffix: str = ""  # added to the file name's stem
+    codec: str = "copy-of-source"  # of CODECS, or a hardware encoder by ffmpeg's name
+    crf: int = -1  # constant quality, lower is better; -1 = the codec's usual one
+    preset: str = ""  # the encoder's own speed word or number; empty = its usual one
+    pix_fmt: str = "auto"  # ffmpeg's name; auto keeps the input's depth and chroma
+    start: float = 0.0  # seconds from the first frame; what comes before is left out
+    end: float = 0.0  # seconds from the first frame; 0 = to the end
+    smooth: float = 0.5  # temporal stability, 0 = each frame alone
+    detect_every: int = 0  # frames from one look for faces to the next; 0 = automatic
+    rate: float = 25.0  # frames/s of a folder of frames
+    frames_dir: str = ""  # folder that keeps each finished frame as PNG
+    preview: int = 0  # frames of a before/after strip, made instead of the video; 0 = the video
+
+    def __post_init__(self) -> None:
+        FaceOptions.__post_init__(self)
+        _within("smooth", self.smooth, 0, 1)
+        _within("crf", self.crf, -1, 63)
+        _within("detect-every", self.detect_every, 0, 60)
+        _within("rate", self.rate, 0.1, 1000)
+        _within("preview", self.preview, 0, 32)
+        _within("start", self.start, 0, 1e9)
+        _within("end", self.end, 0, 1e9)
+        _check_suffix(self.suffix)
+        if self.aligned:
+            raise UsageError("aligned: for photos only; gfp video finds the faces of its clips")
+        if self.end and self.end <= self.start:
+            raise UsageError(f"--end {self.end:g} is not after --start {self.start:g}")
+        if self.codec not in CODECS and not self.codec.endswith(HARDWARE):
+            raise UsageError(
+                f"--codec {self.codec!r}: choose one of {', '.join(CODECS)}, or a hardware encoder such as h264_nvenc"
+            )
+        if self.codec == "prores" and self.crf >= 0:
+            raise UsageError("--crf: prores has no such setting; leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +286,11 @@ def check_device(name: str) -> None:
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # also refuses NaN
         raise UsageError(f"--{name} {value}: choose a number from {low} to {high}")
+
+
+def _check_suffix(suffix: str) -> None:
+    if any(sign in suffix for sign in "/\\\0"):
+        raise UsageError("--suffix must not hold a path separator")
 
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:

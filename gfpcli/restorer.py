@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.align import cut_crop, to_8_bit
+from gfpcli.align import cut_crop, stretch_of, to_8_bit
 from gfpcli.errors import FaceError, GfpError, InputError
-from gfpcli.options import RestoreOptions
+from gfpcli.options import FaceOptions
 from gfpcli.paste import paste_faces, resize_background
 from gfpcli.stream import batched
 from gfpcli.tensors import to_images, to_tensor
@@ -37,6 +37,19 @@ class Found:
     seconds: float  # spent on detection and alignment
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A frame with what the network made of its crops."""
+
+    found: Found
+    faces: tuple[Made, ...]  # one for each crop
+    seconds: float  # spent on the frame so far
+
+
+Settle: TypeAlias = Callable[[Iterator["Drawn | Failed"]], Iterator["Drawn | Failed"]]
+"""What is done to the faces of consecutive frames before they are pasted; as many frames come out, in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restorer:
     """Frozen parts; nothing per call is kept."""
@@ -44,18 +57,27 @@ class Restorer:
     detector: Detector
     model: FaceModel
     masker: Masker
-    options: RestoreOptions
+    options: FaceOptions
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
+        return self._in_batches(self._guarded(frame) for frame in frames)
+
+    def stream_known(
+        self, known: Iterable[tuple[Frame, tuple[Face, ...]]], settle: Settle = iter
+    ) -> Iterator[Restored | Failed]:
+        """As `stream`, for frames whose faces were found before. `settle` may change what the network made of them."""
+        return self._in_batches((self.cut(frame, faces) for frame, faces in known), settle)
+
+    def _in_batches(self, found: Iterable[Found | Failed], settle: Settle = iter) -> Iterator[Restored | Failed]:
         n_batch = max(1, self.options.batch_size)
 
         def is_full(group: list[Found | Failed]) -> bool:
             n_faces = sum(len(each.crops) for each in group if isinstance(each, Found))
             return n_faces >= n_batch or sum(each.frame.image.nbytes for each in group) >= MAX_WAITING
 
-        for group in batched((self._guarded(frame) for frame in frames), is_full=is_full):
-            yield from self.finish(group)
+        made = (each for group in batched(found, is_full=is_full) for each in self.make(group))
+        return (each if isinstance(each, Failed) else self.paste(each) for each in settle(made))
 
     def restore(self, frame: Frame) -> Restored:
         """One frame. Raises GfpError where it cannot be finished."""
@@ -65,19 +87,42 @@ class Restorer:
         return out
 
     def find(self, frame: Frame) -> Found:
-        """Faces and crops. A face that is not asked for is `skipped`; one that cannot be aligned is `failed`."""
+        """Faces and crops of a frame."""
         start = time.monotonic()
+        faces = self.detect(frame)
+        return self.cut(frame, faces, seconds=time.monotonic() - start)
+
+    def detect(self, frame: Frame) -> tuple[Face, ...]:
+        """The faces of a frame, in its own pixels. Pixels that are not square are made so for the detector."""
+        if self.options.aligned:
+            return ()
+        if frame.pixel_aspect == 1:
+            return self.detector(frame.image)
+        stretch = stretch_of(frame.pixel_aspect)
+        height, width = frame.image.shape[:2]
+        square = resize_background(frame.image, (round(height * stretch[1]), round(width * stretch[0])))
+        return tuple(
+            Face(face.box / np.tile(stretch, 2), (face.landmarks + 0.5) / stretch - 0.5, face.score)
+            for face in self.detector(square)
+        )
+
+    def cut(self, frame: Frame, faces: tuple[Face, ...], *, seconds: float = 0.0) -> Found:
+        """Crops of known faces. One that is not asked for is `skipped`; one that cannot be aligned is `failed`.
+
+        Args:
+            seconds: spent on the frame before.
+        """
+        start = time.monotonic() - seconds
         if self.options.aligned:
             crop = aligned_crop(frame, self.model.size)
             return Found(frame, (crop.face,), (FaceOutcome("restored"),), (crop,), time.monotonic() - start)
-        faces = self.detector(frame.image)
         chosen = choose_faces(faces, frame, self.options)
         crops: list[Crop] = []
         outcomes: list[FaceOutcome] = []
         for face in faces:
             try:
                 if any(face is each for each in chosen):
-                    crops.append(cut_crop(frame.image, face, self.model.size))
+                    crops.append(cut_crop(frame.image, face, self.model.size, frame.pixel_aspect))
                     outcomes.append(FaceOutcome("restored"))
                 else:
                     outcomes.append(FaceOutcome("skipped"))
@@ -93,8 +138,8 @@ class Restorer:
         except (MemoryError, torch.OutOfMemoryError):
             return Failed(frame, InputError(f"{frame.name}: not enough memory to look for faces; try --det-size 640"))
 
-    def finish(self, group: Sequence[Found | Failed]) -> Iterator[Restored | Failed]:
-        """The faces of all frames through the network together, then each frame pasted."""
+    def make(self, group: Sequence[Found | Failed]) -> Iterator[Drawn | Failed]:
+        """The faces of all frames through the network together."""
         start = time.monotonic()
         crops = [(crop, each.frame.is_gray) for each in group if isinstance(each, Found) for crop in each.crops]
         faces = self.restore_crops([crop for crop, _ in crops])
@@ -107,14 +152,20 @@ class Restorer:
             if isinstance(each, Failed):
                 yield each
                 continue
-            own = [next(results) for _ in each.crops]
-            try:
-                yield self.assemble(each, own, seconds=each.seconds + share * len(own))
-            except (MemoryError, cv2.error, GfpError) as error:
-                full = InputError(f"{each.frame.name}: not enough memory for the result; try a smaller --scale")
-                yield Failed(each.frame, error if isinstance(error, GfpError) else full)
+            own = tuple(next(results) for _ in each.crops)
+            yield Drawn(each, own, each.seconds + share * len(own))
 
-    def assemble(self, found: Found, faces: list[Made], *, seconds: float) -> Restored:
+    def paste(self, drawn: Drawn) -> Restored | Failed:
+        """The frame with its faces pasted, or why it cannot be finished."""
+        frame = drawn.found.frame
+        try:
+            return self.assemble(drawn.found, drawn.faces, seconds=drawn.seconds)
+        except GfpError as error:
+            return Failed(frame, error)
+        except (MemoryError, cv2.error):
+            return Failed(frame, InputError(f"{frame.name}: not enough memory for the result; try a smaller --scale"))
+
+    def assemble(self, found: Found, faces: Sequence[Made], *, seconds: float) -> Restored:
         """The finished frame; where the network failed on a face the frame keeps its own."""
         start = time.monotonic()
         options, frame = self.options, found.frame
@@ -164,7 +215,7 @@ def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made]) -> tupl
     return tuple(outcomes)
 
 
-def choose_faces(faces: tuple[Face, ...], frame: Frame, options: RestoreOptions) -> tuple[Face, ...]:
+def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:
     """The faces `--faces` and `--min-face` ask for."""
 
     def area(face: Face) -> float:
@@ -204,7 +255,7 @@ def _aligned_result(
     crops: tuple[Crop, ...],
     faces: tuple[NDArray[np.uint8], ...],
     outcomes: tuple[FaceOutcome, ...],
-    options: RestoreOptions,
+    options: FaceOptions,
     seconds: float,
 ) -> Restored:
     """The network's face at its own size; it fills the whole picture."""

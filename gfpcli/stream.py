@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import count
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -32,6 +34,19 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int, d
                 future.cancel()
 
 
+def prefetch(items: Generator[T, None, None], *, depth: int) -> Generator[T, None, None]:
+    """The items of a generator that runs in a thread of its own, at most `depth` of them waiting.
+
+    An exception of `items` is raised at its place; closing joins the thread and closes `items`.
+    """
+    end = object()
+    with closing(items):
+        for item in map_ahead(lambda _: next(items, end), count(), workers=1, depth=depth):
+            if item is end:
+                return
+            yield item  # type: ignore[misc]  # all but `end` are T
+
+
 def batched(items: Iterable[T], *, is_full: Callable[[list[T]], bool]) -> Iterator[list[T]]:
     """Groups of consecutive items; a group ends as soon as `is_full` says so."""
     group: list[T] = []
@@ -42,3 +57,20 @@ def batched(items: Iterable[T], *, is_full: Callable[[list[T]], bool]) -> Iterat
             group = []
     if group:
         yield group
+
+
+def windows(items: Iterable[T], reach: int) -> Iterator[tuple[list[T], int]]:
+    """Each item in a list of its neighbours, up to `reach` before and behind it, with its place in that list."""
+    window: list[T] = []
+    at = 0
+    for item in items:
+        window.append(item)
+        if len(window) - at > reach:
+            yield window[:], at
+            at += 1
+            if at > reach:
+                del window[0]
+                at -= 1
+    for i in range(at, len(window)):
+        first = max(0, i - reach)
+        yield window[first:], i - first

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -52,7 +53,9 @@ class Frame:
     index: int
     image: Image
     name: str  # for messages
-    pts: float | None = None  # presentation time, seconds (video)
+    pts: Fraction | None = None  # presentation time, seconds (video)
+    duration: Fraction | None = None  # seconds it is shown (video)
+    pixel_aspect: float = 1.0  # width / height of a pixel as it is shown
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # (H, W), same depth as the image
     is_gray: bool = False  # stored with one colour channel; `image` then has three equal channels
     format: str = "PNG"  # Pillow's name of the input's format: JPEG, PNG, WEBP, TIFF, BMP, ...

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
-from gfpcli.stream import batched, map_ahead
+from gfpcli.stream import batched, map_ahead, prefetch, windows
 
 
 def test_order_is_kept_and_no_more_than_depth_wait() -> None:
@@ -48,3 +49,38 @@ def test_an_error_comes_at_its_place_and_threads_end() -> None:
 
 def test_groups_end_when_full() -> None:
     assert list(batched([1, 1, 3, 1], is_full=lambda group: sum(group) >= 3)) == [[1, 1, 3], [1]]
+
+
+def test_a_generator_runs_ahead_in_its_own_thread_and_is_closed() -> None:
+    made: list[int] = []
+    threads: set[str] = set()
+
+    def numbers(last: int) -> Generator[int, None, None]:
+        try:
+            for i in range(100):
+                if i == last:
+                    raise ValueError("last")
+                threads.add(threading.current_thread().name)
+                made.append(i)
+                yield i
+        finally:
+            made.append(-1)
+
+    ahead = prefetch(numbers(100), depth=4)
+    assert [next(ahead) for _ in range(3)] == [0, 1, 2]
+    time.sleep(0.05)
+    assert 3 < len(made) <= 8 and threading.current_thread().name not in threads
+    ahead.close()
+    assert made[-1] == -1 and not [t for t in threading.enumerate() if "ThreadPool" in t.name]
+    assert list(prefetch((i for i in range(9)), depth=2)) == list(range(9))
+    with pytest.raises(ValueError, match="last"):
+        list(prefetch(numbers(5), depth=3))
+
+
+def test_each_item_has_its_neighbours() -> None:
+    for n in range(8):
+        for reach in range(4):
+            seen = [(window, at) for window, at in windows(range(n), reach)]
+            assert [window[at] for window, at in seen] == list(range(n))
+            for i, (window, at) in enumerate(seen):
+                assert window[max(0, at - reach) :] == list(range(max(0, i - reach), min(n, i + reach + 1)))

@@ -8,20 +8,22 @@ from typing import Annotated
 import typer
 
 from gfpcli import __version__
+from gfpcli.cli import flags
 from gfpcli.cli.console import FAILED, one_line_errors
 from gfpcli.cli.models import models
-from gfpcli.options import FORMATS, PRECISIONS, SAVE_KINDS, TRAIN_PRESETS, RestoreOptions
+from gfpcli.inputs import CONTAINERS
+from gfpcli.options import CODECS, FORMATS, SAVE_KINDS, TRAIN_PRESETS, RestoreOptions, VideoOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(models, name="models")
-DEFAULT = RestoreOptions()
+DEFAULT, CLIP = RestoreOptions(), VideoOptions()
 
 
 @app.callback()
 def gfp() -> None:
-    """Restore faces in old, small, blurred or over-compressed photos.
+    """Restore faces in old, small, blurred or over-compressed photos and videos.
 
-    Examples: gfp restore photos -o out; gfp models list; gfp doctor
+    Examples: gfp restore photos -o out; gfp video old.mp4 -o new.mp4; gfp models list; gfp doctor
     """
 
 
@@ -49,41 +51,37 @@ def restore(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="folder, made if missing; a file for one input; - for stdout")
     ] = Path("restored"),
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file")
-    ] = DEFAULT.model,
-    scale: Annotated[float, typer.Option("--scale", "-s", help="of the whole image, 1 to 8")] = DEFAULT.scale,
-    strength: Annotated[float, typer.Option(help="0 keeps the photo's face, 1 takes the network's")] = DEFAULT.strength,
-    background: Annotated[str, typer.Option("--background", "-b", help="none (Lanczos)")] = DEFAULT.background,
-    tile: Annotated[int, typer.Option(help="background tile edge, px; 0 = automatic")] = DEFAULT.tile,
-    aligned: Annotated[bool, typer.Option("--aligned", help="inputs are aligned square faces")] = DEFAULT.aligned,
-    faces: Annotated[str, typer.Option(help="all, largest, center, or N largest")] = DEFAULT.faces,
-    min_face: Annotated[float, typer.Option(help="smaller boxes are left alone, px")] = DEFAULT.min_face,
-    detector: Annotated[
-        str, typer.Option(help="auto, retinaface-r50, builtin, or a RetinaFace checkpoint")
-    ] = DEFAULT.detector,
-    det_threshold: Annotated[float, typer.Option(help="lowest score")] = DEFAULT.det_threshold,
-    det_size: Annotated[int, typer.Option(help="longest side the detector sees, 0 = full")] = DEFAULT.det_size,
-    mask: Annotated[str, typer.Option(help="auto, parse, soft, or a ParseNet checkpoint")] = DEFAULT.mask,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = DEFAULT.device,
-    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = DEFAULT.precision,
-    compile: Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile")] = DEFAULT.compile,
-    batch_size: Annotated[int, typer.Option(help="faces per network call, 0 = automatic")] = DEFAULT.batch_size,
+    model: flags.Model = DEFAULT.model,
+    scale: flags.Scale = DEFAULT.scale,
+    strength: flags.Strength = DEFAULT.strength,
+    background: flags.Background = DEFAULT.background,
+    tile: flags.Tile = DEFAULT.tile,
+    aligned: flags.Aligned = DEFAULT.aligned,
+    faces: flags.Faces = DEFAULT.faces,
+    min_face: flags.MinFace = DEFAULT.min_face,
+    detector: flags.Detector = DEFAULT.detector,
+    det_threshold: flags.DetThreshold = DEFAULT.det_threshold,
+    det_size: flags.DetSize = DEFAULT.det_size,
+    mask: flags.Mask = DEFAULT.mask,
+    device: flags.Device = DEFAULT.device,
+    precision: flags.Precision = DEFAULT.precision,
+    compile: flags.Compile = DEFAULT.compile,
+    batch_size: flags.BatchSize = DEFAULT.batch_size,
     workers: Annotated[int, typer.Option(help="decoding threads")] = DEFAULT.workers,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}; auto keeps the input's")] = DEFAULT.format,
     quality: Annotated[int, typer.Option(help="of JPEG and WebP, 1 to 100")] = DEFAULT.quality,
-    suffix: Annotated[str, typer.Option(help="added to each file name's stem")] = DEFAULT.suffix,
+    suffix: flags.Suffix = DEFAULT.suffix,
     save: Annotated[str, typer.Option(help=f"also keep, comma list of: {', '.join(SAVE_KINDS)}")] = "",
-    strip: Annotated[bool, typer.Option("--strip", help="drop metadata")] = DEFAULT.strip,
-    force: Annotated[bool, typer.Option("--force", help="redo what is done")] = DEFAULT.force,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, write nothing")] = DEFAULT.dry_run,
-    offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = DEFAULT.offline,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first failure")] = DEFAULT.fail_fast,
-    json: Annotated[str | None, typer.Option(help="FILE or -: one JSON record a line for each input")] = None,
+    strip: flags.Strip = DEFAULT.strip,
+    force: flags.Force = DEFAULT.force,
+    dry_run: flags.DryRun = DEFAULT.dry_run,
+    offline: flags.Offline = DEFAULT.offline,
+    fail_fast: flags.FailFast = DEFAULT.fail_fast,
+    json: flags.Json = None,
     report: Annotated[str | None, typer.Option(help="not there yet")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with a [restore] table (gfp.toml if present)")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="failures only")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+    config: flags.Config = None,
+    quiet: flags.Quiet = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Restore the faces of photos.
 
@@ -101,6 +99,65 @@ def restore(
         from gfpcli.cli.restore import run_restore
 
         n_failed = run_restore(inputs, output, options, json, quiet=quiet)
+        raise typer.Exit(FAILED if n_failed else 0)
+
+
+@app.command()
+def video(
+    context: typer.Context,
+    inputs: Annotated[list[str], typer.Argument(help="videos, folders of videos, or a folder of frames")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help=f"folder, or for one input a file: {', '.join(CONTAINERS)}")
+    ] = Path("restored"),
+    model: flags.Model = CLIP.model,
+    scale: flags.Scale = CLIP.scale,
+    strength: flags.Strength = CLIP.strength,
+    background: flags.Background = CLIP.background,
+    tile: flags.Tile = CLIP.tile,
+    faces: flags.Faces = CLIP.faces,
+    min_face: flags.MinFace = CLIP.min_face,
+    detector: flags.Detector = CLIP.detector,
+    det_threshold: flags.DetThreshold = CLIP.det_threshold,
+    det_size: flags.DetSize = CLIP.det_size,
+    mask: flags.Mask = CLIP.mask,
+    device: flags.Device = CLIP.device,
+    precision: flags.Precision = CLIP.precision,
+    compile: flags.Compile = CLIP.compile,
+    batch_size: flags.BatchSize = CLIP.batch_size,
+    codec: Annotated[str, typer.Option(help=f"{', '.join(CODECS)}, or a hardware encoder (h264_nvenc)")] = CLIP.codec,
+    crf: Annotated[int, typer.Option(help="constant quality, lower is better; -1 = the codec's usual")] = CLIP.crf,
+    preset: Annotated[str, typer.Option(help="the encoder's speed: medium, slow, ...")] = CLIP.preset,
+    pix_fmt: Annotated[str, typer.Option(help="ffmpeg's name; auto keeps depth and chroma")] = CLIP.pix_fmt,
+    start: Annotated[float, typer.Option(help="leave out what comes before, s")] = CLIP.start,
+    end: Annotated[float, typer.Option(help="leave out what comes after, s; 0 = nothing")] = CLIP.end,
+    smooth: Annotated[float, typer.Option(help="temporal stability, 0 = each frame alone")] = CLIP.smooth,
+    detect_every: Annotated[int, typer.Option(help="look for faces in every N-th frame; 0 = automatic")] = 0,
+    rate: Annotated[float, typer.Option(help="frames/s of a folder of frames")] = CLIP.rate,
+    frames_dir: Annotated[str, typer.Option(help="also keep each finished frame as PNG in this folder")] = "",
+    preview: Annotated[int, typer.Option(help="N: only a before/after strip of N frames and a short clip")] = 0,
+    suffix: flags.Suffix = CLIP.suffix,
+    strip: flags.Strip = CLIP.strip,
+    force: flags.Force = CLIP.force,
+    dry_run: flags.DryRun = CLIP.dry_run,
+    offline: flags.Offline = CLIP.offline,
+    fail_fast: flags.FailFast = CLIP.fail_fast,
+    json: flags.Json = None,
+    config: flags.Config = None,
+    quiet: flags.Quiet = False,
+    debug: flags.Debug = False,
+) -> None:
+    """Restore the faces of videos; sound, subtitles, chapters and times are kept. A run that was stopped goes on.
+
+    Examples: gfp video old.mp4 -o new.mp4; gfp video clips -o out --codec h265 --smooth 0.8;
+    gfp video film.mkv -o look.mkv --start 60 --end 70 --preview 6
+    """
+    from gfpcli.cli.config import given_options
+
+    with one_line_errors(is_debug=debug):
+        options = given_options(VideoOptions, context, config, table="video")
+        from gfpcli.cli.video import run_video
+
+        n_failed = run_video(inputs, output, options, json, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)
 
 

@@ -1,11 +1,13 @@
-"""What a run of `gfp restore` shows: records as lines or a bar on stderr, and the totals."""
+"""What `gfp restore` and `gfp video` show: records as lines or a bar on stderr, and the totals."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +16,7 @@ from gfpcli.cli.console import tell
 from gfpcli.weights import BLOCK
 
 Record = dict[str, Any]  # one JSON line, as the contract of `--json` says
+Watch: TypeAlias = Callable[[int, int, int], None]
 
 
 @dataclass(slots=True)
@@ -73,3 +76,51 @@ def tell_download(done: int, total: int | None) -> None:
     """A line on stderr each time another 32 MB have come."""
     if total and done // 2**25 != (done - BLOCK) // 2**25:
         tell(f"downloading: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+
+Begin: TypeAlias = Callable[[Path], tuple[Watch, Callable[[Record], None]]]
+"""Called with a clip; gives what hears of its progress (frames done, frames in all, faces restored) and of its end."""
+
+
+def show_clips(stack: ExitStack, *, quiet: bool) -> Begin:
+    """A bar for each clip on a terminal, a line for each without one; with `quiet` only failures."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+
+        def end(record: Record) -> None:
+            if not quiet or record["error"]:
+                tell(line_of_clip(record))
+
+        return lambda source: (lambda n_done, n_all, n_faces: None, end)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = stack.enter_context(Progress(*columns, console=console))
+
+    def begin(source: Path) -> tuple[Watch, Callable[[Record], None]]:
+        start, task = time.monotonic(), bar.add_task(source.name, total=None)
+        first: list[int] = []  # frames that were done before
+
+        def watch(n_done: int, n_all: int, n_faces: int) -> None:
+            if not first:
+                first.append(n_done)
+                bar.reset(task, total=n_all, completed=n_done)
+            rate = (n_done - first[0]) / max(time.monotonic() - start, 1e-9)
+            bar.update(task, completed=n_done, description=f"{source.name}  {rate:.1f} frames/s  {n_faces} faces")
+
+        def end(record: Record) -> None:
+            bar.remove_task(task)
+            bar.console.print(line_of_clip(record), markup=False, highlight=False, soft_wrap=True)
+
+        return watch, end
+
+    return begin
+
+
+def line_of_clip(record: Record) -> str:
+    """One plain line for a clip's record."""
+    if record["status"] in ("failed", "skipped"):
+        return line_of(record)
+    if record["status"] == "previewed":
+        return f"previewed {record['input']} -> {record['output']} ({record['notes'][0]})"
+    told = [f"{record['n_frames']} frames, {record['n_faces']} faces, {record['fps']:g} frames/s", *record["notes"]]
+    told += [record["error"]] if record["error"] else []
+    return f"{record['status']:9} {record['input']} -> {record['output']} ({'; '.join(told)})"

@@ -23,7 +23,7 @@ from gfpcli.errors import GfpError, InputError, OutputError, UsageError
 from gfpcli.images import decode_frame, encode_image, write_bytes, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, plan_jobs
 from gfpcli.ledger import Ledger
-from gfpcli.options import RestoreOptions
+from gfpcli.options import FaceOptions, RestoreOptions
 from gfpcli.restorer import Restorer
 from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Image, Restored
@@ -170,7 +170,7 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
     run = Run(options, root, ledger, fingerprint(options, parts), parts.model_name)
     tally = Tally()
     with ExitStack() as stack:
-        sink = _json_sink(json_to, stack)
+        sink = json_sink(json_to, stack)
         show = show_progress(len(jobs), stack, quiet=quiet)
 
         def emit(record: Record) -> None:
@@ -189,7 +189,7 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
     return tally.n_failed
 
 
-def check_not_yet(options: RestoreOptions) -> None:
+def check_not_yet(options: FaceOptions) -> None:
     """Raises UsageError for what a later version brings."""
     if options.background != "none":
         raise UsageError(f"--background {options.background}: not there yet, choose none (Lanczos)")
@@ -248,7 +248,8 @@ def extras_of(kind: str, result: Restored) -> list[Image]:
     return [np.concatenate(pair, axis=1) for pair in zip(crops, result.faces, strict=True)]
 
 
-def _json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
+def json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
+    """Where records go, closed with `stack`. Raises OutputError."""
     if json_to is None or json_to == "-":
         return sys.stdout if json_to else None
     try:

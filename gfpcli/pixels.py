@@ -1,0 +1,76 @@
+"""A decoder's pictures to ours and back: BGR, upright, at their depth, with the colours they were tagged with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from numpy.typing import NDArray
+
+from gfpcli.types import Image
+
+EXACT = int(
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)  # YUV to BGR and back without a drift in brightness
+Turn: TypeAlias = tuple[int, int, int, int]
+"""Signs of the display matrix (a, b, c, d): upright x and y as sums of stored x and y."""
+UPRIGHT: Turn = (1, 0, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """Tags as ITU-T H.273 numbers them; 2 is unspecified, range 0 too."""
+
+    range: int  # 1 limited, 2 full
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+def bits_of(pix_fmt: str) -> int:
+    """Bits of one component."""
+    return max(part.bits for part in av.VideoFormat(pix_fmt, 16, 16).components)
+
+
+def turn_of(picture: VideoFrame) -> Turn:
+    """Signs of the picture's display matrix; upright where it has none or an odd angle."""
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return UPRIGHT
+    values = np.frombuffer(memoryview(cast(Any, matrix)), np.int32)[[0, 1, 3, 4]]
+    a, b, c, d = (int(v) for v in np.sign(values) * (np.abs(values) > 1 << 15))
+    return (a, b, c, d) if (a == 0) == (d == 0) and (b == 0) == (c == 0) and (a == 0) != (b == 0) else UPRIGHT
+
+
+def upright(image: Image, turn: Turn) -> Image:
+    """The picture as it is shown: the display matrix takes (x, y) to (a*x + c*y, b*x + d*y)."""
+    a, b, c, d = turn
+    if a == 0:
+        image, (a, d) = image.transpose(1, 0, 2), (c, b)
+    return cast(Image, np.ascontiguousarray(image[::d, ::a]))
+
+
+def to_bgr(picture: VideoFrame, *, is_deep: bool) -> Image:
+    """(H, W, 3) BGR, full range, uint16 where `is_deep`."""
+    converted = picture.reformat(format="bgr48le" if is_deep else "bgr24", interpolation=EXACT)
+    return cast(Image, converted.to_ndarray())
+
+
+def from_bgr(image: Image, pix_fmt: str, color: Color) -> VideoFrame:
+    """An (H, W, 3) BGR picture in an encoder's format, with the tags of `color`."""
+    layout = "bgr48le" if image.dtype == np.uint16 else "bgr24"
+    picture = VideoFrame.from_ndarray(cast("NDArray[Any]", image), format=layout)
+    is_yuv = "yuv" in pix_fmt or pix_fmt.startswith("nv")
+    out = picture.reformat(
+        format=pix_fmt,
+        interpolation=EXACT,
+        dst_colorspace=color.matrix if is_yuv and color.matrix not in (0, 2) else None,
+        dst_color_range=(color.range or 1) if is_yuv else None,
+    )
+    out.color_primaries, out.color_trc, out.colorspace = color.primaries, color.transfer, color.matrix
+    out.color_range = color.range
+    return out

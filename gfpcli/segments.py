@@ -1,0 +1,105 @@
+"""The work folder of a clip: its finished stretches, so that a run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from gfpcli.errors import OutputError
+from gfpcli.mux import Segment
+from gfpcli.weights import sha256_of
+
+PARTS = "parts.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One finished stretch; times are seconds of the source's clock."""
+
+    file: str
+    sha256: str
+    first: Fraction  # of its first frame
+    last: Fraction  # of its last frame
+    end: Fraction  # when its last frame goes
+    delay: int  # frames that decode before one that is shown earlier
+    look_back: Fraction  # of the frame from which faces must be looked for again before going on
+    look_back_index: int
+    n_frames: int
+    n_faces: int  # restored
+    n_failed: int  # faces the network failed on
+    flicker: float  # grey levels, summed
+    n_pairs: int  # of consecutive faces in that sum
+
+
+class Work:
+    """A folder beside the output; it belongs to one input with one set of settings.
+
+    Raises:
+        OutputError: the folder cannot be read or written.
+    """
+
+    def __init__(self, target: Path, key: str, *, is_fresh: bool) -> None:
+        self.folder = target.parent / f".{target.name}.gfp"
+        self.parts: list[Part] = []
+        self._file = self.folder / PARTS
+        try:
+            lines = [] if is_fresh or not self._file.exists() else self._file.read_text(encoding="utf-8").splitlines()
+            if lines[:1] == [key]:
+                self._take(lines[1:])
+            else:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write([key, *(_line_of(part) for part in self.parts)])
+        except OSError as error:
+            raise OutputError(f"{self.folder}: {error.strerror or error}") from error
+
+    def _take(self, lines: list[str]) -> None:
+        """The parts up to the first whose line or file is not whole."""
+        for line in lines:
+            try:
+                part = _part_of(json.loads(line))
+                if sha256_of(self.folder / part.file) != part.sha256:
+                    return
+            except (ValueError, TypeError, KeyError, OSError):
+                return
+            self.parts.append(part)
+
+    def _write(self, lines: list[str]) -> None:
+        temporary = self._file.with_suffix(".part")
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.replace(self._file)
+
+    def path_of(self, number: int, suffix: str) -> Path:
+        """Where stretch `number` is encoded."""
+        return self.folder / f"{number:06d}{suffix}"
+
+    def add(self, part: Part) -> None:
+        """Enters a stretch whose file is whole."""
+        try:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(_line_of(part) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self._file}: {error.strerror or error}") from error
+        self.parts.append(part)
+
+    def segments(self) -> list[Segment]:
+        """The finished stretches, to be joined."""
+        return [Segment(self.folder / part.file, part.first, part.end, part.delay) for part in self.parts]
+
+    def clear(self) -> None:
+        """Takes the folder away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _line_of(part: Part) -> str:
+    return json.dumps(asdict(part), default=str)
+
+
+def _part_of(values: dict[str, Any]) -> Part:
+    times = {each.name for each in fields(Part) if each.type == "Fraction"}
+    read: dict[str, Any] = {key: Fraction(value) if key in times else value for key, value in values.items()}
+    return Part(**read)
