@@ -152,13 +152,8 @@ def loss_of(
 
 
 def save(detector: dict[str, torch.Tensor], net: LandmarkNet, path: Path) -> None:
-    """Both networks, kernels in half precision, written whole or not at all.
-
-    The logit is moved to even odds of face and false alarm: a batch holds more faces.
-    """
-    own = net.state_dict()
-    own["face.bias"] = own["face.bias"] - np.log((N_FACES + N_SYNTHETIC) / N_ALARMS)
-    state = detector | {LOOK_PREFIX + key: value for key, value in own.items()}
+    """Both networks, kernels in half precision, written whole or not at all."""
+    state = detector | {LOOK_PREFIX + key: value for key, value in net.state_dict().items()}
     state = {key: (v.half() if v.dim() > 1 else v).contiguous() for key, v in state.items()}
     facts = {"arch": "retinaface-mobile0.25 and a landmark network", "licence": "CC BY-NC-SA 4.0"}
     part = path.with_suffix(".part")
