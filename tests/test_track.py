@@ -137,9 +137,7 @@ def test_looks_at_every_nth_frame_and_at_both_ends_of_a_shot(smooth_image: Make)
 def drawn(values: Sequence[int]) -> list[Drawn | Failed]:
     crop = Crop(face_at(20), np.zeros((32, 32, 3), np.uint8), np.eye(2, 3))
     return [
-        Drawn(
-            Found(Frame(i, BLANK, ""), (crop.face,), (), (crop,), 0.0), (np.full((32, 32, 3), value, np.uint8),), 0.0
-        )
+        Drawn(Found(Frame(i, BLANK, ""), (crop.face,), (), (crop,), 0.0), (np.full((32, 32, 3), value, np.uint8),), 0.0)
         for i, value in enumerate(values)
     ]
 

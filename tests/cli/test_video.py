@@ -198,9 +198,7 @@ def test_other_settings_or_a_damaged_stretch_are_not_gone_on_with(
     (work / "000001.mp4").write_bytes(b"damaged")
     numbers: list[int] = []
     true = gfpcli.clip.restore_stretch
-    monkeypatch.setattr(
-        gfpcli.clip, "restore_stretch", lambda *args: numbers.append(int(args[3].stem)) or true(*args)
-    )
+    monkeypatch.setattr(gfpcli.clip, "restore_stretch", lambda *args: numbers.append(int(args[3].stem)) or true(*args))
     assert record_of(clip, "-o", out)["n_frames"] == 30
     assert numbers == list(range(1, n_parts))
 
