@@ -27,7 +27,7 @@ Points = NDArray[np.float64]  # (N, 5, 2) xy
 class SecondLook:
     """Looks twice at each face: by its box, then four times, also mirrored, around where the first look says it is.
 
-    Each of those errs a little differently; their mean errs by about a tenth less than one.
+    Each of those errs a little differently; their mean errs less than one alone.
     """
 
     net: LandmarkNet
