@@ -1,6 +1,6 @@
 """Train the built-in detector, facexlib's RetinaFace mobile0.25, from random weights.
 
-    python examples/builtin/train_detector.py --data DATA/wild --out detector.safetensors --minutes 35
+    python examples/builtin/train_detector.py --data DATA --out detector.safetensors --minutes 35
 
 One picture in ten, chosen by the SHA-1 of its name, is never trained on.
 """
@@ -12,6 +12,7 @@ import copy
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -23,10 +24,14 @@ from facexlib.detection.retinaface_utils import PriorBox
 from safetensors.torch import load_file, save_file
 from torchvision.ops import box_convert, box_iou
 
+from gfpcli.adapters.facexlib import LOOK_PREFIX
+from gfpcli.train.nets import update_mean
+
 sys.path.insert(0, str(Path(__file__).parent))
 from wild import SIZE, Picture, Stock, draw_sample
 
 LOG = logging.getLogger("train_detector")
+FACTS = {"arch": "retinaface-mobile0.25", "min_sizes": "[[16,32],[64,128],[256,512]]", "licence": "CC BY-NC-SA 4.0"}
 MEAN = np.array([104.0, 117.0, 123.0], np.float32)  # BGR
 
 
@@ -68,22 +73,11 @@ def loss_of(outputs: tuple[torch.Tensor, ...], targets: list[torch.Tensor]) -> t
     return 2 * box_loss + (cost[faces].sum() + hard) / n_faces + point_loss  # a second network refines landmarks
 
 
-def save(net: RetinaFace, path: Path) -> None:
+def save_half(state: Mapping[str, torch.Tensor], facts: dict[str, str], path: Path) -> None:
     """Safetensors, kernels in half precision (a variance may not fit in it), written whole or not at all."""
-    state = {key: (v.half() if v.dim() > 1 else v).contiguous() for key, v in net.state_dict().items()}
-    facts = {"arch": "retinaface-mobile0.25", "min_sizes": "[[16,32],[64,128],[256,512]]", "licence": "CC BY-NC-SA 4.0"}
     part = path.with_suffix(".part")
-    save_file(state, part, facts)
+    save_file({key: (v.half() if v.dim() > 1 else v).contiguous() for key, v in state.items()}, part, facts)
     part.replace(path)
-
-
-def average_into(slow: RetinaFace, net: RetinaFace, keep: float) -> None:
-    """Moves the averaged weights a little towards the trained ones; counters are copied."""
-    for mean, value in zip(slow.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - keep)
-        else:
-            mean.copy_(value)
 
 
 def read_options() -> argparse.Namespace:
@@ -109,7 +103,8 @@ def main() -> None:
     stock = Stock.read(args.data)
     net = RetinaFace("mobile0.25", phase="train", device=torch.device("cpu")).train()
     if args.start:
-        net.load_state_dict({key: value.float() for key, value in load_file(args.start).items()})
+        before = load_file(args.start).items()
+        net.load_state_dict({key: value.float() for key, value in before if not key.startswith(LOOK_PREFIX)})
     net = net.to(memory_format=torch.channels_last)
     slow = copy.deepcopy(net).requires_grad_(False)
     priors = PriorBox(net.cfg, image_size=(SIZE, SIZE)).forward()
@@ -129,14 +124,14 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         step += 1
-        average_into(slow, net, min(0.998, step / (step + 10)))
+        update_mean(slow, net, min(0.998, step / (step + 10)))
         mean += (loss.item() - mean) / min(step, 200)
         if step % 50 == 0:
             LOG.info("step %d, %.0f %%, loss %.3f", step, 100 * done, mean)
         if time.monotonic() - start - saved > 240:
             saved = time.monotonic() - start
-            save(slow, args.out)
-    save(slow, args.out)
+            save_half(slow.state_dict(), FACTS, args.out)
+    save_half(slow.state_dict(), FACTS, args.out)
     LOG.info("%d steps in %.1f minutes", step, (time.monotonic() - start) / 60)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torchvision.ops import box_iou
 
 from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, load_detector
@@ -30,9 +30,11 @@ from gfpcli.align import invert, warp_area
 from gfpcli.look import turn_of, view_of
 from gfpcli.model.landmarks import SIZE, LandmarkNet
 from gfpcli.tensors import to_tensor
+from gfpcli.train.nets import update_mean
 from gfpcli.types import Affine
 
 sys.path.insert(0, str(Path(__file__).parent))
+from train_detector import save_half
 from wild import MIRRORED, Picture, Stock, draw, worsen
 
 LOG = logging.getLogger("train_landmarks")
@@ -152,22 +154,9 @@ def loss_of(
 
 
 def save(detector: dict[str, torch.Tensor], net: LandmarkNet, path: Path) -> None:
-    """Both networks, kernels in half precision, written whole or not at all."""
-    state = detector | {LOOK_PREFIX + key: value for key, value in net.state_dict().items()}
-    state = {key: (v.half() if v.dim() > 1 else v).contiguous() for key, v in state.items()}
+    """Both networks in one file."""
     facts = {"arch": "retinaface-mobile0.25 and a landmark network", "licence": "CC BY-NC-SA 4.0"}
-    part = path.with_suffix(".part")
-    save_file(state, part, facts)
-    part.replace(path)
-
-
-def average_into(slow: LandmarkNet, net: LandmarkNet, keep: float) -> None:
-    """Moves the averaged weights a little towards the trained ones; counters are copied."""
-    for mean, value in zip(slow.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - keep)
-        else:
-            mean.copy_(value)
+    save_half(detector | {LOOK_PREFIX + key: value for key, value in net.state_dict().items()}, facts, path)
 
 
 def read_options() -> argparse.Namespace:
@@ -226,7 +215,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         step += 1
-        average_into(slow, net, min(0.998, step / (step + 10)))
+        update_mean(slow, net, min(0.998, step / (step + 10)))
         means += (np.array([term.item() for term in terms]) - means) / min(step, 200)
         if step % 100 == 0:
             LOG.info("step %d, %.0f %%, landmarks %.3f, faces %.3f", step, 100 * done, *means)
