@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, PngImagePlugin
 
 from gfpcli.errors import InputError, OutputError
-from gfpcli.inputs import SUFFIX_FORMATS
+from gfpcli.inputs import READ_FORMATS, SUFFIX_FORMATS
 from gfpcli.types import Frame, Image, Metadata
 
 MAX_PIXELS = 400_000_000
@@ -44,7 +44,7 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF and large pictures are told by our own errors
-            picture = Pillow.open(io.BytesIO(data))
+            picture = Pillow.open(io.BytesIO(data), formats=READ_FORMATS)
             if picture.width * picture.height > MAX_PIXELS:
                 raise InputError(f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS}")
             if picture.mode == "F":

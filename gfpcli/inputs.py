@@ -19,6 +19,9 @@ SUFFIX_FORMATS = {
 }  # fmt: skip
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "MPO": ".jpg"}
 OTHER_SUFFIXES = (".gif",)  # read, written as PNG
+# what is read at all: photo formats with a sure signature. Others of Pillow's start programs (EPS) or take any bytes for
+# a picture (TGA)
+READ_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # ffmpeg's names
 OTHER_VIDEOS = (
     ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".m2ts", ".mts", ".wmv", ".asf", ".flv", ".3gp", ".ogv", ".mxf",
@@ -79,7 +82,7 @@ def format_of(path: Path) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Pillow.open(path) as picture:
+            with Pillow.open(path, formats=READ_FORMATS) as picture:
                 return picture.format
     except Exception:
         return None  # a note, a sidecar, a broken file: reading it will say why

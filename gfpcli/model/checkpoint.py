@@ -45,9 +45,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         CheckpointError: missing, not a checkpoint, cut short, unsafe, or with NaN inside; names the file.
     """
     try:
-        raw = load_file(path) if _is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
+        is_safetensors = _is_safetensors(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    try:
+        raw = load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, it holds more than weights (or is damaged)") from error
     except Exception as error:  # damaged files make the readers raise nearly anything

@@ -1,0 +1,42 @@
+"""Coverage-guided fuzzing of the image readers and of what is written of their pictures (atheris; see `make fuzz`).
+
+Any file must give a frame, which can then be written in every format, or an InputError; within 10 s and 2 GB.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["PIL", "gfpcli", "tifffile"]):
+    from gfpcli import images
+    from gfpcli.errors import InputError, OutputError
+    from gfpcli.images import decode_frame, encode_image
+
+images.MAX_PIXELS = 1_000_000  # small pictures find as much, and faster
+KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+
+
+def read_one(data: bytes) -> None:
+    """Decodes a file's bytes, then encodes the picture."""
+    try:
+        frame = decode_frame(data, "fuzz", 0)
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    height, width = frame.image.shape[:2]
+    assert frame.image.ndim == 3 and frame.image.shape[2] == 3 and height and width
+    assert frame.alpha is None or frame.alpha.shape == (height, width)
+    if height * width > 65536:
+        return
+    try:
+        for kind in KINDS[len(data) % 5 :][:1]:
+            encode_image(frame.image, frame, frame.alpha, kind, 90, False)
+    except OutputError as error:
+        assert "\n" not in str(error)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, read_one)
+    atheris.Fuzz()
