@@ -21,7 +21,7 @@ from gfpcli.options import FaceOptions, check_device
 from gfpcli.paste import soft_mask
 from gfpcli.restorer import Restorer
 from gfpcli.types import Detector, Mask, Masker
-from gfpcli.weights import BUILTINS, WEIGHTS, Progress, cached, fetch, sha256_of
+from gfpcli.weights import BUILTINS, WEIGHTS, Progress, fetch, ready, sha256_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,7 +74,7 @@ def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None 
     mask = None
     if not options.aligned and options.mask != "soft":
         if options.mask == "auto":
-            mask = cached("parsenet")
+            mask = ready("parsenet")
         elif options.mask == "parse":
             mask = fetch("parsenet", offline=options.offline, progress=progress)
         else:
@@ -92,7 +92,7 @@ def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tu
     if options.model != "auto":
         return _file_of("model", options.model, ("auto", "compact", *MODELS)), options.model
     for name in MODELS:
-        if path := cached(name):
+        if path := ready(name):
             return path, name
     try:
         return fetch(MODELS[0], offline=options.offline, progress=progress), MODELS[0]
@@ -110,7 +110,7 @@ def _detector_of(options: FaceOptions, progress: Progress | None) -> Path:
         return fetch("retinaface-r50", offline=options.offline, progress=progress)
     if options.detector != "auto":
         return _file_of("detector", options.detector, ("auto", "builtin", "retinaface-r50"))
-    if path := cached("retinaface-r50"):
+    if path := ready("retinaface-r50"):
         return path
     if options.model == "compact" or options.offline:
         return BUILTINS["builtin"]  # somebody who asks for the built-in model wants no download

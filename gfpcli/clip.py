@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -46,6 +47,8 @@ Watch: TypeAlias = Callable[[int, int, int], None]
 """Hears how many frames are done, of how many, and how many faces are restored."""
 Step: TypeAlias = Callable[[int, int], None]
 """Hears how many more frames are done and how many more faces restored."""
+Claim: TypeAlias = Callable[[str], None]
+"""Hears the SHA-256 of a file that is about to take its name."""
 Recent: TypeAlias = deque[tuple[Fraction, int]]
 """Times and indices of the last finished frames."""
 
@@ -131,8 +134,11 @@ def _aligned(frame: Frame, image: Image, face: Face) -> NDArray[np.float32]:
     return cut_crop(image, scaled, METER, frame.pixel_aspect).image.astype(np.float32)
 
 
-def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch) -> Done:
+def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch, claim: Claim) -> Done:
     """Restores what is not restored yet and puts the finished file in its place.
+
+    Args:
+        claim: hears the hash of the finished file just before that takes its name.
 
     Raises:
         GfpError: the source cannot be read, or something cannot be written. What was finished stays in `work`.
@@ -156,7 +162,7 @@ def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch) -> Do
             work.add(restore_stretch(clip, restorer, (each for _, each in stretch), path, recent, step))
     if not work.parts:
         raise InputError(f"{clip.info.path}: no frame between --start and --end")
-    return finish(clip, work)
+    return finish(clip, work, claim)
 
 
 def steadied_frames(frames: Iterator[Frame], restorer: Restorer, options: VideoOptions) -> Iterator[Steady]:
@@ -253,10 +259,10 @@ def keep_frame(result: Restored, clip: Clip) -> None:
         write_bytes(folder / f"{result.frame.index + 1:06d}.png", data)
 
 
-def finish(clip: Clip, work: Work) -> Done:
+def finish(clip: Clip, work: Work, claim: Claim) -> Done:
     """Joins the stretches, adds what else the source holds, and moves the whole file to its name."""
     zero = work.parts[0].first if clip.options.start else Fraction(0)
-    notes = assemble(clip, work.segments(), Kept(zero, clip.stop), work.folder)
+    notes = assemble(clip, work.segments(), Kept(zero, clip.stop), work.folder, claim)
     parts = work.parts
     n_pairs, n_frames = sum(part.n_pairs for part in parts), sum(part.n_frames for part in parts)
     if not clip.options.start and not clip.options.end and n_frames < clip.info.n_frames:
@@ -270,13 +276,18 @@ def finish(clip: Clip, work: Work) -> Done:
     )
 
 
-def assemble(clip: Clip, segments: Sequence[Segment], kept: Kept, folder: Path) -> list[str]:
+def assemble(
+    clip: Clip, segments: Sequence[Segment], kept: Kept, folder: Path, claim: Claim = lambda digest: None
+) -> list[str]:
     """The finished file from its stretches, made in `folder`; gives a line for each stream that is not copied."""
     joined, whole = folder / f"joined{clip.encoder.suffix}", folder / f"whole{clip.target.suffix}"
     join_segments(segments, joined, clip.encoder, kept.zero)
     carried, notes = plan_streams(clip.info, clip.target)
     mux(joined, clip.encoder, clip.info, carried, kept, whole, strip=clip.options.strip)
     try:
+        with whole.open("rb") as file:
+            os.fsync(file.fileno())  # a name must not outlive its content when the power fails
+        claim(sha256_of(whole))
         whole.replace(clip.target)
     except OSError as error:
         raise OutputError(f"{clip.target}: {error.strerror or error}") from error

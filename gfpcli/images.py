@@ -19,10 +19,13 @@ from PIL import ImageOps, PngImagePlugin
 
 from gfpcli.errors import InputError, OutputError
 from gfpcli.inputs import READ_FORMATS, SUFFIX_FORMATS
+from gfpcli.memory import is_out_of_memory, lacking
 from gfpcli.types import Frame, Image, Metadata
 
-MAX_PIXELS = 400_000_000
+MAX_PIXELS = 250_000_000  # the largest phones' 200 megapixels and room
+NEEDED = 16  # bytes of memory that decoding takes for each pixel
 ORIENTATION = 0x0112
+Pillow.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice that: ours comes first, with its own words
 STRUCTURE = (*range(254, 260), 262, 273, *range(277, 280), 284, *range(317, 326), 338, 339, 700, 34675)
 
 
@@ -46,7 +49,9 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
             warnings.simplefilter("ignore")  # odd EXIF and large pictures are told by our own errors
             picture = Pillow.open(io.BytesIO(data), formats=READ_FORMATS)
             if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS}")
+                raise InputError(f"{name}: {picture.width}x{picture.height} is more than {MAX_PIXELS} pixels")
+            if lack := lacking(picture.width * picture.height * NEEDED):
+                raise InputError(f"{name}: not enough memory for {picture.width}x{picture.height} pixels: {lack}")
             if picture.mode == "F":
                 raise InputError(f"{name}: floating-point images are not supported")
             picture.load()
@@ -55,6 +60,7 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
         raise
     except Exception as error:  # Pillow's readers raise many kinds on broken bytes
         reason = " ".join(str(error).split()) if "BytesIO" not in str(error) else "not an image"
+        reason = "not enough memory to decode it" if is_out_of_memory(error) else reason
         raise InputError(f"{name}: {reason or type(error).__name__}") from error
 
 
@@ -142,6 +148,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         handle, temporary = tempfile.mkstemp(prefix=".gfp-", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # a name must not outlive its content when the power fails
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +20,19 @@ SUFFIX_FORMATS = {
 }  # fmt: skip
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "MPO": ".jpg"}
 OTHER_SUFFIXES = (".gif",)  # read, written as PNG
-# what is read at all: photo formats with a sure signature. Others of Pillow's start programs (EPS) or take any bytes for
-# a picture (TGA)
-READ_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+# what is read at all: photo formats with a sure signature. Others of Pillow's start programs (EPS) or take any bytes
+# for a picture (TGA)
+READ_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # ffmpeg's names
 OTHER_VIDEOS = (
     ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".m2ts", ".mts", ".wmv", ".asf", ".flv", ".3gp", ".ogv", ".mxf",
     ".dv", ".gif",
 )  # fmt: skip  # read, written as .mp4
+VIDEOS = (*CONTAINERS, *OTHER_VIDEOS)
+
+
+# os.path's questions instead of pathlib's: for a name that no file system takes the answer is no, not an error
+# ruff: noqa: PTH110, PTH112, PTH113
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,13 @@ class Job:
     target: Path
 
 
-def find_images(inputs: Iterable[str], output: Path | None) -> list[tuple[Path, Path]]:
+def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = frozenset()) -> list[tuple[Path, Path]]:
     """(file, path relative to its input) of every image; folders are searched whole, but not `output` inside them.
+
+    What is named like an image and cannot be opened (a dead link, a closed folder) is among them: reading says why.
+
+    Args:
+        made: files that are results of an earlier run, left out where they lie among the photos.
 
     Raises:
         InputError: an input does not exist, or nothing was found.
@@ -46,10 +57,10 @@ def find_images(inputs: Iterable[str], output: Path | None) -> list[tuple[Path, 
     inputs = list(inputs)
     found: dict[Path, Path] = {}
     for entry in (Path(each) for word in inputs for each in _expand(word)):
-        if entry.is_dir():
-            for file in _walk(entry, output and output.resolve()):
+        if os.path.isdir(entry):
+            for file in _walk(entry, output, {path.resolve() for path in made}):
                 found.setdefault(file, file.relative_to(entry))
-        elif entry.is_file():
+        elif os.path.isfile(entry):
             found.setdefault(entry, Path(entry.name))
         else:
             raise InputError(f"{entry}: no such file or folder")
@@ -59,22 +70,40 @@ def find_images(inputs: Iterable[str], output: Path | None) -> list[tuple[Path, 
 
 
 def _expand(word: str) -> list[str]:
-    if glob.has_magic(word) and not Path(word).exists():
+    if glob.has_magic(word) and not os.path.lexists(Path(word)):
         return sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207  (Path.glob takes no absolute pattern)
     return [word]
 
 
-def _walk(folder: Path, output: Path | None) -> Iterator[Path]:
-    for at, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if Path(at, name).resolve() != output)
+def _walk(folder: Path, output: Path | None, made: Set[Path]) -> Iterator[Path]:
+    closed: list[Path] = []
+    for at, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+        folders[:] = sorted(name for name in folders if not _is_same(Path(at, name), output))
         for name in sorted(names):
             file = Path(at, name)
-            if not name.startswith(".gfp-") and file.is_file() and _looks_like_image(file):
+            is_dead = file.is_symlink() and not file.exists() and _is_named_like_image(file)
+            is_image = is_dead or file.is_file() and _looks_like_image(file)
+            if is_image and not name.startswith(".gfp-") and file.resolve() not in made:
                 yield file
+    yield from closed
+
+
+def _is_same(path: Path, other: Path | None) -> bool:
+    """Whether both are one folder, be it by a link, a mount or other letters' case."""
+    if other is None:
+        return False
+    try:
+        return path.samefile(other)
+    except OSError:  # not made yet
+        return path.resolve() == other.resolve()
+
+
+def _is_named_like_image(path: Path) -> bool:
+    return path.suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES)
 
 
 def _looks_like_image(path: Path) -> bool:
-    return path.suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES) or format_of(path) is not None
+    return _is_named_like_image(path) or format_of(path) is not None
 
 
 def format_of(path: Path) -> str | None:
@@ -100,34 +129,63 @@ def suffix_for(source: Path, wanted: str) -> str:
     return source.suffix if SUFFIX_FORMATS.get(suffix) == SUFFIX_FORMATS[true] else true
 
 
-def plan_jobs(inputs: Iterable[str], output: Path, *, wanted: str, added: str) -> list[Job]:
+def is_file_name(output: Path, suffixes: Container[str]) -> bool:
+    """Whether `--output` names one file: it has such a suffix and is no folder."""
+    return output.suffix.lower() in suffixes and not os.path.isdir(output)
+
+
+def plan_jobs(
+    inputs: Iterable[str], output: Path, *, wanted: str, added: str, made: Set[Path] = frozenset()
+) -> list[Job]:
     """Every input with its output. `output` is a file where it has an image's suffix and there is one input file.
+
+    Args:
+        made: as for `find_images`.
 
     Raises:
         InputError: as `find_images`.
         UsageError: two inputs would become one file, or an output would replace an input.
     """
     inputs = list(inputs)
-    is_file = output.suffix.lower() in SUFFIX_FORMATS and not output.is_dir()
+    is_file = is_file_name(output, SUFFIX_FORMATS)
     if is_file and (len(inputs) != 1 or not Path(inputs[0]).is_file()):
         raise UsageError(f"--output {output} is a file: it takes exactly one input file")
     jobs: list[Job] = []
     owners: dict[str, Path] = {}
-    for source, relative in find_images(inputs, output):
+    for source, relative in find_images(inputs, output, made):
         suffix = output.suffix if is_file else suffix_for(source, wanted)
-        stem = relative.stem if relative.suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES) else relative.name
+        stem = relative.stem if _is_named_like_image(relative) else relative.name
         target = output if is_file else output / relative.with_name(f"{stem}{added}{suffix}")
-        owner = owners.setdefault(str(target).casefold(), source)
+        owner = owners.setdefault(_folded(target), source)
         if owner is not source:
             raise UsageError(
                 f"{owner} and {source} would both become {target}: run them apart, or add --format or --suffix"
             )
         jobs.append(Job(source, target))
-    sources = {job.source.resolve() for job in jobs}
-    for job in jobs:
-        if job.target.resolve() in sources:
-            raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
+    _check_no_input(jobs)
     return jobs
+
+
+def _folded(path: Path) -> str:
+    """What a file system that knows no case, or one way only to write an accent, makes of a name."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _check_no_input(jobs: Sequence[Job | VideoJob]) -> None:
+    """Raises UsageError where an output is an input, be it by a link, a mount or other letters' case."""
+    sources = {job.source.resolve() for job in jobs}
+    files = {_identity(job.source) for job in jobs} - {None}
+    for job in jobs:
+        if job.target.resolve() in sources or _identity(job.target) in files:
+            raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +197,11 @@ class VideoJob:
     pictures: tuple[Path, ...] = ()  # the frames, where the source is a folder of them
 
 
-def plan_videos(inputs: Iterable[str], output: Path, *, added: str) -> list[VideoJob]:
+def plan_videos(inputs: Iterable[str], output: Path, *, added: str, made: Set[Path] = frozenset()) -> list[VideoJob]:
     """Every clip with its output. A folder is searched whole for videos; one of pictures only is itself a clip.
+
+    Args:
+        made: as for `find_images`.
 
     Raises:
         InputError: an input does not exist, or holds nothing.
@@ -149,18 +210,18 @@ def plan_videos(inputs: Iterable[str], output: Path, *, added: str) -> list[Vide
     found: dict[Path, tuple[Path, tuple[Path, ...]]] = {}
     words = list(inputs)
     for entry in (Path(each) for word in words for each in _expand(word)):
-        if entry.is_dir():
-            videos = [file for file in _files(entry, output) if file.suffix.lower() in (*CONTAINERS, *OTHER_VIDEOS)]
+        if os.path.isdir(entry):
+            videos = _videos_in(entry, output, {path.resolve() for path in made})
             pictures = [] if videos else sorted((f for f in entry.iterdir() if _is_picture(f)), key=_natural)
             if not videos and not pictures:
                 raise InputError(f"{entry}: no videos and no pictures in it")
             found |= {file: (file.relative_to(entry), ()) for file in videos}
             found |= {entry: (Path(f"{entry.resolve().name}.mp4"), tuple(pictures))} if pictures else {}
-        elif entry.exists():
+        elif os.path.exists(entry):
             found[entry] = Path(entry.name), ()
         else:
             raise InputError(f"{entry}: no such file or folder")
-    is_file = output.suffix.lower() in CONTAINERS and not output.is_dir()
+    is_file = is_file_name(output, CONTAINERS)
     if is_file and len(found) != 1:
         raise UsageError(f"--output {output} is a file: it takes exactly one input")
     jobs = [
@@ -178,21 +239,24 @@ def _video_name(relative: Path, added: str) -> Path:
 
 def _check_apart(jobs: list[VideoJob]) -> None:
     owners: dict[str, Path] = {}
-    sources = {job.source.resolve() for job in jobs}
     for job in jobs:
-        owner = owners.setdefault(str(job.target).casefold(), job.source)
+        owner = owners.setdefault(_folded(job.target), job.source)
         if owner is not job.source:
             raise UsageError(f"{owner} and {job.source} would both become {job.target}: run them apart")
-        if job.target.resolve() in sources:
-            raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
+    _check_no_input(jobs)
 
 
-def _files(folder: Path, output: Path) -> Iterator[Path]:
-    for at, folders, names in os.walk(folder):
+def _videos_in(folder: Path, output: Path, made: Set[Path]) -> list[Path]:
+    """What is named like a video, a dead link too, and folders that cannot be opened: reading says why."""
+    found: list[Path] = []
+    closed: list[Path] = []
+    for at, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(
-            name for name in folders if Path(at, name).resolve() != output.resolve() and not name.endswith(".gfp")
+            name for name in folders if not _is_same(Path(at, name), output) and not name.endswith(".gfp")
         )
-        yield from (Path(at, name) for name in sorted(names))
+        files = (Path(at, name) for name in sorted(names))
+        found += [file for file in files if file.suffix.lower() in VIDEOS and file.resolve() not in made]
+    return found + closed
 
 
 def _is_picture(path: Path) -> bool:

@@ -1,6 +1,8 @@
 """What was done with which settings: a file of JSON lines in the output folder.
 
-A line is appended when an output is whole. A line cut short by a crash is ignored, so its input is simply done again.
+A line is appended just before an output takes its name, so that every output of ours is known whenever a run is killed.
+A line says what the output's content will be: without that output it counts for nothing, and its input is done again,
+as where a crash cut the line short.
 """
 
 from __future__ import annotations
@@ -9,11 +11,14 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from gfpcli.errors import OutputError
 from gfpcli.weights import sha256_of
 
 LEDGER = ".gfp-ledger.jsonl"
+State: TypeAlias = Literal["done", "open", "edited", "foreign"]
+"""Of an output: as it should be; to be made (again); changed since it was made; there, but never made by us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +41,53 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / LEDGER
-        self._entries: dict[str, Entry] = {}
-        if self.path.exists():
-            try:
-                lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-            except OSError as error:
-                raise OutputError(f"{self.path}: {error.strerror or error}") from error
-            for line in lines:
-                self._take(line)
+        self._entries: dict[str, Entry] = {}  # the last one of each output
+        self._made: set[tuple[str, str]] = set()  # outputs with each content they were ever given
+        try:
+            if self.path.is_symlink():
+                raise OutputError(f"{self.path}: is a link; remove it, nothing is written through it")
+            lines = self.path.read_bytes().decode("utf-8", "replace").split("\n") if self.path.exists() else []
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror or error}") from error
+        for line in lines:
+            self._take(line)
 
     def _take(self, line: str) -> None:
         try:
             entry = Entry(**json.loads(line))
-        except (ValueError, TypeError):
+            if not all(isinstance(value, str) for value in asdict(entry).values()):
+                return
+        except (ValueError, TypeError, RecursionError):
             return  # cut short, or not ours
+        self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
         self._entries[entry.output] = entry
+        self._made.add((entry.output, entry.output_sha256))
 
-    def is_done(self, output: Path, input_sha256: str, settings: str) -> bool:
-        """True where `output` was made from this content with these settings and is still as it was written."""
-        entry = self._entries.get(self._key(output))
-        if entry is None or (entry.input_sha256, entry.settings) != (input_sha256, settings):
-            return False
+    def outputs(self) -> frozenset[Path]:
+        """Every path that was ever an output of this folder."""
+        return frozenset(self.folder / name for name in self._entries)
+
+    def state_of(self, output: Path, input_sha256: str, settings: str) -> State:
+        """Whether `output` was made from this content with these settings, and what stands in its place if not."""
+        key = self._key(output)
+        entry = self._entries.get(key)
         try:
-            return sha256_of(output) == entry.output_sha256
+            digest = sha256_of(output) if entry else None
         except OSError:
-            return False  # gone
+            return "open"  # gone
+        if entry is None or digest is None:
+            return "foreign" if os.path.lexists(output) else "open"
+        if (key, digest) not in self._made:
+            return "edited"
+        is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)
+        return "done" if is_same else "open"
 
-    def add(self, output: Path, input_sha256: str, settings: str) -> None:
-        """Records a finished output."""
+    def add(self, output: Path, input_sha256: str, settings: str, output_sha256: str) -> None:
+        """Records an output that is about to take its name."""
+        entry = Entry(self._key(output), input_sha256, settings, output_sha256)
         try:
-            entry = Entry(self._key(output), input_sha256, settings, sha256_of(output))
             with self.path.open("a+b") as file:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
@@ -74,7 +96,7 @@ class Ledger:
                 file.write(json.dumps(asdict(entry)).encode() + b"\n")
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror or error}") from error
-        self._entries[entry.output] = entry
+        self._keep(entry)
 
     def _key(self, output: Path) -> str:
         return output.relative_to(self.folder).as_posix()

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from gfpcli.encode import Encoder, held_by
 from gfpcli.errors import OutputError
 from gfpcli.inputs import CONTAINERS
-from gfpcli.video import OtherStream, VideoInfo
+from gfpcli.video import ONE_FILE, OtherStream, VideoInfo
 
 AUDIO_INSTEAD = {".mp4": "aac", ".m4v": "aac", ".mov": "aac", ".mkv": "flac", ".webm": "libopus"}
 TEXT_INSTEAD = {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "srt", ".webm": "webvtt"}
@@ -139,7 +139,7 @@ def mux(
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
     command += [] if kept.zero else ["-copyts"]
-    command += ["-i", _url(joined)]
+    command += [*_only_a_file(), "-i", _url(joined)]
     if not info.is_pictures:
         command += _source_words(info, kept)
     command += ["-map", "0:v:0", *(word for each in carried for word in ("-map", f"1:{each.stream.index}"))]
@@ -174,7 +174,12 @@ def _source_words(info: VideoInfo, kept: Kept) -> list[str]:
     words = ["-seek_timestamp", "1", "-ss", f"{float(kept.zero):.6f}"] if kept.zero else []
     if kept.end is not None:
         words += ["-t", f"{float(kept.end - (kept.zero or info.file_start)):.6f}"]
-    return [*words, "-i", _url(info.path)]
+    return [*words, *_only_a_file(), "-i", _url(info.path)]
+
+
+def _only_a_file() -> list[str]:
+    """What an input may be: itself, never what a play list names."""
+    return [word for key, value in ONE_FILE.items() for word in (f"-{key}", value)]
 
 
 def _metadata_words(info: VideoInfo, carried: Sequence[Carried], *, strip: bool) -> list[str]:

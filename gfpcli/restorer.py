@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gfpcli.align import cut_crop, stretch_of, to_8_bit
 from gfpcli.errors import FaceError, GfpError, InputError
+from gfpcli.memory import is_out_of_memory, lacking
 from gfpcli.options import FaceOptions
 from gfpcli.paste import paste_faces, resize_background
 from gfpcli.stream import batched
@@ -21,6 +22,9 @@ from gfpcli.tensors import to_images, to_tensor
 from gfpcli.types import Crop, Detector, Face, FaceModel, FaceOutcome, Failed, Frame, Mask, Masker, Restored
 
 MAX_WAITING = 64_000_000  # bytes of frames that may wait until a batch is full
+NEEDED = 12  # bytes that pasting and encoding take for each pixel of an 8-bit result
+FAULTS = (MemoryError, RuntimeError, cv2.error, np.linalg.LinAlgError)
+"""What libraries raise for one frame or face; torch tells of memory, of a device and of a driver by RuntimeError."""
 IDENTITY = np.eye(2, 3)
 Made: TypeAlias = NDArray[np.uint8] | FaceError
 """(S, S, 3) BGR from the network, or why there is none."""
@@ -135,8 +139,9 @@ class Restorer:
             return self.find(frame)
         except GfpError as error:
             return Failed(frame, error)
-        except (MemoryError, torch.OutOfMemoryError):
-            return Failed(frame, InputError(f"{frame.name}: not enough memory to look for faces; try --det-size 640"))
+        except FAULTS as error:
+            hint = "not enough memory to look for faces; try --det-size 640"
+            return Failed(frame, InputError(f"{frame.name}: {reason_of(error, hint)}"))
 
     def make(self, group: Sequence[Found | Failed]) -> Iterator[Drawn | Failed]:
         """The faces of all frames through the network together."""
@@ -162,8 +167,9 @@ class Restorer:
             return self.assemble(drawn.found, drawn.faces, seconds=drawn.seconds)
         except GfpError as error:
             return Failed(frame, error)
-        except (MemoryError, cv2.error):
-            return Failed(frame, InputError(f"{frame.name}: not enough memory for the result; try a smaller --scale"))
+        except FAULTS as error:
+            hint = "not enough memory for the result; try a smaller --scale"
+            return Failed(frame, InputError(f"{frame.name}: {reason_of(error, hint)}"))
 
     def assemble(self, found: Found, faces: Sequence[Made], *, seconds: float) -> Restored:
         """The finished frame; where the network failed on a face the frame keeps its own."""
@@ -174,9 +180,11 @@ class Restorer:
         crops, good = tuple(crop for crop, _ in done), tuple(face for _, face in done)
         if options.aligned:
             return _aligned_result(found, crops, good, outcomes, options, seconds)
-        masks = tuple(self.masker(good)) if good else ()
+        crops, good, masks, outcomes = self._masked(crops, good, outcomes)
         height, width = frame.image.shape[:2]
         size = max(1, round(height * options.scale)), max(1, round(width * options.scale))
+        if lack := lacking(size[0] * size[1] * NEEDED * frame.image.itemsize):
+            raise InputError(f"{frame.name}: not enough memory for the result; try a smaller --scale: {lack}")
         canvas = resize_background(frame.image, size)
         ratio = size[1] / width, size[0] / height
         paste_faces(canvas, good, crops, masks, scale=ratio, strength=options.strength)
@@ -184,17 +192,44 @@ class Restorer:
         timings = {"total": seconds + time.monotonic() - start}
         return Restored(frame, canvas, options.scale, found.faces, crops, good, masks, outcomes, alpha, timings)
 
+    def _masked(
+        self, crops: tuple[Crop, ...], faces: tuple[NDArray[np.uint8], ...], outcomes: tuple[FaceOutcome, ...]
+    ) -> tuple[tuple[Crop, ...], tuple[NDArray[np.uint8], ...], tuple[Mask, ...], tuple[FaceOutcome, ...]]:
+        """The faces with their masks. Where all at once fail, one by one; a face without a mask has failed."""
+        masks: list[Mask | FaceError] = []
+        if faces:
+            try:
+                masks += self.masker(faces)
+            except FAULTS:
+                masks = [self._mask_alone(face) for face in faces]
+        if not any(isinstance(mask, FaceError) for mask in masks):
+            return crops, faces, tuple(mask for mask in masks if not isinstance(mask, FaceError)), outcomes
+        whole = [each for each in zip(crops, faces, masks, strict=True) if not isinstance(each[2], FaceError)]
+        kept = tuple(mask for mask in masks if not isinstance(mask, FaceError))
+        return tuple(c for c, _, _ in whole), tuple(f for _, f, _ in whole), kept, _outcomes_of(outcomes, masks)
+
+    def _mask_alone(self, face: NDArray[np.uint8]) -> Mask | FaceError:
+        torch.cuda.empty_cache()
+        try:
+            return self.masker([face])[0]
+        except FAULTS as error:
+            return FaceError(reason_of(error, "this face's mask does not fit into the device's memory"))
+
     def restore_crops(self, crops: Sequence[Crop]) -> list[Made]:
         """One result for each crop. A batch that does not fit into memory is halved until it does."""
         faces: list[Made] = []
         step = max(1, self.options.batch_size)
         while len(faces) < len(crops):
+            wanted = [crop.image for crop in crops[len(faces) : len(faces) + step]]
             try:
-                faces += self._run([crop.image for crop in crops[len(faces) : len(faces) + step]])
-            except (MemoryError, torch.OutOfMemoryError):
-                if step == 1:
-                    faces.append(FaceError("this face does not fit into the device's memory"))
-                step = max(1, step // 2)
+                faces += self._run(wanted)
+                continue
+            except FAULTS as error:
+                reason = reason_of(error, "this face does not fit into the device's memory")
+            if len(wanted) == 1:
+                faces.append(FaceError(reason))
+            step = max(1, len(wanted) // 2)
+            torch.cuda.empty_cache()  # nothing where CUDA was never used
         return faces
 
     def _run(self, images: list[NDArray[np.uint8]]) -> list[Made]:
@@ -205,8 +240,13 @@ class Restorer:
         return [face if good else error for face, good in zip(to_images(out.nan_to_num()), is_good, strict=True)]
 
 
-def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made]) -> tuple[FaceOutcome, ...]:
-    """The outcomes after alignment, changed where the network failed."""
+def reason_of(error: Exception, no_memory: str) -> str:
+    """One line: `no_memory` where memory ran out, else what the library says."""
+    return no_memory if is_out_of_memory(error) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made | Mask]) -> tuple[FaceOutcome, ...]:
+    """The outcomes so far, changed where the network failed; one of `faces` for each that was restored so far."""
     made = iter(faces)
     outcomes = []
     for outcome in before:

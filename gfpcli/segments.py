@@ -11,6 +11,7 @@ from typing import Any
 
 from gfpcli.errors import OutputError
 from gfpcli.mux import Segment
+from gfpcli.outputs import short_name
 from gfpcli.weights import sha256_of
 
 PARTS = "parts.jsonl"
@@ -43,16 +44,18 @@ class Work:
     """
 
     def __init__(self, target: Path, key: str, *, is_fresh: bool) -> None:
-        self.folder = target.parent / f".{target.name}.gfp"
+        self.folder = target.parent / f"{short_name(target.name)}.gfp"
         self.parts: list[Part] = []
         self._file = self.folder / PARTS
         try:
+            if self.folder.is_symlink():
+                raise OutputError(f"{self.folder}: is a link; remove it, nothing is written through it")
             lines = [] if is_fresh or not self._file.exists() else self._file.read_text(encoding="utf-8").splitlines()
             if lines[:1] == [key]:
                 self._take(lines[1:])
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write([key, *(_line_of(part) for part in self.parts)])
         except OSError as error:
             raise OutputError(f"{self.folder}: {error.strerror or error}") from error

@@ -25,6 +25,12 @@ NEAR_SQUARE = 0.03  # pixels that are this near to square are taken as square
 SEEK_AHEAD = Fraction(5)  # seconds decoded before a frame that is sought, for whole references
 UNSURE = 0.2  # seconds before a damage that may be damaged too
 LATE = Fraction(1)  # seconds that may lack at the end before a file counts as cut short
+# play lists, which name other files and addresses, are none of these: what a file holds never opens another
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "live_flv", "ogg",
+    "mxf", "dv", "gif", "ivf", "nut", "yuv4mpegpipe", "h264", "hevc", "obu", "av1", "m4v", "vc1", "rm", "wtv", "apng",
+)  # fmt: skip
+ONE_FILE = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 PICTURES = "pictures"  # the codec of a folder of them
 
 
@@ -145,7 +151,7 @@ def _opened(path: Path) -> InputContainer:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return av.open(f"file:{path.resolve()}", metadata_errors="replace")
+        return av.open(f"file:{path.resolve()}", metadata_errors="replace", options=ONE_FILE)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a video, or cut short ({_reason(error)})") from error
 

@@ -1,6 +1,7 @@
 """Weight files as data: where each comes from, its SHA-256 and licence, and one cache for all of them.
 
-A download goes to `NAME.part`, goes on where it was cut, and takes its name only when its hash is right.
+A download comes over https, goes to `NAME.part`, goes on where it was cut, and takes its name only when its hash is
+right. The hash is looked at again whenever the file is taken from the cache.
 Sources of the table: the official releases of GFPGAN, facexlib and Real-ESRGAN.
 """
 
@@ -11,13 +12,16 @@ import json
 import os
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
+from typing import IO
 
 from gfpcli.errors import ChecksumError, DownloadError, OutputError, WeightsError
+from gfpcli.outputs import hold
 
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
@@ -26,6 +30,7 @@ TORCH = "https://download.pytorch.org/models"
 FID_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 GFPGAN_LICENCE = "Apache-2.0, StyleGAN2 parts non-commercial (NVIDIA)"
 TIMEOUT_S = 15.0
+LOCALHOST = ("localhost", "127.0.0.1", "::1")
 BLOCK = 1 << 20  # bytes read at once
 BUILTIN = Path(__file__).parent / "builtin"
 RECORD = "recorded.json"  # hashes seen at the first download, where upstream publishes none
@@ -147,16 +152,36 @@ def verify(name: str) -> bool | None:
     return None if path is None else sha256_of(path) == expected_hash(weight_of(name))
 
 
+def ready(name: str) -> Path | None:
+    """As `cached`, its hash looked at again.
+
+    Raises:
+        ChecksumError: the file is not what it should be: damaged, or another under this name.
+        WeightsError: no such name, or the file cannot be read.
+    """
+    path = cached(name)
+    expected = expected_hash(weight_of(name))
+    if path is None or expected is None:
+        return path
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+    if digest != expected:
+        raise ChecksumError(f"{path}: has SHA-256 {digest}, not {expected}: run `gfp models pull {name}` to replace it")
+    return path
+
+
 def fetch(name: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
     """The file in the cache, downloaded first if needed. `GFP_MIRROR` replaces everything before the file's name.
 
     Raises:
         DownloadError: the network failed, or `offline` forbids it. What came so far is kept for the next try.
-        ChecksumError: the bytes are not the pinned ones; they are removed.
+        ChecksumError: the bytes are not the pinned ones; a download that is wrong is removed.
         OutputError: the cache cannot be written.
     """
     weight = weight_of(name)
-    if path := cached(name):
+    if path := ready(name):
         return path
     if offline:
         raise DownloadError(
@@ -166,10 +191,13 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     mirror = os.environ.get("GFP_MIRROR")
     url = f"{mirror.rstrip('/')}/{weight.file}" if mirror else weight.url
     part = path.with_name(path.name + ".part")
+    lock, busy = path.with_name(f".{path.name}.lock"), f"{part}: another gfp run is downloading it"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, part, progress)
-        _accept(weight, part, path)
+        with hold(lock, busy, is_patient=True):
+            if path.is_file():  # by the run that was waited for
+                return path
+            _download(url, part, progress)
+            _accept(weight, part, path)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise DownloadError(f"{name}: {url} could not be downloaded ({_reason(error)})") from error
     except OSError as error:
@@ -181,14 +209,33 @@ def _reason(error: Exception) -> str:
     return " ".join(str(getattr(error, "reason", error) or type(error).__name__).split())
 
 
+def is_private(url: str) -> bool:
+    """Whether nobody between can read or change what comes: https, a file, or this very machine."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme in ("https", "file") or parts.scheme == "http" and parts.hostname in LOCALHOST
+
+
+class _OnlyPrivate(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection only to where `is_private` holds."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not is_private(newurl) or newurl.startswith("file:"):
+            raise urllib.error.URLError(f"it leads to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _download(url: str, part: Path, progress: Progress | None) -> None:
     """Appends what is missing to `part`; a server that cannot resume starts over."""
+    if not is_private(url):
+        raise urllib.error.URLError("not https")
     start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "gfpcli"})
     if start:
         request.add_header("Range", f"bytes={start}-")
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        response = urllib.request.build_opener(_OnlyPrivate).open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is missing, or the part is not of this file: the hash decides
             return

@@ -11,7 +11,7 @@ def test_done_means_same_input_same_settings_same_output(tmp_path: Path) -> None
     out = tmp_path / "sub" / "a.png"
     out.parent.mkdir()
     out.write_bytes(b"picture")
-    Ledger(tmp_path).add(out, "in", "settings")
+    Ledger(tmp_path).add(out, "in", "settings", sha256_of(out))
     again = Ledger(tmp_path)
     assert again.is_done(out, "in", "settings")
     assert not again.is_done(out, "other", "settings")

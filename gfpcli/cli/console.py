@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,11 +11,18 @@ import typer
 from gfpcli.errors import GfpError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # with those that turn text around
 
 
 def tell(line: str) -> None:
-    """One line on stderr."""
-    typer.echo(line, err=True)
+    """One line on stderr, whatever a file's name in it may hold."""
+    typer.echo(plain(line), err=True)
+
+
+def plain(line: str) -> str:
+    """Control characters and what is no Unicode as escapes: a name can neither break a line nor steer a terminal."""
+    shown = CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), line)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
@@ -27,9 +35,24 @@ def one_line_errors(*, is_debug: bool = False) -> Iterator[None]:
             raise
         tell(f"gfp: {error}")
         raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
+    except BrokenPipeError:
+        raise  # whoever read stdout is gone: click ends quietly
+    except (OSError, MemoryError) as error:
+        if is_debug:
+            raise
+        tell(f"gfp: {reason_of(error)}")
+        raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         tell("gfp: interrupted; what was finished is kept, the same command goes on")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def reason_of(error: OSError | MemoryError) -> str:
+    """What the system says, with the file's name where there is one."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or ' '.join(str(error).split()) or type(error).__name__}"
 
 
 @contextmanager

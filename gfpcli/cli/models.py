@@ -50,13 +50,15 @@ def pull(
     offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = False,
     debug: Debug = False,
 ) -> None:
-    """Download weights into the cache; a cut download goes on where it stopped.
+    """Download weights into the cache; a cut download goes on where it stopped, a damaged file is replaced.
 
     Example: gfp models pull gfpgan-1.4
     """
     from gfpcli.cli.console import download_progress
 
     with one_line_errors(is_debug=debug), download_progress(name) as progress:
+        if not offline and weights.verify(name) is False and (wrong := weights.cached(name)):
+            wrong.unlink()
         typer.echo(weights.fetch(name, offline=offline, progress=progress))
 
 

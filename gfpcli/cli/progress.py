@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gfpcli.cli.console import tell
+from gfpcli.cli.console import plain, tell
 from gfpcli.weights import BLOCK
 
 Record = dict[str, Any]  # one JSON line, as the contract of `--json` says
@@ -54,7 +54,7 @@ def show_progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Re
 
     def advance(record: Record, tally: Tally) -> None:
         if record["error"]:
-            bar.console.print(line_of(record), markup=False, highlight=False, soft_wrap=True)
+            bar.console.print(plain(line_of(record)), markup=False, highlight=False, soft_wrap=True)
         bar.update(task, advance=1, description=f"restoring, {tally.n_faces} faces")
 
     return advance
@@ -65,7 +65,7 @@ def line_of(record: Record) -> str:
     if record["status"] == "failed":
         return f"failed    {record['error']}"
     if record["status"] == "skipped":
-        return f"skipped   {record['input']} (done before)"
+        return f"skipped   {record['input']} ({record.get('note') or 'done before'})"
     n_restored = sum(face["status"] == "restored" for face in record["faces"])
     count = f"{n_restored} face{'' if n_restored == 1 else 's'}"
     more = "".join(f"; {record[key]}" for key in ("error", "note") if record.get(key))
@@ -108,7 +108,7 @@ def show_clips(stack: ExitStack, *, quiet: bool) -> Begin:
 
         def end(record: Record) -> None:
             bar.remove_task(task)
-            bar.console.print(line_of_clip(record), markup=False, highlight=False, soft_wrap=True)
+            bar.console.print(plain(line_of_clip(record)), markup=False, highlight=False, soft_wrap=True)
 
         return watch, end
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,12 +21,16 @@ from gfpcli.cli.console import tell
 from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
 from gfpcli.errors import GfpError, InputError, OutputError, UsageError
 from gfpcli.images import decode_frame, encode_image, write_bytes, write_image
-from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, plan_jobs
+from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, is_file_name, plan_jobs
 from gfpcli.ledger import Ledger
+from gfpcli.memory import is_out_of_memory
 from gfpcli.options import FaceOptions, RestoreOptions
+from gfpcli.outputs import check_inside, hold, lock_of, sweep
 from gfpcli.restorer import Restorer
 from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Image, Restored
+
+FACES_FAILED = "some faces failed"  # settings that no run has
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +55,47 @@ class Run:
     def prepare(self, numbered: tuple[int, Job]) -> Task | Record:
         """Read and decode, in a thread; the record of an input that is done or cannot be read."""
         index, job = numbered
-        try:
+        with self.failing(job) as failed:
+            check_inside(self.root, job.target)
             try:
                 data = job.source.read_bytes()
             except OSError as error:
                 raise InputError(f"{job.source}: {error.strerror or error}") from error
             digest = hashlib.sha256(data).hexdigest()
-            if not self.options.force and self.ledger.is_done(job.target, digest, self.settings):
-                return self.record(job, "skipped")
+            if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
+                return {**self.record(job, "skipped"), "note": reason}
             return Task(job, digest, decode_frame(data, str(job.source), index))
+        return failed[0]
+
+    @contextmanager
+    def failing(self, job: Job) -> Iterator[list[Record]]:
+        """Turns what goes wrong with one job into its record: nothing that a photo does stops the others."""
+        failed: list[Record] = []
+        try:
+            yield failed
         except GfpError as error:
-            return self.record(job, "failed", error=str(error))
+            failed.append(self.record(job, "failed", error=str(error)))
+        except Exception as error:  # a fault of ours, or no memory
+            reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+            failed.append(self.record(job, "failed", error=f"{job.source}: {' '.join(reason.split())}"))
 
     def deliver(self, item: tuple[Task, Restored | Failed]) -> Record:
         """Encode, write and enter into the ledger, in a thread of its own: what is written is never done again."""
         task, result = item
+        job, options = task.job, self.options
         if isinstance(result, Failed):
-            return self.record(task.job, "failed", error=str(result.error))
-        try:
-            save_extras(self.root, task.job, result, self.options)
-            write_image(
-                task.job.target,
-                result.image,
-                result.frame,
-                alpha=result.alpha,
-                quality=self.options.quality,
-                strip=self.options.strip,
-            )
-            record = self.record_of(task.job, result)
-            if record["error"] is None:  # else the next run tries again
-                self.ledger.add(task.job.target, task.sha256, self.settings)
+            return self.record(job, "failed", error=str(result.error))
+        with self.failing(job) as failed:
+            save_extras(self.root, job, result, options)
+            kind = SUFFIX_FORMATS[job.target.suffix.lower()]
+            data = encode_image(result.image, result.frame, result.alpha, kind, options.quality, options.strip)
+            record = self.record_of(job, result)
+            # known before it has its name; where a face failed not as finished, so that the next run tries again
+            settings = self.settings if record["error"] is None else FACES_FAILED
+            self.ledger.add(job.target, task.sha256, settings, hashlib.sha256(data).hexdigest())
+            write_bytes(job.target, data)
             return record
-        except GfpError as error:
-            return self.record(task.job, "failed", error=str(error))
+        return failed[0]
 
     def record_of(self, job: Job, result: Restored) -> Record:
         """The JSON record of a written output. Faces that failed keep the photo's pixels and make the error."""
@@ -149,6 +161,19 @@ class _Stop(Exception):
     """`--fail-fast` met a failure."""
 
 
+def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str | None:
+    """Why an output is left as it is, None where it is to be made.
+
+    Raises:
+        OutputError: something stands there that is not ours.
+    """
+    state = ledger.state_of(target, digest, settings)
+    if state == "foreign":
+        raise OutputError(f"{target}: is there already and is not gfp's: choose another --output, or --force")
+    changed = f"{target} was changed after gfp wrote it and is kept; --force replaces it"
+    return {"done": "done before", "edited": changed}.get(state)
+
+
 def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, *, quiet: bool) -> int:
     """Restores all it can; gives the number of inputs that failed.
 
@@ -160,48 +185,56 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
         return restore_stdin(output, options)
     if str(output) == "-":
         raise UsageError("-o - takes its image from stdin: gfp restore - -o -")
-    jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix)
+    is_file = is_file_name(output, SUFFIX_FORMATS)
+    root = output.parent if is_file else output
+    jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix, made=Ledger(root).outputs())
     if options.dry_run:
         tell_plan(jobs, options)
         return 0
-    root = jobs[0].target.parent if output.suffix.lower() in SUFFIX_FORMATS and not output.is_dir() else output
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
-    ledger = open_ledger(root)
-    run = Run(options, root, ledger, fingerprint(options, parts), parts.model_name)
     tally = Tally()
     with ExitStack() as stack:
+        stack.enter_context(hold(*lock_of(root, output if is_file else None)))
+        if not is_file:  # else others may be writing beside it
+            sweep([*(job.target.parent for job in jobs), *(root / kind for kind in options.save)])
+        run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name)
         sink = json_sink(json_to, stack)
         show = show_progress(len(jobs), stack, quiet=quiet)
 
         def emit(record: Record) -> None:
             tally.add(record)
             if sink:
-                sink.write(json.dumps(record, ensure_ascii=False) + "\n")
+                sink.write(json_line(record))
                 sink.flush()
             show(record, tally)
             if options.fail_fast and record["error"]:
                 raise _Stop
 
-        with suppress(_Stop):
-            run.process(jobs, lambda: load_restorer(options, parts), emit)
+        try:
+            with suppress(_Stop):
+                run.process(jobs, lambda: load_restorer(options, parts), emit)
+        except KeyboardInterrupt:
+            tell(f"{tally.line()}; results in {root}")
+            raise
     if not quiet:
         tell(f"{tally.line()}; results in {root}")
     return tally.n_failed
+
+
+def json_line(record: Record) -> str:
+    """As it is read best; names that are no Unicode as escapes, from which they can be read back."""
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(record)
+    return f"{line}\n"
 
 
 def check_not_yet(options: FaceOptions) -> None:
     """Raises UsageError for what a later version brings."""
     if options.background != "none":
         raise UsageError(f"--background {options.background}: not there yet, choose none (Lanczos)")
-
-
-def open_ledger(root: Path) -> Ledger:
-    """The ledger of an output folder, made if missing. Raises OutputError."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{root}: {error.strerror or error}") from error
-    return Ledger(root)
 
 
 def tell_plan(jobs: list[Job], options: RestoreOptions) -> None:
@@ -231,6 +264,7 @@ def save_extras(root: Path, job: Job, result: Restored, options: RestoreOptions)
     """What `--save` asks for, as PNG, one file for each face. Raises OutputError."""
     stem = job.target.relative_to(root).with_suffix("")
     for kind in options.save:
+        check_inside(root, root / kind / stem)
         for index, picture in enumerate(extras_of(kind, result)):
             path = root / kind / stem.with_name(f"{stem.name}{job.target.suffix.replace('.', '_')}_{index:02d}.png")
             write_bytes(path, cv2.imencode(".png", picture)[1].tobytes())

@@ -20,6 +20,9 @@ from gfpcli.cli.progress import tell_download
 from gfpcli.errors import UsageError
 from gfpcli.images import write_bytes
 from gfpcli.options import TrainOptions
+from gfpcli.outputs import hold, lock_of, sweep
+from gfpcli.train.board import GRIDS
+from gfpcli.train.faces import CUT
 from gfpcli.train.loop import Run, Values, Watch, train
 from gfpcli.train.nets import make_nets
 from gfpcli.train.ranks import Ranks, join_ranks
@@ -39,6 +42,9 @@ def run_train(
         files = choose_files(options, offline=offline, progress=None if quiet else tell_download)
         if ranks.is_first:
             ranks.wait()
+        if ranks.is_first:
+            stack.enter_context(hold(*lock_of(folder, None)))
+            sweep([folder, folder / CUT, folder / GRIDS])
         if is_fresh and ranks.is_first:
             (folder / STATE).unlink(missing_ok=True)
         ranks.wait()

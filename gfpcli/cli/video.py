@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import av
@@ -17,14 +16,16 @@ import av
 from gfpcli.build import choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import Record, show_clips, tell_download
-from gfpcli.cli.restore import check_not_yet, json_sink, open_ledger
+from gfpcli.cli.restore import check_not_yet, json_line, json_sink, what_stands
 from gfpcli.clip import Clip, Done, Watch, restore_clip
 from gfpcli.encode import choose_encoder
 from gfpcli.errors import GfpError, InputError
 from gfpcli.images import read_frame
-from gfpcli.inputs import CONTAINERS, VideoJob, plan_videos
+from gfpcli.inputs import CONTAINERS, VideoJob, is_file_name, plan_videos
 from gfpcli.ledger import Ledger
+from gfpcli.memory import is_out_of_memory
 from gfpcli.options import VideoOptions
+from gfpcli.outputs import check_inside, hold, lock_of, sweep
 from gfpcli.preview import write_preview
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Work
@@ -37,6 +38,7 @@ class Run:
     """Everything one run needs; the work goes clip by clip."""
 
     options: VideoOptions
+    root: Path  # folder of the outputs
     ledger: Ledger
     settings: str
     model_name: str
@@ -50,17 +52,21 @@ class Run:
                 clip = open_clip(job, self.options)
                 strip, short = write_preview(clip, self.restorer())
                 return {**self.record(job, "previewed"), "output": str(strip), "notes": [f"side by side: {short}"]}
+            check_inside(self.root, job.target)
             digest = digest_of(job)
-            if not self.options.force and self.ledger.is_done(job.target, digest, self.settings):
-                return self.record(job, "skipped")
+            if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
+                return {**self.record(job, "skipped"), "note": reason}
             clip = open_clip(job, self.options)
             work = Work(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
-            done = restore_clip(clip, self.restorer(), work, watch)
-            self.ledger.add(job.target, digest, self.settings)
+            claim = partial(self.ledger.add, job.target, digest, self.settings)
+            done = restore_clip(clip, self.restorer(), work, watch, claim)
             work.clear()
             return self.record_of(job, clip, done, time.monotonic() - start)
         except GfpError as error:
             return self.record(job, "failed", str(error))
+        except Exception as error:  # a fault of ours, or no memory: the other clips are restored
+            reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+            return self.record(job, "failed", f"{job.source}: {' '.join(reason.split())}")
 
     def record_of(self, job: VideoJob, clip: Clip, done: Done, seconds: float) -> Record:
         """The JSON record of a finished clip. Faces that failed keep the clip's pixels and make the error."""
@@ -110,16 +116,22 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
         GfpError: nothing could be started.
     """
     check_not_yet(options)
-    jobs = plan_videos(inputs, output, added=options.suffix)
+    is_file = is_file_name(output, CONTAINERS)
+    root = output.parent if is_file else output
+    jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
     if options.dry_run:
         tell_plan(jobs, options)
         return 0
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
-    root = jobs[0].target.parent if output.suffix.lower() in CONTAINERS and not output.is_dir() else output
     restorer = cache(lambda: load_restorer(options, parts))
-    run = Run(options, open_ledger(root), fingerprint(options, parts), parts.model_name, restorer)
     n_failed = 0
     with ExitStack() as stack:
+        stack.enter_context(hold(*lock_of(root, output if is_file else None)))
+        if not is_file:  # else others may be writing beside it
+            sweep(job.target.parent for job in jobs)
+        if options.frames_dir:
+            sweep(Path(options.frames_dir) / job.target.stem for job in jobs)
+        run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, restorer)
         sink = json_sink(json_to, stack)
         begin = show_clips(stack, quiet=quiet)
         for job in jobs:
@@ -128,7 +140,7 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
             end(record)
             n_failed += record["error"] is not None
             if sink:
-                sink.write(json.dumps(record, ensure_ascii=False) + "\n")
+                sink.write(json_line(record))
                 sink.flush()
             if options.fail_fast and record["error"]:
                 break
