@@ -1,0 +1,218 @@
+"""kill -9 at random moments, and what is there after the same command: `make torture`, `python -m tests.faults.torture`.
+
+For photos, a video, a training and a download: outputs complete and as of a run that nobody disturbed, nothing left
+over, nothing that was finished made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from signal import SIGINT
+
+from gfpcli.ledger import LEDGER
+from gfpcli.segments import PARTS
+from tests.clips import faceless, pixels_of, sound_of, talking, times_of, write_clip
+from tests.faults.launcher import Launcher
+from tests.faults.load import BUILTIN, hashes_of, make_photos
+
+TRAIN = (
+    "--preset", "tiny", "--set", "size=32", "--set", "held_out=0", "--set", "n_valid=2", "--batch-size", 2, "--iterations", 30,
+    "--set", "save_every=3", "--set", "validate_every=10", "-q",
+)  # fmt: skip
+SHARD = 4096  # bytes that the slow server sends at once
+Kill = Callable[[random.Random, int], str]
+
+
+def left_over(folder: Path) -> list[str]:
+    """Hidden files that a run should have taken away."""
+    known = (LEDGER,)
+    return [str(path) for path in folder.rglob(".*") if path.name not in known]
+
+
+def kill_photos(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int, n_photos: int = 12) -> int:
+    """Gives how many kills met a run at work."""
+    photos, folder = folder / "photos", folder / "restored"
+    make_photos(photos, n_photos, 3)
+    words = ("--scale", 1, "--save", "crops", *BUILTIN)
+    whole = launcher.run("restore", photos, "-o", folder / "whole", *words)
+    true, n_met = hashes_of(folder / "whole"), 0
+    for i in range(n_kills):
+        out = folder / f"killed{i}"
+        killed = launcher.kill_after(draw.uniform(0.02, 1) * whole.seconds, "restore", photos, "-o", out, *words)
+        n_met += killed.code == -9
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if is_output(path, out)}
+        assert all(hashes_of(out)[path.relative_to(out).as_posix()] in true.values() for path in before)
+        again = launcher.run("restore", photos, "-o", out, *words)
+        assert again.code == whole.code, again.told
+        assert hashes_of(out) == true and not left_over(out), (i, left_over(out))
+        redone = [path for path, stamp in before.items() if path.stat().st_mtime_ns != stamp]
+        assert not redone, redone
+    return n_met
+
+
+def is_output(path: Path, out: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".gfp-") and path.relative_to(out).parts[0] != "crops"
+
+
+def kill_video(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int, n_frames: int = 40) -> int:
+    """A clip of four shots, so that there are stretches to keep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shots = [*talking(n_frames // 4), *faceless(n_frames // 4)]
+    source = write_clip(folder / "in.mp4", shots * 2, ticks=[3000 * i for i in range(2 * len(shots))], tone=True)
+    words = (*BUILTIN, "--preset", "ultrafast")
+    whole = launcher.run("video", source, "-o", folder / "whole.mp4", *words)
+    assert whole.code == 0, whole.told
+    true, n_met = facts_of(folder / "whole.mp4"), 0
+    for i in range(n_kills):
+        out = folder / f"killed{i}.mp4"
+        parts = folder / f".{out.name}.gfp" / PARTS
+        n_met += (
+            launcher.kill_after(draw.uniform(0.05, 1) * whole.seconds, "video", source, "-o", out, *words).code == -9
+        )
+        kept = parts.read_text().splitlines()[1:] if parts.exists() else []
+        seen: list[str] = []
+
+        def look(pid: int, parts: Path = parts, seen: list[str] = seen) -> None:
+            while not seen and parts.exists():
+                seen[:] = parts.read_text().splitlines()[1:]
+                time.sleep(0.005)
+
+        again = launcher.run("video", source, "-o", out, *words, during=look)
+        assert again.code == 0, again.told
+        assert facts_of(out) == true and (not seen or seen[: len(kept)] == kept)
+        assert not left_over(folder), left_over(folder)
+    return n_met
+
+
+def facts_of(clip: Path) -> tuple[object, ...]:
+    return pixels_of(clip), times_of(clip), sound_of(clip)
+
+
+def kill_training(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int) -> int:
+    """The same losses, at every iteration, as of a run that nobody disturbed."""
+    photos = folder / "photos"
+    make_photos(photos, 6, 1)
+    whole = launcher.run("train", "--data", photos, "-o", folder / "whole", *TRAIN)
+    assert whole.code == 0, whole.told
+    true, n_met = losses_of(folder / "whole"), 0
+    for i in range(n_kills):
+        run = folder / f"killed{i}"
+        words = ("train", "--data", photos, "-o", run, *TRAIN)
+        n_met += launcher.kill_after(draw.uniform(0.05, 1) * whole.seconds, *words).code == -9
+        again = launcher.run(*words)
+        assert again.code == 0, again.told
+        assert losses_of(run) == true and not left_over(run), (i, left_over(run))
+        assert (run / "last.safetensors").read_bytes() == (folder / "whole/last.safetensors").read_bytes()
+    return n_met
+
+
+def losses_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@contextmanager
+def slow_mirror(body: bytes, seconds: float) -> Iterator[tuple[str, list[int]]]:
+    """A server on this machine that takes so long for `body`; gives its address and where each answer began."""
+    begun: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+            begun.append(start)
+            self.send_response(206 if wanted else 200)
+            self.send_header("Content-Length", str(len(body) - start))
+            self.end_headers()
+            try:
+                for at in range(start, len(body), SHARD):
+                    self.wfile.write(body[at : at + SHARD])
+                    time.sleep(seconds * SHARD / len(body))
+            except OSError:
+                pass  # killed
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", begun
+        server.shutdown()
+        thread.join()
+
+
+def kill_downloads(folder: Path, draw: random.Random, n_kills: int, seconds: float = 2.0) -> int:
+    """Weights without a published hash, so that any bytes will do; every kill goes on with the same download."""
+    body = random.Random(5).randbytes(1 << 18)
+    folder.mkdir(parents=True, exist_ok=True)
+    n_met = 0
+    with slow_mirror(body, seconds) as (url, begun):
+        with Launcher(folder / "log", GFP_HOME=str(folder / "home"), GFP_MIRROR=url) as launcher:
+            for _ in range(n_kills):
+                n_met += (
+                    launcher.kill_after(draw.uniform(0.1, 0.5) * seconds, "models", "pull", "gfpgan-1.2").code == -9
+                )
+            ended = launcher.run("models", "pull", "gfpgan-1.2")
+            assert ended.code == 0, ended.told
+    (file,) = [path for path in (folder / "home").iterdir() if path.suffix == ".pth"]
+    assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(body).digest()
+    assert begun == sorted(begun) and begun[-1] > 0, begun  # nothing that had come is fetched again
+    assert sorted(path.name for path in file.parent.iterdir()) == sorted([file.name, "recorded.json"])
+    return n_met
+
+
+def interrupt_photos(launcher: Launcher, folder: Path) -> float:
+    """Ctrl-C once: told what is done, exit 130; gives the seconds that it took. The same command goes on."""
+    photos, out = folder / "photos", folder / "out"
+    make_photos(photos, 60, 3)
+    when: list[float] = []
+
+    def interrupt(pid: int) -> None:
+        import os
+
+        while not list(out.rglob("photo*")):
+            time.sleep(0.01)
+        when.append(time.monotonic())
+        os.kill(pid, SIGINT)
+
+    words = ("restore", photos, "-o", out, "--scale", 1, *BUILTIN)
+    ended = launcher.run(*words, during=interrupt)
+    seconds = time.monotonic() - when[0]
+    assert ended.code == 130 and "Traceback" not in ended.told, ended.told
+    assert "restored" in ended.told and "the same command goes on" in ended.told and not left_over(out)
+    n_done = len(hashes_of(out))
+    assert 0 < n_done < 58 and launcher.run(*words).code == 1 and len(hashes_of(out)) == 58  # two are broken
+    return seconds
+
+
+def main(seed: int = 1) -> None:
+    """25 kills, and one Ctrl-C."""
+    draw = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="gfp-torture-") as name:
+        folder = Path(name)
+        with Launcher(folder / "log", GFP_HOME=str(folder / "none")) as launcher:
+            seconds = interrupt_photos(launcher, folder / "interrupt")
+            tell(f"Ctrl-C: exit 130 after {seconds:.1f} s, the same command did the rest")
+            tell(f"photos: 10 kills, {kill_photos(launcher, folder / 'photos', draw, 10)} while it worked; 0 lost")
+            tell(f"video: 6 kills, {kill_video(launcher, folder / 'video', draw, 6)} while it worked; 0 lost")
+            tell(f"training: 4 kills, {kill_training(launcher, folder / 'train', draw, 4)} while it worked; 0 lost")
+        tell(f"downloads: 5 kills, {kill_downloads(folder / 'download', draw, 5)} while it worked; 0 lost")
+
+
+def tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*(int(word) for word in sys.argv[1:]))
