@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -25,6 +26,9 @@ from gfpcli.types import Frame, Image, Metadata
 MAX_PIXELS = 250_000_000  # the largest phones' 200 megapixels and room
 NEEDED = 16  # bytes of memory that decoding takes for each pixel
 ORIENTATION = 0x0112
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # what it thinks of a damaged file is told by our own errors
 Pillow.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice that: ours comes first, with its own words
 STRUCTURE = (*range(254, 260), 262, 273, *range(277, 280), 284, *range(317, 326), 338, 339, 700, 34675)
 
@@ -167,22 +171,44 @@ def _umask() -> int:
     return mask
 
 
+def writable(frame: Frame, kind: str) -> Frame:
+    """The frame with the metadata that a file of this kind takes; its note tells what is damaged or too much for it."""
+    dot = np.zeros((1, 1, 3), frame.image.dtype)
+    facts, lost = frame.metadata, []
+    for name in ("exif", "icc", "xmp", "dpi"):
+        alone = replace(Metadata(), **{name: getattr(facts, name)})
+        try:
+            encode_image(dot, replace(frame, image=dot, alpha=None, metadata=alone), None, kind, 90, False)
+        except OutputError:
+            facts = replace(facts, **{name: None})
+            lost.append(name.upper())
+    if not lost:
+        return frame
+    note = f"its {', '.join(lost)} cannot be kept in {kind}"
+    return replace(frame, metadata=facts, note=f"{frame.note}; {note}" if frame.note else note)
+
+
 def encode_image(image: Image, frame: Frame, alpha: Image | None, kind: str, quality: int, strip: bool) -> bytes:
     """The file's bytes: gray as one channel, alpha and 16 bit (PNG, TIFF) kept, metadata kept unless `strip`.
 
     Raises:
-        OutputError: the format cannot hold the picture (WebP ends at 16383 px).
+        OutputError: the format cannot hold the picture (WebP ends at 16383 px) or its metadata.
     """
     facts = Metadata() if strip else frame.metadata
+    try:
+        return _encode(image, frame.is_gray, alpha, kind, quality, facts)
+    except Exception as error:  # writers raise many kinds on odd metadata
+        reason = "not enough memory" if is_out_of_memory(error) else " ".join(str(error).split())
+        raise OutputError(f"{frame.name}: cannot be written as {kind}: {reason or type(error).__name__}") from error
+
+
+def _encode(image: Image, is_gray: bool, alpha: Image | None, kind: str, quality: int, facts: Metadata) -> bytes:
     if image.dtype == np.uint16 and kind in ("PNG", "TIFF"):
         pixels = np.asarray(image if alpha is None else np.dstack([image, alpha]), np.uint16)
-        if frame.is_gray and alpha is None:
+        if is_gray and alpha is None:
             pixels = pixels[..., 0]
         return _tiff_of(pixels, facts) if kind == "TIFF" else _with_chunks(_png_of(pixels), facts)
-    try:
-        return _encode_8_bit(image, frame.is_gray, alpha, kind, quality, facts)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{frame.name}: cannot be written as {kind}: {' '.join(str(error).split())}") from error
+    return _encode_8_bit(image, is_gray, alpha, kind, quality, facts)
 
 
 def _png_of(pixels: NDArray[np.uint16]) -> bytes:

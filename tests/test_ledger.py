@@ -1,36 +1,72 @@
-"""What counts as done."""
+"""What counts as done, and what stands in an output's place if not."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from gfpcli.errors import OutputError
 from gfpcli.ledger import LEDGER, Ledger
+from gfpcli.weights import sha256_of
+
+
+def add(ledger: Ledger, path: Path, data: bytes, digest: str = "in", settings: str = "settings") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    ledger.add(path, digest, settings, sha256_of(path))
 
 
 def test_done_means_same_input_same_settings_same_output(tmp_path: Path) -> None:
     out = tmp_path / "sub" / "a.png"
-    out.parent.mkdir()
-    out.write_bytes(b"picture")
-    Ledger(tmp_path).add(out, "in", "settings", sha256_of(out))
+    add(Ledger(tmp_path), out, b"picture")
     again = Ledger(tmp_path)
-    assert again.is_done(out, "in", "settings")
-    assert not again.is_done(out, "other", "settings")
-    assert not again.is_done(out, "in", "other")
+    assert again.state_of(out, "in", "settings") == "done"
+    assert again.state_of(out, "other", "settings") == again.state_of(out, "in", "other") == "open"
+    assert again.outputs() == {out}
     out.write_bytes(b"changed")
-    assert not again.is_done(out, "in", "settings")
+    assert again.state_of(out, "in", "settings") == "edited"
     out.unlink()
-    assert not again.is_done(out, "in", "settings")
+    assert again.state_of(out, "in", "settings") == "open"
+
+
+def test_what_gfp_never_wrote_is_foreign(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"somebody's")
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere")
+    ledger = Ledger(tmp_path)
+    assert ledger.state_of(tmp_path / "a.png", "in", "settings") == "foreign"
+    assert ledger.state_of(tmp_path / "b.png", "in", "settings") == "foreign"
+    assert ledger.state_of(tmp_path / "c.png", "in", "settings") == "open"
+
+
+def test_a_kill_between_the_line_and_the_name_loses_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    add(Ledger(tmp_path), out, b"first")
+    Ledger(tmp_path).add(out, "in", "new settings", "0" * 64)  # killed here: the first content still stands
+    assert Ledger(tmp_path).state_of(out, "in", "new settings") == "open"
 
 
 def test_a_line_cut_short_is_ignored_and_the_next_one_is_whole(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png", "c.png"):
-        (tmp_path / name).write_bytes(b"x")
     ledger = Ledger(tmp_path)
-    ledger.add(tmp_path / "a.png", "1", "s")
-    ledger.add(tmp_path / "b.png", "2", "s")
+    add(ledger, tmp_path / "a.png", b"x", "1", "s")
+    add(ledger, tmp_path / "b.png", b"x", "2", "s")
     file = tmp_path / LEDGER
     file.write_bytes(file.read_bytes()[:-20])
     again = Ledger(tmp_path)
-    assert again.is_done(tmp_path / "a.png", "1", "s") and not again.is_done(tmp_path / "b.png", "2", "s")
-    again.add(tmp_path / "c.png", "3", "s")
-    assert Ledger(tmp_path).is_done(tmp_path / "c.png", "3", "s")
+    assert again.state_of(tmp_path / "a.png", "1", "s") == "done"
+    assert again.state_of(tmp_path / "b.png", "2", "s") != "done"
+    add(again, tmp_path / "c.png", b"x", "3", "s")
+    assert Ledger(tmp_path).state_of(tmp_path / "c.png", "3", "s") == "done"
+
+
+def test_a_hostile_ledger_is_read_without_harm(tmp_path: Path) -> None:
+    lines = ['{"output": 1}', "[" * 100_000, '{"output": ["a"], "input_sha256": {}, "settings": 0, "output_sha256": 1}',
+             '{"output": "../x", "input_sha256": "i", "settings": "s", "output_sha256": "o", "more": 1}', "\0\xff"]  # fmt: skip
+    (tmp_path / LEDGER).write_bytes("\n".join(lines).encode("latin-1"))
+    assert Ledger(tmp_path).outputs() == frozenset()
+    (tmp_path / LEDGER).unlink()
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / LEDGER).symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError, match="is a link"):
+        Ledger(tmp_path)
+    assert (tmp_path / "precious").read_text() == "mine"

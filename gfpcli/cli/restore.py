@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -20,7 +20,7 @@ from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
 from gfpcli.errors import GfpError, InputError, OutputError, UsageError
-from gfpcli.images import decode_frame, encode_image, write_bytes, write_image
+from gfpcli.images import decode_frame, encode_image, writable, write_bytes, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, is_file_name, plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
@@ -88,6 +88,7 @@ class Run:
         with self.failing(job) as failed:
             save_extras(self.root, job, result, options)
             kind = SUFFIX_FORMATS[job.target.suffix.lower()]
+            result = replace(result, frame=writable(result.frame, kind))
             data = encode_image(result.image, result.frame, result.alpha, kind, options.quality, options.strip)
             record = self.record_of(job, result)
             # known before it has its name; where a face failed not as finished, so that the next run tries again
@@ -251,6 +252,9 @@ def restore_stdin(output: Path, options: RestoreOptions) -> int:
     result = load_restorer(options, parts).restore(frame)
     kind = SUFFIX_FORMATS[FORMAT_SUFFIXES.get(frame.format, ".png")]
     kind = kind if options.format == "auto" else SUFFIX_FORMATS[f".{options.format}"]
+    frame = writable(frame, kind)
+    if frame.note:
+        tell(f"stdin: {frame.note}")
     if str(output) == "-":
         data = encode_image(result.image, frame, result.alpha, kind, options.quality, options.strip)
         sys.stdout.buffer.write(data)

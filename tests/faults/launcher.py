@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +56,7 @@ class Launcher:
         code = int(self.process.stdout.readline())
         return Ended(code, self.log.read_text(errors="replace"), time.monotonic() - start)
 
-    def kill_after(self, seconds: float, *words: object, signal: int = SIGKILL) -> Ended:
+    def kill_after(self, seconds: float, *words: object, number: int = signal.SIGKILL) -> Ended:
         """As `run`, with a signal after some time (none where it has ended before)."""
 
         def kill(pid: int) -> None:
@@ -64,7 +64,7 @@ class Launcher:
             while time.monotonic() < deadline and is_alive(pid):
                 time.sleep(0.005)
             with suppress(ProcessLookupError):
-                os.kill(pid, signal)
+                os.kill(pid, number)
 
         return self.run(*words, during=kill)
 
@@ -91,6 +91,7 @@ def serve(log: str) -> None:
             os.dup2(out, 1)
             os.dup2(out, 2)
             sys.stdin.close()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
             sys.argv = ["gfp", *json.loads(line)]
             main()
         sys.stdout.write(f"{pid}\n")
