@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps, PngImagePlugin
+from PIL import PngImagePlugin
 
 from gfpcli.errors import InputError, OutputError
 from gfpcli.inputs import READ_FORMATS, SUFFIX_FORMATS
@@ -26,9 +26,8 @@ from gfpcli.types import Frame, Image, Metadata
 MAX_PIXELS = 250_000_000  # the largest phones' 200 megapixels and room
 NEEDED = 16  # bytes of memory that decoding takes for each pixel
 ORIENTATION = 0x0112
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # what it thinks of a damaged file is told by our own errors
+FOLDERS = {0x8769, 0x8825, 0xA005}  # of EXIF: Exif, GPS, Interoperability
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our errors tell what is damaged
 Pillow.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice that: ours comes first, with its own words
 STRUCTURE = (*range(254, 260), 262, 273, *range(277, 280), 284, *range(317, 326), 338, 339, 700, 34675)
 
@@ -69,7 +68,8 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
 
 
 def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
-    orientation = picture.getexif().get(ORIENTATION, 1)
+    exif = _exif_of(picture)
+    orientation = exif.get(ORIENTATION, 1) if exif is not None else 1
     pixels: Image
     deep = _decode_16_bit(picture, data, name)
     is_gray = picture.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
@@ -77,9 +77,11 @@ def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Fram
         pixels = _turn(deep, orientation)
     else:
         has_alpha = "A" in picture.mode or "transparency" in picture.info
-        upright = ImageOps.exif_transpose(picture).convert("RGBA" if has_alpha else "RGB")
+        plain = picture.convert("RGBA" if has_alpha else "RGB")
         order = cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR
-        pixels = np.asarray(cv2.cvtColor(np.asarray(upright), order), np.uint8)
+        pixels = _turn(np.asarray(cv2.cvtColor(np.asarray(plain), order), np.uint8), orientation)
+    notes = ["only the first picture of this file is restored"] if getattr(picture, "n_frames", 1) > 1 else []
+    notes += ["its EXIF is damaged and left out"] if exif is None else []
     alpha = cast(Image, np.ascontiguousarray(pixels[..., 3])) if pixels.shape[2] == 4 else None
     return Frame(
         index=index,
@@ -88,9 +90,17 @@ def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Fram
         alpha=alpha,
         is_gray=is_gray,
         format=picture.format or "PNG",
-        metadata=_metadata_of(picture),
-        note="only the first picture of this file is restored" if getattr(picture, "n_frames", 1) > 1 else None,
+        metadata=_metadata_of(picture, exif),
+        note="; ".join(notes) or None,
     )
+
+
+def _exif_of(picture: Pillow.Image) -> Pillow.Exif | None:
+    """None where it is damaged, which never refuses a picture."""
+    try:
+        return picture.getexif()
+    except Exception:  # Pillow's parser raises many kinds
+        return None
 
 
 def _decode_16_bit(picture: Pillow.Image, data: bytes, name: str) -> Image | None:
@@ -118,14 +128,9 @@ def _turn(pixels: Image, orientation: int) -> Image:
     return cast(Image, np.ascontiguousarray(pixels))
 
 
-def _metadata_of(picture: Pillow.Image) -> Metadata:
-    exif = picture.getexif()
-    if ORIENTATION in exif:
-        exif[ORIENTATION] = 1
-    for tag in STRUCTURE:  # a TIFF's layout is not EXIF of the output
-        exif.pop(tag, None)
+def _metadata_of(picture: Pillow.Image, exif: Pillow.Exif | None) -> Metadata:
     try:
-        raw = exif.tobytes() if len(exif) else None
+        raw = _upright_exif(exif) if exif else None
     except Exception:
         raw = None  # corrupt EXIF never refuses a picture
     xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
@@ -133,6 +138,14 @@ def _metadata_of(picture: Pillow.Image) -> Metadata:
     dpi = picture.info.get("dpi")
     both = (float(dpi[0]), float(dpi[1])) if dpi else None
     return Metadata(raw, icc, xmp.encode() if isinstance(xmp, str) else xmp, both)
+
+
+def _upright_exif(exif: Pillow.Exif) -> bytes | None:
+    if ORIENTATION in exif:
+        exif[ORIENTATION] = 1
+    for tag in STRUCTURE:  # a TIFF's layout is not EXIF of the output
+        exif.pop(tag, None)
+    return exif.tobytes() if len(exif) else None
 
 
 def write_image(path: Path, image: Image, frame: Frame, *, alpha: Image | None, quality: int, strip: bool) -> None:
@@ -196,7 +209,9 @@ def encode_image(image: Image, frame: Frame, alpha: Image | None, kind: str, qua
     """
     facts = Metadata() if strip else frame.metadata
     try:
-        return _encode(image, frame.is_gray, alpha, kind, quality, facts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _encode(image, frame.is_gray, alpha, kind, quality, facts)
     except Exception as error:  # writers raise many kinds on odd metadata
         reason = "not enough memory" if is_out_of_memory(error) else " ".join(str(error).split())
         raise OutputError(f"{frame.name}: cannot be written as {kind}: {reason or type(error).__name__}") from error
@@ -254,10 +269,17 @@ def _encode_8_bit(image: Image, is_gray: bool, alpha: Image | None, kind: str, q
     if kind == "JPEG" and quality >= 90:
         options["subsampling"] = 0
     if kind == "TIFF":
-        options["compression"] = "tiff_lzw"
+        options["compression"] = "raw" if facts.exif and _has_folders(facts.exif) else "tiff_lzw"
     out = io.BytesIO()
     picture.save(out, kind, **options)
     return out.getvalue()
+
+
+def _has_folders(exif: bytes) -> bool:
+    """Whether EXIF holds directories (the camera's own, GPS), which Pillow writes into plain TIFF only."""
+    read = Pillow.Exif()
+    read.load(exif)
+    return not FOLDERS.isdisjoint(read)
 
 
 def _with_chunks(png: bytes, facts: Metadata) -> bytes:
