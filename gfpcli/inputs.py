@@ -31,7 +31,7 @@ OTHER_VIDEOS = (
 VIDEOS = (*CONTAINERS, *OTHER_VIDEOS)
 
 
-# os.path's questions instead of pathlib's: for a name that no file system takes the answer is no, not an error
+# os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
 
 
@@ -58,7 +58,7 @@ def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = fr
     found: dict[Path, Path] = {}
     for entry in (Path(each) for word in inputs for each in _expand(word)):
         if os.path.isdir(entry):
-            for file in _walk(entry, output, {path.resolve() for path in made}):
+            for file in _walk(entry, output, {os.path.realpath(path) for path in made}):
                 found.setdefault(file, file.relative_to(entry))
         elif os.path.isfile(entry):
             found.setdefault(entry, Path(entry.name))
@@ -75,7 +75,7 @@ def _expand(word: str) -> list[str]:
     return [word]
 
 
-def _walk(folder: Path, output: Path | None, made: Set[Path]) -> Iterator[Path]:
+def _walk(folder: Path, output: Path | None, made: Set[str]) -> Iterator[Path]:
     closed: list[Path] = []
     for at, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not _is_same(Path(at, name), output))
@@ -83,7 +83,7 @@ def _walk(folder: Path, output: Path | None, made: Set[Path]) -> Iterator[Path]:
             file = Path(at, name)
             is_dead = file.is_symlink() and not file.exists() and _is_named_like_image(file)
             is_image = is_dead or file.is_file() and _looks_like_image(file)
-            if is_image and not name.startswith(".gfp-") and file.resolve() not in made:
+            if is_image and not name.startswith(".gfp-") and os.path.realpath(file) not in made:
                 yield file
     yield from closed
 
@@ -95,7 +95,7 @@ def _is_same(path: Path, other: Path | None) -> bool:
     try:
         return path.samefile(other)
     except OSError:  # not made yet
-        return path.resolve() == other.resolve()
+        return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _is_named_like_image(path: Path) -> bool:
@@ -173,10 +173,10 @@ def _folded(path: Path) -> str:
 
 def _check_no_input(jobs: Sequence[Job | VideoJob]) -> None:
     """Raises UsageError where an output is an input, be it by a link, a mount or other letters' case."""
-    sources = {job.source.resolve() for job in jobs}
+    sources = {os.path.realpath(job.source) for job in jobs}
     files = {_identity(job.source) for job in jobs} - {None}
     for job in jobs:
-        if job.target.resolve() in sources or _identity(job.target) in files:
+        if os.path.realpath(job.target) in sources or _identity(job.target) in files:
             raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
 
 
@@ -211,7 +211,7 @@ def plan_videos(inputs: Iterable[str], output: Path, *, added: str, made: Set[Pa
     words = list(inputs)
     for entry in (Path(each) for word in words for each in _expand(word)):
         if os.path.isdir(entry):
-            videos = _videos_in(entry, output, {path.resolve() for path in made})
+            videos = _videos_in(entry, output, {os.path.realpath(path) for path in made})
             pictures = [] if videos else sorted((f for f in entry.iterdir() if _is_picture(f)), key=_natural)
             if not videos and not pictures:
                 raise InputError(f"{entry}: no videos and no pictures in it")
@@ -246,7 +246,7 @@ def _check_apart(jobs: list[VideoJob]) -> None:
     _check_no_input(jobs)
 
 
-def _videos_in(folder: Path, output: Path, made: Set[Path]) -> list[Path]:
+def _videos_in(folder: Path, output: Path, made: Set[str]) -> list[Path]:
     """What is named like a video, a dead link too, and folders that cannot be opened: reading says why."""
     found: list[Path] = []
     closed: list[Path] = []
@@ -255,7 +255,7 @@ def _videos_in(folder: Path, output: Path, made: Set[Path]) -> list[Path]:
             name for name in folders if not _is_same(Path(at, name), output) and not name.endswith(".gfp")
         )
         files = (Path(at, name) for name in sorted(names))
-        found += [file for file in files if file.suffix.lower() in VIDEOS and file.resolve() not in made]
+        found += [file for file in files if file.suffix.lower() in VIDEOS and os.path.realpath(file) not in made]
     return found + closed
 
 

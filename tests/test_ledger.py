@@ -60,8 +60,11 @@ def test_a_line_cut_short_is_ignored_and_the_next_one_is_whole(tmp_path: Path) -
 
 
 def test_a_hostile_ledger_is_read_without_harm(tmp_path: Path) -> None:
-    lines = ['{"output": 1}', "[" * 100_000, '{"output": ["a"], "input_sha256": {}, "settings": 0, "output_sha256": 1}',
-             '{"output": "../x", "input_sha256": "i", "settings": "s", "output_sha256": "o", "more": 1}', "\0\xff"]  # fmt: skip
+    lines = [
+        '{"output": 1}', "[" * 100_000, "\0\xff",
+        '{"output": ["a"], "input_sha256": {}, "settings": 0, "output_sha256": 1}',
+        '{"output": "../x", "input_sha256": "i", "settings": "s", "output_sha256": "o", "more": 1}',
+    ]  # fmt: skip
     (tmp_path / LEDGER).write_bytes("\n".join(lines).encode("latin-1"))
     assert Ledger(tmp_path).outputs() == frozenset()
     (tmp_path / LEDGER).unlink()

@@ -12,8 +12,11 @@ from gfpcli.memory import free_memory, is_out_of_memory, lacking
 
 
 def test_every_library_s_way_of_saying_so_is_known() -> None:
-    told: list[BaseException] = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-                                 RuntimeError("MPS backend out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]  # fmt: skip
+    told: list[BaseException] = [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+    ]
     for take in (lambda: torch.empty(1 << 50), lambda: np.empty(1 << 55, np.uint8), lambda: bytearray(1 << 60)):
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             take()

@@ -25,9 +25,13 @@ def test_a_folder_is_held_by_one_and_free_again(tmp_path: Path) -> None:
 
 
 def test_files_beside_each_other_are_held_apart(tmp_path: Path) -> None:
-    with hold(*lock_of(tmp_path, tmp_path / "a.png")), hold(*lock_of(tmp_path, tmp_path / "b.png")):
-        with pytest.raises(OutputError, match=r"a\.png"), hold(*lock_of(tmp_path, tmp_path / "a.png")):
-            pass
+    with (
+        hold(*lock_of(tmp_path, tmp_path / "a.png")),
+        hold(*lock_of(tmp_path, tmp_path / "b.png")),
+        pytest.raises(OutputError, match=r"a\.png"),
+        hold(*lock_of(tmp_path, tmp_path / "a.png")),
+    ):
+        pass
 
 
 def test_a_lock_left_by_a_killed_run_does_not_block(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, and what is there after the same command: `make torture`, `python -m tests.faults.torture`.
+"""kill -9 at random moments, and what is there after the same command. `make torture`.
 
 For photos, a video, a training and a download: outputs complete and as of a run that nobody disturbed, nothing left
 over, nothing that was finished made again.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import sys
 import tempfile
@@ -26,8 +27,8 @@ from tests.faults.launcher import Launcher
 from tests.faults.load import BUILTIN, hashes_of, make_photos
 
 TRAIN = (
-    "--preset", "tiny", "--set", "size=32", "--set", "held_out=0", "--set", "n_valid=2", "--batch-size", 2, "--iterations", 30,
-    "--set", "save_every=3", "--set", "validate_every=10", "-q",
+    "--preset", "tiny", "--set", "size=32", "--set", "held_out=0", "--set", "n_valid=2", "--batch-size", 2,
+    "--iterations", 30, "--set", "save_every=3", "--set", "validate_every=10", "-q",
 )  # fmt: skip
 SHARD = 4096  # bytes that the slow server sends at once
 Kill = Callable[[random.Random, int], str]
@@ -156,14 +157,15 @@ def kill_downloads(folder: Path, draw: random.Random, n_kills: int, seconds: flo
     body = random.Random(5).randbytes(1 << 18)
     folder.mkdir(parents=True, exist_ok=True)
     n_met = 0
-    with slow_mirror(body, seconds) as (url, begun):
-        with Launcher(folder / "log", GFP_HOME=str(folder / "home"), GFP_MIRROR=url) as launcher:
-            for _ in range(n_kills):
-                n_met += (
-                    launcher.kill_after(draw.uniform(0.1, 0.5) * seconds, "models", "pull", "gfpgan-1.2").code == -9
-                )
-            ended = launcher.run("models", "pull", "gfpgan-1.2")
-            assert ended.code == 0, ended.told
+    pull = ("models", "pull", "gfpgan-1.2")
+    with (
+        slow_mirror(body, seconds) as (url, begun),
+        Launcher(folder / "log", GFP_HOME=str(folder / "home"), GFP_MIRROR=url) as launcher,
+    ):
+        for _ in range(n_kills):
+            n_met += launcher.kill_after(draw.uniform(0.1, 0.5) * seconds, *pull).code == -9
+        ended = launcher.run(*pull)
+        assert ended.code == 0, ended.told
     (file,) = [path for path in (folder / "home").iterdir() if path.suffix == ".pth"]
     assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(body).digest()
     assert begun == sorted(begun) and begun[-1] > 0, begun  # nothing that had come is fetched again
@@ -178,8 +180,6 @@ def interrupt_photos(launcher: Launcher, folder: Path) -> float:
     when: list[float] = []
 
     def interrupt(pid: int) -> None:
-        import os
-
         while not list(out.rglob("photo*")):
             time.sleep(0.01)
         when.append(time.monotonic())
