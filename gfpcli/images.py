@@ -111,11 +111,25 @@ def _decode_16_bit(picture: Pillow.Image, data: bytes, name: str) -> Image | Non
         is_deep = 16 in (bits if isinstance(bits, tuple) else (bits,))
     if not is_deep:
         return None
+    if picture.format == "PNG":
+        _check_chunks(data, name)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise InputError(f"{name}: its 16-bit data cannot be decoded")
     deep = np.asarray(pixels, np.uint16)
     return deep if deep.ndim == 3 else np.repeat(deep[..., None], 3, axis=2)
+
+
+def _check_chunks(data: bytes, name: str) -> None:
+    """Raises InputError where a PNG's chunk says that it is longer than the file: OpenCV takes that much memory."""
+    at = 8
+    while at < len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return
+        if at > len(data):
+            raise InputError(f"{name}: cut short, or damaged")
 
 
 def _turn(pixels: Image, orientation: int) -> Image:
