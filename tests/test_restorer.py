@@ -121,3 +121,92 @@ def test_16_bit_stays_exact_outside_the_masks(smooth_image: Make) -> None:
     changed = (out.image != deep).any(axis=2)
     assert out.image.dtype == np.uint16 and changed.any()
     assert not changed[:, :20].any() and not changed[115:].any()
+
+
+NO_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=["cuda", "cpu", "python"])
+def test_no_memory_at_any_stage_halves_then_tells_and_goes_on(smooth_image: Make, error: Exception) -> None:
+    """Network: smaller batches, then the one face that never fits keeps its own pixels."""
+    bad = 3  # the second face of the second frame
+
+    def never_the_fourth(faces: torch.Tensor) -> None:
+        seen = sum(model.batches[:-1]) if max(model.batches) == 1 else None
+        if len(faces) > 1 or seen == bad:
+            raise error
+
+    model = Model(never_the_fourth)
+    given = frames(smooth_image, 3)
+    out = [each for each in restorer(model, batch_size=1).stream(given) if isinstance(each, Restored)]
+    assert [[outcome.status for outcome in each.outcomes] for each in out] == [
+        ["restored"] * 2, ["restored", "failed"], ["restored"] * 2,
+    ]  # fmt: skip
+    assert "memory" in str(out[1].outcomes[1].error)
+    assert (out[1].image[:, 140:] == given[1].image[:, 140:]).all()
+    large = Model(lambda faces: (_ for _ in ()).throw(error) if len(faces) > 2 else None)
+    assert all(isinstance(each, Restored) and len(each.faces) == 2
+               for each in restorer(large, batch_size=6).stream(given))  # fmt: skip
+    assert large.batches == [6, 3, 1, 1, 1, 1, 1, 1] or max(large.batches[2:]) <= 2
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=["cuda", "cpu", "python"])
+def test_no_memory_for_masks_is_tried_one_by_one_then_told(smooth_image: Make, error: Exception) -> None:
+    calls: list[int] = []
+
+    def masker(faces: object) -> list[NDArray[np.float32]]:
+        calls.append(len(faces))  # type: ignore[arg-type]
+        if calls[-1] > 1 or len(calls) == 3:
+            raise error
+        return soft_masker(faces)  # type: ignore[arg-type]
+
+    (frame,) = frames(smooth_image, 1)
+    (out,) = Restorer(detect, Model(), masker, RestoreOptions(scale=1)).stream([frame])
+    assert isinstance(out, Restored) and calls == [2, 1, 1]
+    assert [outcome.status for outcome in out.outcomes] == ["restored", "failed"] and len(out.faces) == 1
+    assert "mask does not fit" in str(out.outcomes[1].error)
+    assert (out.image[:, 140:] == frame.image[:, 140:]).all() and (out.image[:, :100] != frame.image[:, :100]).any()
+
+
+@pytest.mark.parametrize("error", [*NO_MEMORY, RuntimeError("CUDA error: an illegal memory access")])
+def test_a_fault_of_the_detector_or_the_paste_fails_its_frame_only(
+    smooth_image: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    given = frames(smooth_image, 3)
+
+    def picky(image: Image) -> tuple[Face, ...]:
+        if image is given[1].image:
+            raise error
+        return detect(image)
+
+    out = list(Restorer(picky, Model(), soft_masker, RestoreOptions(scale=1)).stream(given))
+    assert [type(each) for each in out] == [Restored, Failed, Restored] and isinstance(out[1], Failed)
+    assert ("--det-size 640" in str(out[1].error)) != ("illegal" in str(error))
+
+    def full(canvas: object, *_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("gfpcli.restorer.paste_faces", full)
+    (failed,) = restorer(Model()).stream(given[:1])
+    assert isinstance(failed, Failed) and ("--scale" in str(failed.error)) != ("illegal" in str(error))
+
+
+def test_a_result_that_no_memory_holds_is_refused_before_it_is_made(
+    smooth_image: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfpcli.memory.free_memory", lambda: 1_000_000)
+    (failed,) = Restorer(detect, Model(), soft_masker, RestoreOptions(scale=8)).stream(frames(smooth_image, 1))
+    assert isinstance(failed, Failed) and "try a smaller --scale: it needs about" in str(failed.error)
+
+
+def test_a_network_that_fails_otherwise_says_why(smooth_image: Make) -> None:
+    def broken(faces: torch.Tensor) -> None:
+        raise RuntimeError("cuDNN error:\nCUDNN_STATUS_EXECUTION_FAILED")
+
+    (out,) = restorer(Model(broken), batch_size=4).stream(frames(smooth_image, 1))
+    assert isinstance(out, Restored) and {outcome.status for outcome in out.outcomes} == {"failed"}
+    assert out.outcomes[0].error == "RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"

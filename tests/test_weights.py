@@ -6,14 +6,17 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from gfpcli import weights
+from gfpcli.cli.app import app
 from gfpcli.errors import ChecksumError, DownloadError, WeightsError
-from gfpcli.weights import Weight, cache_folder, cached, fetch, verify
+from gfpcli.weights import Weight, cache_folder, cached, fetch, ready, verify
 
 BODY = bytes(range(256)) * 4000
 
@@ -22,6 +25,7 @@ class Server(ThreadingHTTPServer):
     """Serves BODY; `cut_after` bytes it drops the connection, once."""
 
     cut_after: int | None = None
+    leads_to: str | None = None
     ranges: list[str | None]
 
 
@@ -31,6 +35,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.server.ranges.append(wanted)
+        if self.server.leads_to:
+            self.send_response(302)
+            self.send_header("Location", self.server.leads_to)
+            self.end_headers()
+            return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         body = BODY[start:]
         self.send_response(206 if wanted else 200)
@@ -124,3 +133,49 @@ def test_names_and_the_network_fail_in_one_line(monkeypatch: pytest.MonkeyPatch)
 def test_the_cache_is_gfp_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GFP_HOME", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"
+
+
+def test_a_cached_file_that_is_another_is_refused_and_pulled_anew(server: Server) -> None:
+    path = fetch("good")
+    path.write_bytes(b"right name, wrong bytes")
+    for use in (fetch, ready):
+        with pytest.raises(ChecksumError, match="gfp models pull good"):
+            use("good")
+    done = CliRunner().invoke(app, ["models", "pull", "good"])
+    assert done.exit_code == 0 and path.read_bytes() == BODY
+    assert ready("good") == path and ready("new") is None
+
+
+def test_two_downloads_at_once_are_one(server: Server) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch("good"), range(4)))
+    assert len(set(paths)) == 1 and paths[0].read_bytes() == BODY and len(server.ranges) == 1
+    assert [file.name for file in cache_folder().iterdir()] == ["good.pth"]
+
+
+@pytest.mark.parametrize(
+    "mirror", ["http://example.invalid", "ftp://example.invalid", "data:,x", "http://127.0.0.1.invalid"]
+)
+def test_only_https_is_spoken(server: Server, monkeypatch: pytest.MonkeyPatch, mirror: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setenv("GFP_MIRROR", mirror)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(DownloadError, match="not https"):
+        fetch("good")
+
+
+def test_a_redirection_away_from_https_is_not_followed(server: Server) -> None:
+    for place in ("http://example.invalid/x", "file:///etc/hostname", "ftp://example.invalid/x"):
+        server.leads_to = place
+        with pytest.raises(DownloadError, match="could not be downloaded"):
+            fetch("good")
+    server.leads_to = None
+    assert fetch("good").read_bytes() == BODY
+
+
+def test_every_address_is_https_and_every_known_hash_is_one() -> None:
+    for weight in weights.WEIGHTS.values():
+        assert weight.url.startswith("https://") and weight.file.isprintable() and "/" not in weight.file
+        assert weight.sha256 is None or len(bytes.fromhex(weight.sha256)) == 32
