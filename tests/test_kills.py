@@ -1,4 +1,4 @@
-"""A few kills of each kind; `make torture` has 25, `make load` 2,000 photos."""
+"""A few kills; `make torture` has 26, with videos and trainings, and `make load` 2,000 photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.launcher import Launcher
 from tests.faults.load import run_load, run_repeats
-from tests.faults.torture import interrupt_photos, kill_downloads, kill_photos, kill_training
+from tests.faults.torture import interrupt_photos, kill_downloads, kill_photos
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,8 @@ def test_photos(launcher: Launcher, tmp_path: Path) -> None:
     kill_photos(launcher, tmp_path, random.Random(3), 2, n_photos=8)
 
 
-def test_a_training(launcher: Launcher, tmp_path: Path) -> None:
-    kill_training(launcher, tmp_path, random.Random(4), 1)
-
-
 def test_a_download(tmp_path: Path) -> None:
-    assert kill_downloads(tmp_path, random.Random(5), 2, seconds=1.0) > 0
+    assert kill_downloads(tmp_path, random.Random(5), 2, seconds=2.0) > 0
 
 
 def test_ctrl_c(launcher: Launcher, tmp_path: Path) -> None:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -240,23 +235,3 @@ def test_fail_fast_stops_and_a_file_that_is_no_folder_is_told(tmp_path: Path) ->
     (tmp_path / "file").write_text("x")
     blocked = restore(PHOTOS, "-o", tmp_path / "file" / "out")
     assert blocked.exit_code == 1 and blocked.stderr.count("\n") == 1
-
-
-def test_an_interrupt_exits_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    photos, out = tmp_path / "in", tmp_path / "out"
-    photos.mkdir()
-    for i in range(60):
-        shutil.copy(PHOTOS / "astronaut_small.jpg", photos / f"{i:02d}.jpg")
-    words = [sys.executable, "-m", "gfpcli", "restore", str(photos), "-o", str(out), *BUILTIN]
-    work = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ})
-    deadline = time.monotonic() + 60
-    while not list(out.glob("*.jpg")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    work.send_signal(signal.SIGINT)
-    _, told = work.communicate(timeout=30)
-    assert work.returncode == 130 and "Traceback" not in told
-    n_done = len(list(out.glob("*.jpg")))
-    assert 0 < n_done < 60 and not list(out.glob("*.part"))
-    again = restore(photos, "-o", out)
-    assert again.exit_code == 0 and "skipped" in again.stderr
-    assert len(list(out.glob("*.jpg"))) == 60
