@@ -1,7 +1,9 @@
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3.12))
 BIN := .venv/bin
 
-.PHONY: help setup demo check test bench clean
+FUZZ_SECONDS ?= 1800
+
+.PHONY: help setup demo check test torture load fuzz bench clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -24,6 +26,21 @@ check: setup ## ruff and mypy
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q
+
+torture: setup ## kill -9 at 26 random moments, Ctrl-C once (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.torture
+
+load: setup ## 2,000 photos in one run with its memory watched, and a batch ten times (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.load
+
+fuzz: setup ## coverage-guided fuzzing of the image readers and the checkpoint loader, FUZZ_SECONDS each
+	$(BIN)/pip install -q atheris
+	for kind in images weights; do \
+		$(BIN)/python -m tests.fuzz.seeds $$kind out/fuzz/$$kind/seeds && mkdir -p out/fuzz/$$kind/corpus && \
+		OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.fuzz_$$kind -max_total_time=$(FUZZ_SECONDS) -timeout=25 \
+			-rss_limit_mb=1500 -max_len=16384 -artifact_prefix=out/fuzz/$$kind/ out/fuzz/$$kind/corpus out/fuzz/$$kind/seeds \
+			|| exit 1; \
+	done
 
 bench: setup ## time each stage on the demo photos
 	$(BIN)/python examples/bench.py
