@@ -84,6 +84,18 @@ def _strengths(luma: Tensor, cell: int) -> Tensor:
     return (power + 1e-6).sqrt()  # the root has no slope at 0
 
 
+def grid(out: Tensor, true: Tensor) -> Tensor:
+    """L1 between what repeats every COARSE pixels in the neighbourhoods of 2 * CELL: a folding network's fault.
+
+    The mean over the neighbourhood of the Laplacian of the luma, for each of the COARSE * COARSE places in the fold.
+    """
+    laplacian = out.new_tensor(STROKES[-1]).reshape(1, 1, 3, 3)
+    weights = out.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    wrong = F.conv2d(((out - true) * weights).sum(dim=1, keepdim=True), laplacian, padding=1)
+    places = F.pixel_unshuffle(wrong, COARSE)  # (N, 16, S/4, S/4)
+    return F.avg_pool2d(places, 2 * CELL // COARSE, CELL // COARSE).abs().mean()
+
+
 def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:
     """L1 at every size from 8 px up, added; `outputs` are the U-Net's RGB heads, smallest first."""
     total = true.new_zeros(())

@@ -63,6 +63,8 @@ class Objective:
             )
         if loss.detail:
             terms["detail"] = loss.detail * losses.detail(out, true)
+        if loss.grid:
+            terms["grid"] = loss.grid * losses.grid(out, true)
         if self.perceptual is not None:
             content, style = self.perceptual(out, true)
             terms |= {"perceptual": loss.perceptual * content, "style": loss.style * style}

@@ -30,7 +30,7 @@ def test_it_begins_as_its_input(n_fine: int) -> None:
 
 @pytest.mark.parametrize("n_fine", [0, 4])
 def test_its_shape_is_read_from_the_file(tmp_path: Path, n_fine: int) -> None:
-    net, faces = moved(CompactUNet(WIDTHS, n_fine), 1), torch.rand(1, 3, 64, 64)
+    net, faces = moved(CompactUNet(WIDTHS, n_fine), 1).eval(), torch.rand(1, 3, 64, 64)
     torch.save(net.state_dict(), tmp_path / "a.pth")
     with torch.inference_mode():
         assert torch.equal(load_face_net(tmp_path / "a.pth")(faces), net(faces))
@@ -39,8 +39,17 @@ def test_its_shape_is_read_from_the_file(tmp_path: Path, n_fine: int) -> None:
 def test_new_fine_layers_change_nothing_until_they_learn() -> None:
     net, faces = moved(CompactUNet(WIDTHS, 0), 2), torch.rand(1, 3, 64, 64)
     before = net(faces)
-    net.add_fine_layers(4)
-    assert torch.equal(net(faces), before)
-    net.fine[-1].weight.grad = None
+    net.add_fine_layers()
+    assert net.fine is not None and torch.equal(net(faces), before)
     net(faces).square().mean().backward()
-    assert net.fine[-1].weight.grad.abs().max() > 0
+    assert net.fine.conv3.weight.grad is not None and net.fine.conv3.weight.grad.abs().max() > 0
+
+
+def test_noise_is_fresh_in_training_and_stored_otherwise() -> None:
+    net, faces = moved(CompactUNet(WIDTHS, 4), 3), torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert not torch.equal(net.train()(faces), net(faces))
+        both = net.eval()(faces)
+        assert torch.equal(both, net(faces))
+        assert torch.allclose(both[1:], net(faces[1:]), atol=1e-6)  # whatever the batch
+    assert torch.equal(CompactUNet(WIDTHS, 4).fine.noise, net.fine.noise)  # type: ignore[union-attr]

@@ -112,3 +112,12 @@ def test_detail_finds_each_direction_and_both_sizes() -> None:
     waves = [torch.sin(step * ramp).expand(64, 64) for step in (2.5, 1.2)]  # periods of about 2.5 and 5 px
     for wave in (*waves, waves[0].T, waves[1].T):
         assert float(losses.detail(0.1 * wave.expand(1, 3, 64, 64), true)) > 0.02
+
+
+def test_grid_finds_what_repeats_every_four_pixels() -> None:
+    torch.manual_seed(0)
+    true = 0.3 * torch.randn(2, 3, 64, 64)
+    tile = 0.05 * torch.randn(1, 1, 4, 4)
+    repeated, scattered = tile.repeat(2, 3, 16, 16), 0.05 * torch.randn(2, 1, 64, 64).expand(2, 3, 64, 64)
+    assert float(losses.grid(true, true)) == 0
+    assert float(losses.grid(true + repeated, true)) > 4 * float(losses.grid(true + scattered, true))
