@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gfpcli.errors import OutputError
 from gfpcli.weights import sha256_of
@@ -24,6 +26,7 @@ class Entry:
     input_sha256: str
     settings: str  # fingerprint of everything that changes pixels or files
     output_sha256: str
+    faces: Sequence[Mapping[str, Any]] = ()  # as `--json` tells them
 
 
 class Ledger:
@@ -62,10 +65,15 @@ class Ledger:
         except OSError:
             return False  # gone
 
-    def add(self, output: Path, input_sha256: str, settings: str) -> None:
+    def faces_of(self, output: Path) -> Sequence[Mapping[str, Any]]:
+        """The faces of a finished output; none where they are not known."""
+        entry = self._entries.get(self._key(output))
+        return entry.faces if entry else ()
+
+    def add(self, output: Path, input_sha256: str, settings: str, faces: Sequence[Mapping[str, Any]] = ()) -> None:
         """Records a finished output."""
         try:
-            entry = Entry(self._key(output), input_sha256, settings, sha256_of(output))
+            entry = Entry(self._key(output), input_sha256, settings, sha256_of(output), faces)
             with self.path.open("a+b") as file:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)

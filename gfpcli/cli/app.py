@@ -78,7 +78,9 @@ def restore(
     offline: flags.Offline = DEFAULT.offline,
     fail_fast: flags.FailFast = DEFAULT.fail_fast,
     json: flags.Json = None,
-    report: Annotated[str | None, typer.Option(help="not there yet")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="FILE.html: one page with before/after sliders, faces, failures, settings")
+    ] = None,
     config: flags.Config = None,
     quiet: flags.Quiet = False,
     debug: flags.Debug = False,
@@ -86,19 +88,16 @@ def restore(
     """Restore the faces of photos.
 
     Examples: gfp restore photos -o out; gfp restore old.jpg -o new.png --scale 1 --strength 0.7;
-    gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl
+    gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl;
+    gfp restore photos -o out --report out/report.html --save compare; gfp restore photos --dry-run
     """
     from gfpcli.cli.config import given_options
 
     with one_line_errors(is_debug=debug):
         options = given_options(RestoreOptions, context, config, table="restore")
-        if report is not None:
-            from gfpcli.errors import UsageError
-
-            raise UsageError("--report: not there yet")
         from gfpcli.cli.restore import run_restore
 
-        n_failed = run_restore(inputs, output, options, json, quiet=quiet)
+        n_failed = run_restore(inputs, output, options, json, report, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)
 
 
