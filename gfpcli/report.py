@@ -80,18 +80,21 @@ class Report:
             raise OutputError(f"the report in {self.folder}: {error.strerror or error}") from error
 
 
+def check_report_path(path: Path) -> None:
+    """Raises UsageError where `path` is not named like an HTML file: it shall replace nothing else."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--report {path}: the name must end in .html")
+    if path.is_dir():
+        raise UsageError(f"--report {path}: this is a folder")
+
+
 @contextmanager
 def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
     """A report that appears as `path` when the block ends, however it ends: a run that is stopped has one too.
 
     Raises:
-        UsageError: `path` is not named like an HTML file.
         OutputError: the folder or file cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--report {path}: the name must end in .html")
-    if path.is_dir():
-        raise UsageError(f"--report {path}: this is a folder")
     began = time.time()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

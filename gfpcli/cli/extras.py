@@ -16,7 +16,7 @@ from gfpcli.options import RestoreOptions
 from gfpcli.report import About
 from gfpcli.sheets import compare_sheet
 from gfpcli.types import Image, Restored
-from gfpcli.weights import licence_of
+from gfpcli.weights import BUILTINS, licence_of
 
 SHEET_QUALITY = 92  # of JPEG
 
@@ -24,7 +24,11 @@ SHEET_QUALITY = 92  # of JPEG
 def about(options: RestoreOptions, parts: Parts) -> About:
     """What a report tells of a run's settings and weights."""
     given = {each.name: getattr(parts, each.name) for each in fields(parts)}
-    weights = [(what, str(path), licence_of(path)) for what, path in given.items() if isinstance(path, Path)]
+    files = {what: path for what, path in given.items() if isinstance(path, Path)}
+    weights = [
+        (what, f"built-in {path.stem}" if path in BUILTINS.values() else str(path), licence_of(path))
+        for what, path in files.items()
+    ]
     settings = [(name.replace("_", "-"), _words_of(value)) for name, value in asdict(options).items()]
     return About(__version__, weights, [each for each in settings if each[0] not in ("force", "dry-run", "fail-fast")])
 

@@ -24,7 +24,7 @@ from gfpcli.images import decode_frame, encode_image, read_frame, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.options import FaceOptions, RestoreOptions
-from gfpcli.report import Pictures, Picturing, open_report, pictures_for
+from gfpcli.report import Pictures, Picturing, check_report_path, open_report, pictures_for
 from gfpcli.restorer import Restorer
 from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Restored
@@ -189,6 +189,8 @@ def run_restore(
         GfpError: nothing could be started.
     """
     check_not_yet(options)
+    if report_to:
+        check_report_path(report_to)
     if inputs == ["-"]:
         if report_to:
             raise UsageError("--report needs files: stdin has none to link to")
