@@ -59,6 +59,18 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
         raise InputError(f"{name}: {reason or type(error).__name__}") from error
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright first picture of a file, from its header. Raises InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(path) as picture:
+                width, height = picture.size
+                return (width, height) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+    except Exception as error:  # as in `decode_frame`
+        raise InputError(f"{path}: not an image") from error
+
+
 def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
     orientation = picture.getexif().get(ORIENTATION, 1)
     pixels: Image

@@ -18,6 +18,7 @@ import numpy as np
 from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.cli.extras import about, save_extras
+from gfpcli.cli.plan import tell_plan
 from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
 from gfpcli.errors import GfpError, InputError, OutputError, UsageError
 from gfpcli.images import decode_frame, encode_image, read_frame, write_image
@@ -181,9 +182,12 @@ class _Stop(Exception):
 
 def run_restore(
     inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, report_to: Path | None, *,
-    quiet: bool,
+    began: float, quiet: bool,
 ) -> int:  # fmt: skip
     """Restores all it can; gives the number of inputs that failed.
+
+    Args:
+        began: when the command began, by the monotonic clock.
 
     Raises:
         GfpError: nothing could be started.
@@ -192,16 +196,16 @@ def run_restore(
     if report_to:
         check_report_path(report_to)
     if inputs == ["-"]:
-        if report_to:
-            raise UsageError("--report needs files: stdin has none to link to")
+        if report_to or options.dry_run:
+            raise UsageError(f"{'--report' if report_to else '--dry-run'} is for files, not for stdin")
         return restore_stdin(output, options)
     if str(output) == "-":
         raise UsageError("-o - takes its image from stdin: gfp restore - -o -")
     jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix)
-    if options.dry_run:
-        tell_plan(jobs, options)
-        return 0
     root = jobs[0].target.parent if output.suffix.lower() in SUFFIX_FORMATS and not output.is_dir() else output
+    if options.dry_run:
+        tell_plan(jobs, root, options, began)
+        return 0
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
     ledger = open_ledger(root)
     picture = pictures_for(len(jobs)) if report_to else None
@@ -244,13 +248,6 @@ def open_ledger(root: Path) -> Ledger:
     except OSError as error:
         raise OutputError(f"{root}: {error.strerror or error}") from error
     return Ledger(root)
-
-
-def tell_plan(jobs: list[Job], options: RestoreOptions) -> None:
-    """What a run would do; writes nothing."""
-    for job in jobs:
-        tell(f"{job.source} -> {job.target}")
-    tell(f"{len(jobs)} inputs, scale {options.scale:g}, model {options.model}; nothing was written (--dry-run)")
 
 
 def restore_stdin(output: Path, options: RestoreOptions) -> int:

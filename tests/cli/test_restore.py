@@ -169,7 +169,7 @@ def test_a_report_covers_failures_and_what_was_done_before(tmp_path: Path) -> No
         assert "CC BY-NC-SA 4.0" in text and 'href="../out/grace_hopper.jpg"' in text
         assert len(re.findall(r'alt="face after" data-src="data:image/webp', text)) == 2
     piped = restore("-", "-o", "-", "--report", page, data=(PHOTOS / "astronaut_small.jpg").read_bytes())
-    assert piped.exit_code == 2 and "--report needs files" in piped.stderr
+    assert piped.exit_code == 2 and "--report is for files" in piped.stderr
 
 
 def test_aligned_equals_the_reference(tmp_path: Path) -> None:
