@@ -214,10 +214,26 @@ def test_a_configuration_file_sets_and_flags_win(tmp_path: Path, monkeypatch: py
         assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
 
 
-def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
-    done = restore(PHOTOS, "-o", tmp_path / "out", "--dry-run")
-    assert done.exit_code == 0 and "astronaut_small.jpg -> " in done.stderr
-    assert not (tmp_path / "out").exists()
+def test_a_dry_run_tells_faces_sizes_and_costs_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # short names: the table folds long ones
+    photos = Path("in")
+    shutil.copytree(PHOTOS, photos)
+    (photos / "bad.png").write_text("not an image")
+    done = restore(photos, "-o", "out", "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    rows = {Path(line.split()[0]).name: line.split() for line in done.stderr.splitlines() if line.split()}
+    assert rows["astronaut_small.jpg"][1:4] == ["200x200", "400x400", "1"]
+    assert "would fail: not an image" in " ".join(rows["bad.png"])
+    assert rows["inputs"][1:] == ["2", "to", "restore,", "1", "would", "fail"]
+    assert rows["faces"][1] == "2" and rows["time"][3] == "s" and float(rows["memory"][2]) > 0.1
+    assert not Path("out").exists()
+    restore(photos, "-o", "out")
+    again = restore(photos, "-o", "out", "--dry-run").stderr
+    assert "0 to restore, 1 would fail, 2 done before" in again
+    piped = restore("-", "-o", "-", "--dry-run", data=(PHOTOS / "astronaut_small.jpg").read_bytes())
+    assert piped.exit_code == 2 and "--dry-run is for files" in piped.stderr
 
 
 def test_offline_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
