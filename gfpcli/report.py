@@ -174,8 +174,9 @@ def data_url(picture: Picture) -> str:
 
 def url_of(path: Path, folder: Path) -> str:
     """A link to `path` from a page in `folder`, relative where both are on one drive; percent-encoded."""
+    target = path.parent.resolve() / path.name  # a link is linked to, not what it leads to
     try:
-        relative = Path(os.path.relpath(path.resolve(), folder.resolve()))
+        relative = Path(os.path.relpath(target, folder.resolve()))
     except ValueError:  # another drive
-        return path.resolve().as_uri()
+        return target.as_uri()
     return quote(os.fsencode(relative.as_posix()))
