@@ -26,7 +26,7 @@ from gfpcli.stages import Stopwatch, assemble, decode, encode, find, make, resid
 from gfpcli.types import FaceOutcome
 
 BUDGET_S = 30.0  # for looking
-N_PROBES = 3  # inputs of each output format that go through all stages
+N_PROBES = 3  # inputs of each output format, and inputs with faces, that go through all stages
 N_FACES = 8  # of each of those that go through the network
 N_BEHIND = 5  # finished pictures that wait to be written, where that is the slower part
 BYTES = 3  # of a pixel
@@ -118,8 +118,9 @@ def _look(
         size = frame.image.shape[0], frame.image.shape[1]
         costs.add("read", watch, ["decode"], size[0] * size[1])
         costs.add("look", watch, ["detect", "align"], 1)
-        if n_probed[suffix] < N_PROBES:
+        if n_probed[suffix] < N_PROBES or (found.crops and n_probed["with faces"] < N_PROBES):
             n_probed[suffix] += 1
+            n_probed["with faces"] += bool(found.crops)
             _probe(found, suffix, restorer, options, watch.device, costs)
     except GfpError as error:
         return Look(job, (0, 0), (0, 0), problem=str(error))
