@@ -44,7 +44,7 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
             for row in rows:
                 sink.write(json.dumps(row) + "\n")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    precision = "fp32" if options.precision == "auto" else options.precision
+    precision = str(getattr(restorer.model, "dtype", options.precision)).removeprefix("torch.")
     title = f"{parts.model_name} on {device} ({name}), {precision}, scale {options.scale:g}; pictures: {len(paths)}, "
     title += f"rounds: {options.rounds}, faces: {n_faces // options.rounds}"
     Console(stderr=json_to == "-").print(table_of(rows, title))
