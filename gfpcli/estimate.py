@@ -185,12 +185,17 @@ def _lanes(looks: Sequence[Look], n_faces: float, costs: Costs) -> tuple[Cost, C
 
 
 def _together(lanes: tuple[Cost, Cost, Cost], n_inputs: int, options: RestoreOptions) -> float:
-    """Seconds of all lanes side by side: the slowest, or what the cores can do; and the ends, where one waits."""
+    """Seconds of all lanes side by side: the slowest, or what the cores can do; and the ends, where one waits.
+
+    Where other programs keep the cores busy, lanes do not run side by side for nothing: the more encoding had
+    to wait for a core while it was measured, the more of its time adds to the network's.
+    """
     read, main, write = lanes
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     work = sum(float(each.max()) for each in lanes) / n_cores
     ends = (read[0] + write[0]) / max(n_inputs, 1)
-    return float(max(main[0], write[0], read[0] / options.workers, work) + ends)
+    waited = max(0.0, 1 - write[1] / write[0]) if write[0] else 0.0  # encoding never sleeps by itself
+    return float(max(main[0] + waited * write[0], write[0], read[0] / options.workers, work) + ends)
 
 
 def _waiting(looks: Sequence[Look], seen: Sequence[Look], options: RestoreOptions, *, is_writing_slower: bool) -> int:

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+import cv2
 import numpy as np
 
 from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
@@ -27,6 +28,7 @@ from gfpcli.ledger import Ledger
 from gfpcli.options import FaceOptions, RestoreOptions
 from gfpcli.report import Pictures, Picturing, check_report_path, open_report, pictures_for
 from gfpcli.restorer import Restorer
+from gfpcli.sheets import Layers
 from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Restored
 
@@ -85,8 +87,14 @@ class Run:
         if self.picture:
             with suppress(GfpError):  # then it has none
                 before, after = decode_frame(data, str(job.source), 0), read_frame(job.target, 0)
-                pictures = self.picture((before.image, before.alpha), (after.image, after.alpha), faces)
+                pictures = self.pictured((before.image, before.alpha), (after.image, after.alpha), faces)
         return Told(record, pictures, faces)
+
+    def pictured(self, before: Layers, after: Layers, faces: Sequence[Mapping[str, Any]]) -> Pictures | None:
+        """The report's pictures of an input: none where no report is wanted, or no memory is left for them."""
+        with suppress(MemoryError, cv2.error):
+            return self.picture and self.picture(before, after, faces)
+        return None
 
     def deliver(self, item: tuple[Task, Restored | Failed]) -> Told:
         """Encode, write and enter into the ledger, in a thread of its own: what is written is never done again."""
@@ -106,11 +114,9 @@ class Run:
             record = self.record_of(task.job, result)
             if record["error"] is None:  # else the next run tries again
                 self.ledger.add(task.job.target, task.sha256, self.settings, record["faces"])
-            pictures = None
-            if self.picture:
-                frame = result.frame
-                pictures = self.picture((frame.image, frame.alpha), (result.image, result.alpha), record["faces"])
-            return Told(record, pictures)
+            frame = result.frame
+            shown = self.pictured((frame.image, frame.alpha), (result.image, result.alpha), record["faces"])
+            return Told(record, shown)
         except GfpError as error:
             return Told(self.record(task.job, "failed", error=str(error)))
 
