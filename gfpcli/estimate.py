@@ -1,6 +1,6 @@
 """What a run would find and cost, measured on its own inputs; nothing is written.
 
-Inputs are looked at (decoded, faces found) in an order that is spread evenly, until all are or the time is up. A few
+Inputs are looked at (decoded, faces found) in an order that is spread over all, until all are or the time is up. A few
 of each output format also go through the other stages. All together is reckoned from these by pixels and faces.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -30,6 +30,7 @@ N_PROBES = 3  # inputs of each output format, and inputs with faces, that go thr
 N_FACES = 8  # of each of those that go through the network
 N_BEHIND = 5  # finished pictures that wait to be written, where that is the slower part
 BYTES = 3  # of a pixel
+GOLDEN = (5**0.5 - 1) / 2
 
 Cost = NDArray[np.float64]
 """(2,) seconds: by the clock, and of all processor cores together."""
@@ -101,11 +102,9 @@ def estimate(jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions, d
     return Estimate(ordered, n_faces, _together(lanes, n_readable, options), memory, costs.gpu_peak)
 
 
-def spread(n: int) -> Iterator[int]:
-    """0 to n - 1, in such an order that any first part is spread over the whole: by the bits read backwards."""
-    bits = max(n - 1, 1).bit_length()
-    order = (int(f"{index:0{bits}b}"[::-1], 2) for index in range(1 << bits))
-    return (index for index in order if index < n)
+def spread(n: int) -> list[int]:
+    """0 to n - 1, in such an order that any first part is spread over the whole, and in step with no period of it."""
+    return sorted(range(n), key=lambda index: index * GOLDEN % 1)
 
 
 def _look(

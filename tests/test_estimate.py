@@ -46,10 +46,12 @@ def jobs(tmp_path: Path, smooth_image: Make) -> list[Job]:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 16, 100])
 def test_any_first_part_of_the_order_is_spread(n: int) -> None:
-    order = list(spread(n))
+    order = spread(n)
     assert sorted(order) == list(range(n))
     if n == 100:
         assert np.diff(sorted(order[:20])).max() <= 8
+        for period in range(2, 9):
+            assert np.bincount(np.array(order[:50]) % period).min() > 50 / period / 2
 
 
 def test_time_faces_and_failures_are_foreseen(jobs: list[Job]) -> None:
