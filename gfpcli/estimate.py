@@ -1,6 +1,6 @@
 """What a run would find and cost, measured on its own inputs; nothing is written.
 
-Inputs are looked at (decoded, faces found) in an order that is spread over all, until all are or the time is up. A few
+Inputs are looked at (decoded, faces found) in random order, until all are or the time is up. A few
 of each output format also go through the other stages. All together is reckoned from these by pixels and faces.
 """
 
@@ -23,6 +23,7 @@ from gfpcli.inputs import SUFFIX_FORMATS, Job
 from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Found, Restorer
 from gfpcli.stages import Stopwatch, assemble, decode, encode, find, make, resident_memory, watched
+from gfpcli.stream import MOST
 from gfpcli.types import FaceOutcome
 
 BUDGET_S = 30.0  # for looking
@@ -30,7 +31,6 @@ N_PROBES = 3  # inputs of each output format, and inputs with faces, that go thr
 N_FACES = 8  # of each of those that go through the network
 N_BEHIND = 5  # finished pictures that wait to be written, where that is the slower part
 BYTES = 3  # of a pixel
-GOLDEN = (5**0.5 - 1) / 2
 
 Cost = NDArray[np.float64]
 """(2,) seconds: by the clock, and of all processor cores together."""
@@ -87,7 +87,7 @@ def estimate(jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions, d
     began, base, costs = time.monotonic(), resident_memory(), Costs()
     looks: dict[int, Look] = {}
     n_probed: Counter[str] = Counter()
-    for index in spread(len(jobs)):
+    for index in shuffled(len(jobs)):
         if looks and time.monotonic() - began > BUDGET_S:
             break
         looks[index] = _look(jobs[index], restorer, options, Stopwatch(device), costs, n_probed)
@@ -102,9 +102,9 @@ def estimate(jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions, d
     return Estimate(ordered, n_faces, _together(lanes, n_readable, options), memory, costs.gpu_peak)
 
 
-def spread(n: int) -> list[int]:
-    """0 to n - 1, in such an order that any first part is spread over the whole, and in step with no period of it."""
-    return sorted(range(n), key=lambda index: index * GOLDEN % 1)
+def shuffled(n: int) -> list[int]:
+    """0 to n - 1, in such an order that any first part is a random sample of the whole; always the same order."""
+    return [int(index) for index in np.random.default_rng(0).permutation(n)]
 
 
 def _look(
@@ -199,8 +199,10 @@ def _together(lanes: tuple[Cost, Cost, Cost], n_inputs: int, options: RestoreOpt
 
 def _waiting(looks: Sequence[Look], seen: Sequence[Look], options: RestoreOptions, *, is_writing_slower: bool) -> int:
     """Bytes of the largest pictures that may wait at once, besides what was measured with one picture at a time."""
-    ins = sorted((look.size[0] * look.size[1] * BYTES for look in looks), reverse=True)
-    outs = sorted((look.planned[0] * look.planned[1] * BYTES for look in looks), reverse=True)
+    ins = sorted((look.size[0] * look.size[1] * BYTES for look in looks), reverse=True) or [0]
+    outs = sorted((look.planned[0] * look.planned[1] * BYTES for look in looks), reverse=True) or [0]
     largest_seen = max((look.planned[0] * look.planned[1] * BYTES for look in seen), default=0)
     unseen = 3 * max(outs[0] - largest_seen, 0)  # the result, its encoder's copy and its bytes
-    return sum(ins[: options.workers + 2]) + sum(outs[: N_BEHIND if is_writing_slower else 1]) + unseen
+    waiting_in = min(sum(ins[: options.workers + 2]), max(MOST, ins[0]))
+    waiting_out = min(sum(outs[: N_BEHIND if is_writing_slower else 1]), max(MOST, outs[0]))
+    return waiting_in + waiting_out + unseen

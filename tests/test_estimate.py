@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli import estimate as module
-from gfpcli.estimate import estimate, spread
+from gfpcli.estimate import estimate, shuffled
 from gfpcli.inputs import Job
 from gfpcli.options import RestoreOptions
 from gfpcli.types import Face, Image
@@ -44,14 +44,14 @@ def jobs(tmp_path: Path, smooth_image: Make) -> list[Job]:
     return [Job(path, tmp_path / "out" / path.name) for path in sorted(tmp_path.glob("*.png"))]
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 16, 100])
-def test_any_first_part_of_the_order_is_spread(n: int) -> None:
-    order = spread(n)
+@pytest.mark.parametrize("n", [1, 2, 5, 400])
+def test_any_first_part_of_the_order_stands_for_the_whole(n: int) -> None:
+    order = shuffled(n)
     assert sorted(order) == list(range(n))
-    if n == 100:
-        assert np.diff(sorted(order[:20])).max() <= 8
-        for period in range(2, 9):
-            assert np.bincount(np.array(order[:50]) % period).min() > 50 / period / 2
+    if n == 400:
+        for period in (2, 3, 5, 8, 44):
+            assert np.bincount(np.array(order[:200]) % period, minlength=period).min() > 0
+        assert 60 < sum(index < 200 for index in order[:200]) < 140
 
 
 def test_time_faces_and_failures_are_foreseen(jobs: list[Job]) -> None:

@@ -232,6 +232,8 @@ def test_a_dry_run_tells_faces_sizes_and_costs_and_writes_nothing(
     restore(photos, "-o", "out")
     again = restore(photos, "-o", "out", "--dry-run").stderr
     assert "0 to restore, 1 would fail, 2 done before" in again
+    (photos / "bad.png").unlink()
+    assert "0 to restore, 2 done before" in restore(photos, "-o", "out", "--dry-run").stderr
     piped = restore("-", "-o", "-", "--dry-run", data=(PHOTOS / "astronaut_small.jpg").read_bytes())
     assert piped.exit_code == 2 and "--dry-run is for files" in piped.stderr
 
