@@ -35,7 +35,7 @@ from safetensors.torch import load_file
 from gfpcli import fast
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.build import choose_parts, load_restorer
-from gfpcli.cli.restore import Run
+from gfpcli.cli.restore import Run, Told
 from gfpcli.inputs import plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.options import RestoreOptions
@@ -157,8 +157,9 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
 
     def run(source: Path, target: Path) -> int:
         jobs = plan_jobs([str(source)], target, wanted="jpg", added="")
-        records: list[dict[str, Any]] = []
-        Run(options, target, Ledger(target), "bench", "random").process(jobs, lambda: restorer, records.append)
+        told: list[Told] = []
+        Run(options, target, Ledger(target), "bench", "random").process(jobs, lambda: restorer, told.append)
+        records = [each.record for each in told]
         assert all(record["error"] is None for record in records), records
         return sum(len(record["faces"]) for record in records)
 
