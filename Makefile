@@ -43,7 +43,7 @@ fuzz: setup ## coverage-guided fuzzing of the image readers and the checkpoint l
 	done
 
 bench: setup ## time each stage on the demo photos
-	$(BIN)/python examples/bench.py
+	$(BIN)/gfp bench examples/photos --model compact --detector builtin --mask soft --offline
 
 clean: ## remove what was made
 	rm -rf .venv out build *.egg-info

@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -65,6 +66,18 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
         reason = " ".join(str(error).split()) if "BytesIO" not in str(error) else "not an image"
         reason = "not enough memory to decode it" if is_out_of_memory(error) else reason
         raise InputError(f"{name}: {reason or type(error).__name__}") from error
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright first picture of a file, from its header. Raises InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(path, formats=READ_FORMATS) as picture:
+                width, height = picture.size
+                return (width, height) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+    except Exception as error:  # as in `decode_frame`
+        raise InputError(f"{path}: not an image") from error
 
 
 def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
@@ -173,12 +186,17 @@ def write_image(path: Path, image: Image, frame: Frame, *, alpha: Image | None, 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """A temporary file beside `path`, then a rename. Raises OutputError."""
+    write_chunks(path, [data])
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """As `write_bytes`, piece by piece. Raises OutputError."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".gfp-", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())  # a name must not outlive its content when the power fails
         Path(temporary).chmod(0o666 & ~_umask())

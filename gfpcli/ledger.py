@@ -8,10 +8,12 @@ as where a crash cut the line short.
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from gfpcli.errors import OutputError
 from gfpcli.weights import sha256_of
@@ -29,6 +31,7 @@ class Entry:
     input_sha256: str
     settings: str  # fingerprint of everything that changes pixels or files
     output_sha256: str
+    faces: str = ""  # JSON of the records of its faces, without their landmarks; kept as text, which is small
 
 
 class Ledger:
@@ -84,9 +87,22 @@ class Ledger:
         is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)
         return "done" if is_same else "open"
 
-    def add(self, output: Path, input_sha256: str, settings: str, output_sha256: str) -> None:
-        """Records an output that is about to take its name."""
-        entry = Entry(self._key(output), input_sha256, settings, output_sha256)
+    def faces_of(self, output: Path) -> list[dict[str, Any]]:
+        """The records of a finished output's faces; none where they are not known, or were tampered with."""
+        entry = self._entries.get(self._key(output))
+        try:
+            faces = json.loads(entry.faces) if entry else []
+            return [face for face in faces if _is_face(face)]
+        except (ValueError, TypeError, RecursionError):
+            return []
+
+    def add(
+        self, output: Path, input_sha256: str, settings: str, output_sha256: str,
+        faces: Sequence[Mapping[str, Any]] = (),
+    ) -> None:  # fmt: skip
+        """Records an output that is about to take its name. `faces` are as `--json` tells them."""
+        short = [{key: value for key, value in face.items() if key != "landmarks"} for face in faces]
+        entry = Entry(self._key(output), input_sha256, settings, output_sha256, json.dumps(short))
         try:
             with self.path.open("a+b") as file:
                 if file.tell():
@@ -100,3 +116,9 @@ class Ledger:
 
     def _key(self, output: Path) -> str:
         return output.relative_to(self.folder).as_posix()
+
+
+def _is_face(face: Any) -> bool:
+    """Whether a record has what a report shows."""
+    numbers = [*face["box"], face["score"], face.get("seconds", 0.0)] if {"box", "score", "status"} <= set(face) else []
+    return len(numbers) == 6 and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)

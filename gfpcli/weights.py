@@ -125,6 +125,14 @@ def weight_of(name: str) -> Weight:
     return WEIGHTS[name]
 
 
+def licence_of(path: Path) -> str:
+    """The licence of a weight file, known by its name."""
+    if path in BUILTINS.values():
+        return BUILTIN_LICENCE
+    known = {weight.file: weight.licence for weight in WEIGHTS.values()}
+    return known.get(path.name, "its own (a file of yours)")
+
+
 def cached(name: str) -> Path | None:
     """The file in the cache, None where it is not there. Its hash was checked when it was downloaded."""
     path = cache_folder() / weight_of(name).file

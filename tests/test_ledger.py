@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,24 @@ def test_a_kill_between_the_line_and_the_name_loses_nothing(tmp_path: Path) -> N
     add(Ledger(tmp_path), out, b"first")
     Ledger(tmp_path).add(out, "in", "new settings", "0" * 64)  # killed here: the first content still stands
     assert Ledger(tmp_path).state_of(out, "in", "new settings") == "open"
+
+
+def test_faces_are_remembered_and_nonsense_is_not(tmp_path: Path) -> None:
+    out, file = tmp_path / "a.png", tmp_path / LEDGER
+    out.write_bytes(b"x")
+    face = {"box": [1.5, 2, 3, 4], "score": 0.9, "status": "restored", "seconds": 0.1}
+    Ledger(tmp_path).add(out, "1", "s", sha256_of(out), [{**face, "landmarks": [[1, 2]]}])
+    assert Ledger(tmp_path).faces_of(out) == [face]
+    line = json.loads(file.read_text())
+    nonsense = ["[1]", "{", "7", "null", '[{"box": [1, 2], "score": 1, "status": "x"}]', '[{"box": "four", "score": 1, '
+                '"status": ""}]', '[{"box": [1, 2, 3, NaN], "score": 1, "status": ""}]']  # fmt: skip
+    for faces in nonsense:
+        file.write_text(json.dumps({**line, "faces": faces}))
+        assert Ledger(tmp_path).faces_of(out) == [], faces
+    del line["faces"]  # as older versions wrote it
+    file.write_text(json.dumps(line))
+    assert Ledger(tmp_path).state_of(out, "1", "s") == "done" and Ledger(tmp_path).faces_of(out) == []
+    assert Ledger(tmp_path).faces_of(tmp_path / "other.png") == []
 
 
 def test_a_line_cut_short_is_ignored_and_the_next_one_is_whole(tmp_path: Path) -> None:

@@ -6,29 +6,33 @@ import hashlib
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
 
 from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
+from gfpcli.cli.extras import about, save_extras
+from gfpcli.cli.plan import tell_plan
 from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
 from gfpcli.errors import GfpError, InputError, OutputError, UsageError
-from gfpcli.images import decode_frame, encode_image, writable, write_bytes, write_image
+from gfpcli.images import decode_frame, encode_image, read_frame, writable, write_bytes, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, is_file_name, plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import FaceOptions, RestoreOptions
 from gfpcli.outputs import check_inside, hold, lock_of, sweep
+from gfpcli.report import Pictures, Picturing, check_report_path, open_report, pictures_for
 from gfpcli.restorer import Restorer
+from gfpcli.sheets import Layers
 from gfpcli.stream import map_ahead
-from gfpcli.types import Failed, Frame, Image, Restored
+from gfpcli.types import Failed, Frame, Restored
 
 FACES_FAILED = "some faces failed"  # settings that no run has
 
@@ -43,6 +47,19 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of an input when it is done with."""
+
+    record: Record
+    pictures: Pictures | None = None
+    faces: Sequence[Mapping[str, Any]] = ()  # of an input done before: its record tells none
+
+    def for_report(self) -> Record:
+        """The record, with the faces that are known from before."""
+        return {**self.record, "faces": self.record["faces"] or list(self.faces)}
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Everything one run needs; the work goes task by task."""
 
@@ -51,9 +68,10 @@ class Run:
     ledger: Ledger
     settings: str
     model_name: str
+    picture: Picturing | None = None  # makes the report's pictures, where one is wanted
 
-    def prepare(self, numbered: tuple[int, Job]) -> Task | Record:
-        """Read and decode, in a thread; the record of an input that is done or cannot be read."""
+    def prepare(self, numbered: tuple[int, Job]) -> Task | Told:
+        """Read and decode, in a thread; what is told of an input that is done or cannot be read."""
         index, job = numbered
         with self.failing(job) as failed:
             check_inside(self.root, job.target)
@@ -63,28 +81,44 @@ class Run:
                 raise InputError(f"{job.source}: {error.strerror or error}") from error
             digest = hashlib.sha256(data).hexdigest()
             if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
-                return {**self.record(job, "skipped"), "note": reason}
+                return self.told_of_done(job, data, reason)
             return Task(job, digest, decode_frame(data, str(job.source), index))
         return failed[0]
 
     @contextmanager
-    def failing(self, job: Job) -> Iterator[list[Record]]:
-        """Turns what goes wrong with one job into its record: nothing that a photo does stops the others."""
-        failed: list[Record] = []
+    def failing(self, job: Job) -> Iterator[list[Told]]:
+        """Turns what goes wrong with one job into what is told of it: nothing that a photo does stops the others."""
+        failed: list[Told] = []
         try:
             yield failed
         except GfpError as error:
-            failed.append(self.record(job, "failed", error=str(error)))
+            failed.append(Told(self.record(job, "failed", error=str(error))))
         except Exception as error:  # a fault of ours, or no memory
             reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-            failed.append(self.record(job, "failed", error=f"{job.source}: {' '.join(reason.split())}"))
+            failed.append(Told(self.record(job, "failed", error=f"{job.source}: {' '.join(reason.split())}")))
 
-    def deliver(self, item: tuple[Task, Restored | Failed]) -> Record:
+    def told_of_done(self, job: Job, data: bytes, reason: str) -> Told:
+        """An input that was done before; for a report it is looked at again, with what the ledger knows."""
+        record = {**self.record(job, "skipped"), "note": reason}
+        pictures, faces = None, self.ledger.faces_of(job.target)
+        if self.picture:
+            with suppress(GfpError):  # then it has none
+                before, after = decode_frame(data, str(job.source), 0), read_frame(job.target, 0)
+                pictures = self.pictured((before.image, before.alpha), (after.image, after.alpha), faces)
+        return Told(record, pictures, faces)
+
+    def pictured(self, before: Layers, after: Layers, faces: Sequence[Mapping[str, Any]]) -> Pictures | None:
+        """The report's pictures of an input: none where no report is wanted, or no memory is left for them."""
+        with suppress(MemoryError, cv2.error):
+            return self.picture and self.picture(before, after, faces)
+        return None
+
+    def deliver(self, item: tuple[Task, Restored | Failed]) -> Told:
         """Encode, write and enter into the ledger, in a thread of its own: what is written is never done again."""
         task, result = item
         job, options = task.job, self.options
         if isinstance(result, Failed):
-            return self.record(job, "failed", error=str(result.error))
+            return Told(self.record(job, "failed", error=str(result.error)))
         with self.failing(job) as failed:
             save_extras(self.root, job, result, options)
             kind = SUFFIX_FORMATS[job.target.suffix.lower()]
@@ -93,19 +127,22 @@ class Run:
             record = self.record_of(job, result)
             # known before it has its name; where a face failed not as finished, so that the next run tries again
             settings = self.settings if record["error"] is None else FACES_FAILED
-            self.ledger.add(job.target, task.sha256, settings, hashlib.sha256(data).hexdigest())
+            self.ledger.add(job.target, task.sha256, settings, hashlib.sha256(data).hexdigest(), record["faces"])
             write_bytes(job.target, data)
-            return record
+            before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
+            return Told(record, self.pictured(before, after, record["faces"]))
         return failed[0]
 
     def record_of(self, job: Job, result: Restored) -> Record:
         """The JSON record of a written output. Faces that failed keep the photo's pixels and make the error."""
+        each_s = result.timings["network"] / max(len(result.crops), 1)
         faces: list[Record] = [
             {
                 "box": np.round(face.box, 2).tolist(),
                 "landmarks": np.round(face.landmarks, 2).tolist(),
                 "score": round(face.score, 4),
                 "status": outcome.status,
+                **({"seconds": round(each_s, 4)} if outcome.status == "restored" else {}),
                 **({"error": outcome.error} if outcome.error else {}),
             }
             for face, outcome in zip(result.found, result.outcomes, strict=True)
@@ -132,8 +169,8 @@ class Run:
             "seconds": 0.0, "error": error,
         }  # fmt: skip
 
-    def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Callable[[Record], None]) -> None:
-        """Emits one record for each job, as soon as it is known, always on the caller's thread.
+    def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Callable[[Told], None]) -> None:
+        """Emits what is told of each job, as soon as it is known, always on the caller's thread.
 
         The network is loaded when the first input needs it. Whatever `emit` raises ends the run.
         """
@@ -141,7 +178,10 @@ class Run:
 
         def frames() -> Iterator[Frame]:
             depth = self.options.workers + 2
-            for item in map_ahead(self.prepare, enumerate(jobs), workers=self.options.workers, depth=depth):
+            prepared = map_ahead(
+                self.prepare, enumerate(jobs), workers=self.options.workers, depth=depth, weigh_result=weight_of
+            )
+            for item in prepared:
                 if isinstance(item, Task):
                     tasks.append(item)
                     yield item.frame
@@ -154,8 +194,19 @@ class Run:
                 for result in load().stream(chain([first], source)):
                     yield tasks.popleft(), result
 
-        for record in map_ahead(self.deliver, results(), workers=1, depth=4):
-            emit(record)
+        for told in map_ahead(self.deliver, results(), workers=1, depth=4, weigh_item=weight_of_result):
+            emit(told)
+
+
+def weight_of(item: Task | Told) -> int:
+    """Bytes of a decoded picture that waits; a record weighs nothing."""
+    return item.frame.image.nbytes if isinstance(item, Task) else 0
+
+
+def weight_of_result(item: tuple[Task, Restored | Failed]) -> int:
+    """Bytes of a picture with its result that waits to be written."""
+    task, result = item
+    return task.frame.image.nbytes + (result.image.nbytes if isinstance(result, Restored) else 0)
 
 
 class _Stop(Exception):
@@ -175,14 +226,24 @@ def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str
     return {"done": "done before", "edited": changed}.get(state)
 
 
-def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, *, quiet: bool) -> int:
+def run_restore(
+    inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, report_to: Path | None, *,
+    began: float, quiet: bool,
+) -> int:  # fmt: skip
     """Restores all it can; gives the number of inputs that failed.
+
+    Args:
+        began: when the command began, by the monotonic clock.
 
     Raises:
         GfpError: nothing could be started.
     """
     check_not_yet(options)
+    if report_to:
+        check_report_path(report_to)
     if inputs == ["-"]:
+        if report_to or options.dry_run:
+            raise UsageError(f"{'--report' if report_to else '--dry-run'} is for files, not for stdin")
         return restore_stdin(output, options)
     if str(output) == "-":
         raise UsageError("-o - takes its image from stdin: gfp restore - -o -")
@@ -190,20 +251,25 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
     root = output.parent if is_file else output
     jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix, made=Ledger(root).outputs())
     if options.dry_run:
-        tell_plan(jobs, options)
+        tell_plan(jobs, root, options, began)
         return 0
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
+    picture = pictures_for(len(jobs)) if report_to else None
     tally = Tally()
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(root, output if is_file else None)))
         if not is_file:  # else others may be writing beside it
             sweep([*(job.target.parent for job in jobs), *(root / kind for kind in options.save)])
-        run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name)
+        run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, picture)
         sink = json_sink(json_to, stack)
+        report = report_to and stack.enter_context(open_report(report_to, about(options, parts), len(jobs)))
         show = show_progress(len(jobs), stack, quiet=quiet)
 
-        def emit(record: Record) -> None:
+        def emit(told: Told) -> None:
+            record = told.record
             tally.add(record)
+            if report:
+                report.add(told.for_report(), told.pictures)
             if sink:
                 sink.write(json_line(record))
                 sink.flush()
@@ -213,12 +279,12 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
 
         try:
             with suppress(_Stop):
-                run.process(jobs, lambda: load_restorer(options, parts), emit)
+                run.process(jobs, lambda: load_restorer(options, parts, n_inputs=len(jobs)), emit)
         except KeyboardInterrupt:
             tell(f"{tally.line()}; results in {root}")
             raise
     if not quiet:
-        tell(f"{tally.line()}; results in {root}")
+        tell(f"{tally.line()}; results in {root}" + (f", report in {report_to}" if report_to else ""))
     return tally.n_failed
 
 
@@ -238,13 +304,6 @@ def check_not_yet(options: FaceOptions) -> None:
         raise UsageError(f"--background {options.background}: not there yet, choose none (Lanczos)")
 
 
-def tell_plan(jobs: list[Job], options: RestoreOptions) -> None:
-    """What a run would do; writes nothing."""
-    for job in jobs:
-        tell(f"{job.source} -> {job.target}")
-    tell(f"{len(jobs)} inputs, scale {options.scale:g}, model {options.model}; nothing was written (--dry-run)")
-
-
 def restore_stdin(output: Path, options: RestoreOptions) -> int:
     """One image from stdin, to stdout with `-o -`, else to a file. Raises GfpError."""
     frame = decode_frame(sys.stdin.buffer.read(), "stdin", 0)
@@ -262,28 +321,6 @@ def restore_stdin(output: Path, options: RestoreOptions) -> int:
     target = output if output.suffix.lower() in SUFFIX_FORMATS else output / f"stdin{FORMAT_SUFFIXES[kind]}"
     write_image(target, result.image, frame, alpha=result.alpha, quality=options.quality, strip=options.strip)
     return 0
-
-
-def save_extras(root: Path, job: Job, result: Restored, options: RestoreOptions) -> None:
-    """What `--save` asks for, as PNG, one file for each face. Raises OutputError."""
-    stem = job.target.relative_to(root).with_suffix("")
-    for kind in options.save:
-        check_inside(root, root / kind / stem)
-        for index, picture in enumerate(extras_of(kind, result)):
-            path = root / kind / stem.with_name(f"{stem.name}{job.target.suffix.replace('.', '_')}_{index:02d}.png")
-            write_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
-
-
-def extras_of(kind: str, result: Restored) -> list[Image]:
-    """The pictures of one kind, in the order of the faces."""
-    crops = [crop.image for crop in result.crops]
-    if kind == "crops":
-        return list(crops)
-    if kind == "faces":
-        return list(result.faces)
-    if kind == "masks":
-        return [np.asarray(np.round(mask * 255), np.uint8) for mask in result.masks]
-    return [np.concatenate(pair, axis=1) for pair in zip(crops, result.faces, strict=True)]
 
 
 def json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:

@@ -54,7 +54,7 @@ def names_in(folder: Path) -> list[str]:
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos without faces need no network: the load alone would take most of the time."""
     nobody = Restorer(lambda image: (), lambda faces: faces, lambda faces: [], RestoreOptions(scale=1))  # type: ignore[arg-type]
-    monkeypatch.setattr(gfpcli.cli.restore, "load_restorer", lambda options, parts: nobody)
+    monkeypatch.setattr(gfpcli.cli.restore, "load_restorer", lambda *_, **__: nobody)
 
 
 def test_names_of_every_kind_come_through(tmp_path: Path) -> None:
