@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from gfpcli.model.compact import compact_from_state
 from gfpcli.model.gfpgan import GFPGANClean, shape_of
 from gfpcli.model.paper import GFPGANPaper
 
+ROOM = 1 << 20  # bytes and numbers that a file may hold beyond its size: names, tied weights
 KINDS = {
     "compact-unet": "a compact restorer",
     "gfpgan-clean": "a GFPGAN (clean) restorer",
@@ -42,12 +45,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """All tensors of a `.pth` or `.safetensors` file on the CPU, floats as float32; never runs code from the file.
 
     Raises:
-        CheckpointError: missing, not a checkpoint, cut short, unsafe, or with NaN inside; names the file.
+        CheckpointError: missing, not a checkpoint, cut short, unsafe, far larger inside than outside, or with NaN
+            inside; names the file.
     """
     try:
-        is_safetensors = _is_safetensors(path)
+        is_safetensors, size, unpacked = _is_safetensors(path), path.stat().st_size, _unpacked_size(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    if unpacked > size + ROOM:  # torch writes no packed archives
+        raise CheckpointError(f"{path}: refused, its {size} bytes unpack to {unpacked}")
     try:
         raw = load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -60,11 +66,27 @@ def read_state(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(raw, Mapping) or not raw or not all(isinstance(value, Tensor) for value in raw.values()):
         raise CheckpointError(f"{path}: holds no weights")
-    state = {str(key).removeprefix("module."): value for key, value in raw.items()}
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    if not all(value.isfinite().all() for value in state.values()):
+    n_numbers = sum(value.numel() for value in raw.values())
+    if n_numbers > size + ROOM:  # each takes a byte at least
+        raise CheckpointError(f"{path}: refused, its {size} bytes cannot hold {n_numbers} numbers")
+    try:
+        state = {str(key).removeprefix("module."): value for key, value in raw.items()}
+        state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        is_finite = all(value.isfinite().all() for value in state.values())
+    except (RuntimeError, NotImplementedError) as error:  # sparse, quantized
+        raise CheckpointError(f"{path}: weights of a kind that gfp does not know") from error
+    if not is_finite:
         raise CheckpointError(f"{path}: some weights are not finite numbers")
     return state
+
+
+def _unpacked_size(path: Path) -> int:
+    """Bytes of all that a zip archive says it holds; 0 for what is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error):
+        return 0  # the reader will say what is wrong
 
 
 def _is_safetensors(path: Path) -> bool:

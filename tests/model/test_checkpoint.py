@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import resource
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,28 @@ def test_damaged_files_are_named(tmp_path: Path, state: dict[str, torch.Tensor])
         assert path.name in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(CheckpointError, match=r"gone\.pth: No such file"):
         read_state(tmp_path / "gone.pth")
+
+
+def test_what_is_far_larger_inside_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "stretched.pth")
+    torch.save({str(i): torch.zeros(1 << 20) for i in range(1)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry))
+    assert (tmp_path / "packed.pth").stat().st_size < 10_000
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "shape.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    header = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in "ab"}).encode()
+    (tmp_path / "overlap.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    torch.save({"a": torch.zeros(9).to_sparse()}, tmp_path / "sparse.pth")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for path in sorted(tmp_path.iterdir()):
+        if path.name == "plain.pth":
+            assert read_state(path)["0"].numel() == 1 << 20
+            continue
+        with pytest.raises(CheckpointError, match=path.name):
+            read_state(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
