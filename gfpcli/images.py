@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -22,15 +23,14 @@ from PIL import PngImagePlugin
 from gfpcli.errors import InputError, OutputError
 from gfpcli.inputs import READ_FORMATS, SUFFIX_FORMATS
 from gfpcli.memory import is_out_of_memory, lacking
+from gfpcli.metadata import ORIENTATION, exif_of, has_folders, metadata_of
 from gfpcli.types import Frame, Image, Metadata
 
 MAX_PIXELS = 250_000_000  # the largest phones' 200 megapixels and room
+MAX_BYTES = 4 << 30  # of a file
 NEEDED = 16  # bytes of memory that decoding takes for each pixel
-ORIENTATION = 0x0112
-FOLDERS = {0x8769, 0x8825, 0xA005}  # of EXIF: Exif, GPS, Interoperability
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our errors tell what is damaged
 Pillow.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice that: ours comes first, with its own words
-STRUCTURE = (*range(254, 260), 262, 273, *range(277, 280), 284, *range(317, 326), 338, 339, 700, 34675)
 
 
 def read_frame(path: Path, index: int) -> Frame:
@@ -39,11 +39,20 @@ def read_frame(path: Path, index: int) -> Frame:
     Raises:
         InputError: not an image, cut short, corrupt, too large, or of a kind that is not supported.
     """
+    return decode_frame(read_file(path), str(path), index)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes. Raises InputError where it is none, cannot be read, or is larger than any picture."""
     try:
-        data = path.read_bytes()
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise InputError(f"{path}: not a file that can be opened")
+        if facts.st_size > MAX_BYTES:
+            raise InputError(f"{path}: {facts.st_size / 1e9:.1f} GB is larger than any picture")
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
-    return decode_frame(data, str(path), index)
 
 
 def decode_frame(data: bytes, name: str, index: int) -> Frame:
@@ -75,13 +84,14 @@ def size_of(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Pillow.open(path, formats=READ_FORMATS) as picture:
                 width, height = picture.size
-                return (width, height) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+                exif = exif_of(picture) or {}
+                return (width, height) if exif.get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
     except Exception as error:  # as in `decode_frame`
         raise InputError(f"{path}: not an image") from error
 
 
 def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
-    exif = _exif_of(picture)
+    exif = exif_of(picture)
     orientation = exif.get(ORIENTATION, 1) if exif is not None else 1
     pixels: Image
     deep = _decode_16_bit(picture, data, name)
@@ -103,17 +113,9 @@ def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Fram
         alpha=alpha,
         is_gray=is_gray,
         format=picture.format or "PNG",
-        metadata=_metadata_of(picture, exif),
+        metadata=metadata_of(picture, exif),
         note="; ".join(notes) or None,
     )
-
-
-def _exif_of(picture: Pillow.Image) -> Pillow.Exif | None:
-    """None where it is damaged, which never refuses a picture."""
-    try:
-        return picture.getexif()
-    except Exception:  # Pillow's parser raises many kinds
-        return None
 
 
 def _decode_16_bit(picture: Pillow.Image, data: bytes, name: str) -> Image | None:
@@ -153,26 +155,6 @@ def _turn(pixels: Image, orientation: int) -> Image:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return cast(Image, np.ascontiguousarray(pixels))
-
-
-def _metadata_of(picture: Pillow.Image, exif: Pillow.Exif | None) -> Metadata:
-    try:
-        raw = _upright_exif(exif) if exif else None
-    except Exception:
-        raw = None  # corrupt EXIF never refuses a picture
-    xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
-    icc = picture.info.get("icc_profile") if picture.mode != "CMYK" else None
-    dpi = picture.info.get("dpi")
-    both = (float(dpi[0]), float(dpi[1])) if dpi else None
-    return Metadata(raw, icc, xmp.encode() if isinstance(xmp, str) else xmp, both)
-
-
-def _upright_exif(exif: Pillow.Exif) -> bytes | None:
-    if ORIENTATION in exif:
-        exif[ORIENTATION] = 1
-    for tag in STRUCTURE:  # a TIFF's layout is not EXIF of the output
-        exif.pop(tag, None)
-    return exif.tobytes() if len(exif) else None
 
 
 def write_image(path: Path, image: Image, frame: Frame, *, alpha: Image | None, quality: int, strip: bool) -> None:
@@ -301,17 +283,10 @@ def _encode_8_bit(image: Image, is_gray: bool, alpha: Image | None, kind: str, q
     if kind == "JPEG" and quality >= 90:
         options["subsampling"] = 0
     if kind == "TIFF":
-        options["compression"] = "raw" if facts.exif and _has_folders(facts.exif) else "tiff_lzw"
+        options["compression"] = "raw" if facts.exif and has_folders(facts.exif) else "tiff_lzw"
     out = io.BytesIO()
     picture.save(out, kind, **options)
     return out.getvalue()
-
-
-def _has_folders(exif: bytes) -> bool:
-    """Whether EXIF holds directories (the camera's own, GPS), which Pillow writes into plain TIFF only."""
-    read = Pillow.Exif()
-    read.load(exif)
-    return not FOLDERS.isdisjoint(read)
 
 
 def _with_chunks(png: bytes, facts: Metadata) -> bytes:

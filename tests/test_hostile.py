@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import struct
 import subprocess
@@ -18,7 +19,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from gfpcli.errors import CheckpointError, InputError
-from gfpcli.images import decode_frame, encode_image, writable
+from gfpcli.images import decode_frame, encode_image, read_frame, writable
 from gfpcli.inputs import format_of
 from gfpcli.model.checkpoint import load_face_net
 from tests.fuzz.seeds import images
@@ -132,6 +133,16 @@ def test_a_declared_size_takes_no_memory_and_no_time(tmp_path: Path) -> None:
     assert done.returncode == 0 and len(lines) == 10 and not any(line.endswith("read") for line in lines), done
     assert sum("more than 250000000 pixels" in line or "exceeds limit" in line for line in lines) >= 5, lines
     assert not any("MemoryError" in line for line in lines)
+
+
+def test_what_is_no_picture_at_all_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path, told in ((tmp_path / "sparse.jpg", "larger than any picture"), (tmp_path / "pipe.jpg", "not a file"),
+                       (tmp_path, "not a file"), (tmp_path / "gone", "No such file")):  # fmt: skip
+        with pytest.raises(InputError, match=told):
+            read_frame(path, 0)
 
 
 def test_no_memory_for_a_picture_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

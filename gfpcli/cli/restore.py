@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,10 +18,11 @@ import numpy as np
 from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.cli.extras import about, save_extras
+from gfpcli.cli.output import json_line, json_sink, what_stands
 from gfpcli.cli.plan import tell_plan
 from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
-from gfpcli.errors import GfpError, InputError, OutputError, UsageError
-from gfpcli.images import decode_frame, encode_image, read_frame, writable, write_bytes, write_image
+from gfpcli.errors import GfpError, UsageError
+from gfpcli.images import decode_frame, encode_image, read_file, read_frame, writable, write_bytes, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, is_file_name, plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
@@ -75,10 +75,7 @@ class Run:
         index, job = numbered
         with self.failing(job) as failed:
             check_inside(self.root, job.target)
-            try:
-                data = job.source.read_bytes()
-            except OSError as error:
-                raise InputError(f"{job.source}: {error.strerror or error}") from error
+            data = read_file(job.source)
             digest = hashlib.sha256(data).hexdigest()
             if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
                 return self.told_of_done(job, data, reason)
@@ -213,19 +210,6 @@ class _Stop(Exception):
     """`--fail-fast` met a failure."""
 
 
-def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str | None:
-    """Why an output is left as it is, None where it is to be made.
-
-    Raises:
-        OutputError: something stands there that is not ours.
-    """
-    state = ledger.state_of(target, digest, settings)
-    if state == "foreign":
-        raise OutputError(f"{target}: is there already and is not gfp's: choose another --output, or --force")
-    changed = f"{target} was changed after gfp wrote it and is kept; --force replaces it"
-    return {"done": "done before", "edited": changed}.get(state)
-
-
 def run_restore(
     inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, report_to: Path | None, *,
     began: float, quiet: bool,
@@ -288,16 +272,6 @@ def run_restore(
     return tally.n_failed
 
 
-def json_line(record: Record) -> str:
-    """As it is read best; names that are no Unicode as escapes, from which they can be read back."""
-    line = json.dumps(record, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        line = json.dumps(record)
-    return f"{line}\n"
-
-
 def check_not_yet(options: FaceOptions) -> None:
     """Raises UsageError for what a later version brings."""
     if options.background != "none":
@@ -321,14 +295,3 @@ def restore_stdin(output: Path, options: RestoreOptions) -> int:
     target = output if output.suffix.lower() in SUFFIX_FORMATS else output / f"stdin{FORMAT_SUFFIXES[kind]}"
     write_image(target, result.image, frame, alpha=result.alpha, quality=options.quality, strip=options.strip)
     return 0
-
-
-def json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
-    """Where records go, closed with `stack`. Raises OutputError."""
-    if json_to is None or json_to == "-":
-        return sys.stdout if json_to else None
-    try:
-        Path(json_to).parent.mkdir(parents=True, exist_ok=True)
-        return stack.enter_context(Path(json_to).open("w", encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(f"{json_to}: {error.strerror or error}") from error

@@ -15,8 +15,9 @@ import av
 
 from gfpcli.build import choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
+from gfpcli.cli.output import json_line, json_sink, what_stands
 from gfpcli.cli.progress import Record, show_clips, tell_download
-from gfpcli.cli.restore import check_not_yet, json_line, json_sink, what_stands
+from gfpcli.cli.restore import check_not_yet
 from gfpcli.clip import Clip, Done, Watch, restore_clip
 from gfpcli.encode import choose_encoder
 from gfpcli.errors import GfpError, InputError
