@@ -84,8 +84,9 @@ def size_of(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Pillow.open(path, formats=READ_FORMATS) as picture:
                 width, height = picture.size
-                exif = exif_of(picture) or {}
-                return (width, height) if exif.get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+                exif = exif_of(picture)
+                is_turned = exif is not None and exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
+                return (width, height) if is_turned else (height, width)
     except Exception as error:  # as in `decode_frame`
         raise InputError(f"{path}: not an image") from error
 
