@@ -28,15 +28,20 @@ WIDEST = 640  # px of a frame in the strip
 LENGTH = Fraction(3)  # seconds of the short clip, from the middle
 
 
+def preview_names(target: Path) -> tuple[Path, Path]:
+    """Of the strip and of the short clip beside a clip's target."""
+    return target.with_suffix(".preview.png"), target.with_suffix(f".preview{target.suffix}")
+
+
 def write_preview(clip: Clip, restorer: Restorer) -> tuple[Path, Path]:
     """Writes NAME.preview.png and NAME.preview.SUFFIX beside the clip's target; gives their paths.
 
     Raises:
         GfpError: the source cannot be read, or a file cannot be written.
     """
-    strip = clip.target.with_suffix(".preview.png")
+    strip, pair = preview_names(clip.target)
     write_bytes(strip, cv2.imencode(".png", strip_of(clip, restorer))[1].tobytes())
-    short = replace(clip, target=clip.target.with_suffix(f".preview{clip.target.suffix}"))
+    short = replace(clip, target=pair)
     try:
         with TemporaryDirectory(prefix=".gfp-", dir=clip.target.parent) as folder:
             write_side_by_side(short, restorer, Path(folder))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gfpcli.build import choose_device, choose_parts, fingerprint, load_face_model
-from gfpcli.errors import DeviceError, DownloadError, UsageError
+from gfpcli.errors import ChecksumError, DeviceError, DownloadError, UsageError
 from gfpcli.options import RestoreOptions
 from gfpcli.weights import BUILTINS, WEIGHTS, cache_folder
 
@@ -24,12 +24,15 @@ def put(name: str) -> Path:
     return path
 
 
-def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning() -> None:
+def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     parts = choose_parts(AUTO, warn=told.append)
     assert (parts.model, parts.detector, parts.mask) == (BUILTINS["compact"], BUILTINS["builtin"], None)
     assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0]
     paths = {name: put(name) for name in ("gfpgan-1.3", "gfpgan-1", "retinaface-r50", "parsenet")}
+    with pytest.raises(ChecksumError, match="gfp models pull"):  # the right name is not enough
+        choose_parts(AUTO, warn=told.append)
+    monkeypatch.setattr("gfpcli.weights.expected_hash", lambda weight: None)
     parts = choose_parts(AUTO, warn=told.append)
     assert len(told) == 1 and parts.model_name == "gfpgan-1.3"
     assert (parts.model, parts.detector, parts.mask) == tuple(

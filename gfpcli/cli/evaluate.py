@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from rich import box
@@ -19,7 +17,8 @@ from gfpcli.adapters.lpips import lpips_metric
 from gfpcli.align import to_8_bit
 from gfpcli.build_run import load_arcface
 from gfpcli.cli.console import tell
-from gfpcli.errors import InputError, OutputError
+from gfpcli.cli.output import json_sink
+from gfpcli.errors import InputError
 from gfpcli.images import read_frame
 from gfpcli.inputs import find_images
 from gfpcli.model.checkpoint import read_state
@@ -41,7 +40,7 @@ def run_eval(restored: Path, reference: Path, json_to: str | None) -> int:
     for line in lonely:
         tell(line)
     with ExitStack() as stack:
-        sink = _sink(json_to, stack)
+        sink = json_sink(json_to, stack)
         for one, other in pairs:
             try:
                 values = compare_files(one, other, judges, features)
@@ -130,12 +129,3 @@ def table_of(means: dict[str, float], n_pairs: int) -> Table:
         else:
             table.add_row(unit, f"{means[name]:.4f}")
     return table
-
-
-def _sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
-    if json_to is None or json_to == "-":
-        return sys.stdout if json_to else None
-    try:
-        return stack.enter_context(Path(json_to).open("w", encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(f"{json_to}: {error.strerror or error}") from error

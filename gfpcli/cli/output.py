@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from gfpcli.cli.progress import Record
-from gfpcli.errors import OutputError
+from gfpcli.errors import OutputError, UsageError
+from gfpcli.inputs import OTHER_SUFFIXES, SUFFIX_FORMATS, VIDEOS
 from gfpcli.ledger import Ledger
 
 
@@ -27,9 +28,16 @@ def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str
 
 
 def json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
-    """Where records go, closed with `stack`. Raises OutputError."""
+    """Where records go, closed with `stack`.
+
+    Raises:
+        UsageError: it is named like a photo or a video, which it would replace.
+        OutputError: it cannot be written.
+    """
     if json_to is None or json_to == "-":
         return sys.stdout if json_to else None
+    if Path(json_to).suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES, *VIDEOS):
+        raise UsageError(f"--json {json_to}: is named like a photo or a video; choose a name such as records.jsonl")
     try:
         Path(json_to).parent.mkdir(parents=True, exist_ok=True)
         return stack.enter_context(Path(json_to).open("w", encoding="utf-8"))

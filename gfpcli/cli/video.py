@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,14 +21,14 @@ from gfpcli.cli.progress import Record, show_clips, tell_download
 from gfpcli.cli.restore import check_not_yet
 from gfpcli.clip import Clip, Done, Watch, restore_clip
 from gfpcli.encode import choose_encoder
-from gfpcli.errors import GfpError, InputError
+from gfpcli.errors import GfpError, InputError, UsageError
 from gfpcli.images import read_frame
 from gfpcli.inputs import CONTAINERS, VideoJob, is_file_name, plan_videos
 from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import VideoOptions
 from gfpcli.outputs import check_inside, hold, lock_of, sweep
-from gfpcli.preview import write_preview
+from gfpcli.preview import preview_names, write_preview
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Work
 from gfpcli.video import VideoInfo, frames_info, probe
@@ -123,6 +124,7 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
     if options.dry_run:
         tell_plan(jobs, options)
         return 0
+    check_no_source(jobs, options)
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
     restorer = cache(lambda: load_restorer(options, parts))
     n_failed = 0
@@ -146,6 +148,18 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
             if options.fail_fast and record["error"]:
                 break
     return n_failed
+
+
+def check_no_source(jobs: list[VideoJob], options: VideoOptions) -> None:
+    """Raises UsageError where frames that are kept, or a preview, would replace an input."""
+    sources = {os.path.realpath(path) for job in jobs for path in (job.source, *job.pictures)}
+    for job in jobs:
+        made = list(preview_names(job.target)) if options.preview else []
+        if options.frames_dir:
+            made.append(Path(options.frames_dir) / job.target.stem)
+        for path in made:
+            if os.path.realpath(path) in sources:
+                raise UsageError(f"{path} is an input: choose another --frames-dir or --output")
 
 
 def tell_plan(jobs: list[VideoJob], options: VideoOptions) -> None:

@@ -251,6 +251,24 @@ def test_a_video_among_other_people_s_files_and_links(tmp_path: Path, clip: Path
     assert len(list(out.glob("*.mp4"))) == 7 and not list(out.glob(".*.gfp"))
 
 
+def test_nothing_that_is_kept_beside_replaces_an_input(tmp_path: Path, clip: Path) -> None:
+    frames = tmp_path / "frames"
+    photo = picture(frames / "000001.png")
+    before = photo.read_bytes()
+    shutil.copy(clip, tmp_path / "b.preview.mp4")
+    for words in (
+        ("video", frames, "-o", tmp_path / "out", "--frames-dir", tmp_path),
+        ("video", tmp_path / "b.preview.mp4", "-o", tmp_path / "b.mp4", "--preview", 2),
+        ("video", clip, "-o", tmp_path / "out", "--json", clip), ("eval", frames, frames, "--json", photo),
+        ("restore", photo, "-o", tmp_path / "out", "--json", photo),
+        ("restore", photo, "-o", tmp_path / "out", "--report", photo),
+    ):  # fmt: skip
+        done = gfp(*words, *(BUILTIN if words[0] != "eval" else ()))
+        *more, last = done.stderr.splitlines()
+        assert done.exit_code == 2 and last.startswith("gfp: ") and (not more or words[0] == "eval"), done.stderr
+    assert photo.read_bytes() == before and (tmp_path / "b.preview.mp4").read_bytes() == clip.read_bytes()
+
+
 def test_a_play_list_opens_no_other_file(tmp_path: Path, clip: Path) -> None:
     lists = {
         "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{clip}\n#EXT-X-ENDLIST\n",
