@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from gfpcli.errors import GfpError, UsageError
+from gfpcli.memory import is_out_of_memory
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # with those that turn text around
@@ -37,8 +38,8 @@ def one_line_errors(*, is_debug: bool = False) -> Iterator[None]:
         raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
     except BrokenPipeError:
         raise  # whoever read stdout is gone: click ends quietly
-    except (OSError, MemoryError) as error:
-        if is_debug:
+    except (OSError, MemoryError, RuntimeError) as error:  # torch tells of memory by RuntimeError
+        if is_debug or isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
         tell(f"gfp: {reason_of(error)}")
         raise typer.Exit(FAILED) from None
@@ -47,10 +48,10 @@ def one_line_errors(*, is_debug: bool = False) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def reason_of(error: OSError | MemoryError) -> str:
+def reason_of(error: OSError | MemoryError | RuntimeError) -> str:
     """What the system says, with the file's name where there is one."""
-    if isinstance(error, MemoryError):
-        return "not enough memory"
+    if not isinstance(error, OSError):
+        return "not enough memory: a smaller --batch-size, --set size or --device cpu may do"
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{error.strerror or ' '.join(str(error).split()) or type(error).__name__}"
 

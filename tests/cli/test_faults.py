@@ -347,3 +347,12 @@ def test_ctrl_c_tells_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = restore(tmp_path / "in", "-o", tmp_path / "out")
     assert done.exit_code == 130 and "3 no face" in done.stderr and "the same command goes on" in done.stderr
     assert not list((tmp_path / "out").glob(".gfp-*.part"))
+
+
+def test_no_memory_for_a_whole_command_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(gfpcli.cli.restore, "load_restorer", full)
+    done = restore(picture(tmp_path / "a.png"), "-o", tmp_path / "out")
+    assert done.exit_code == 1 and done.stderr.startswith("gfp: not enough memory") and done.stderr.count("\n") == 1
