@@ -15,21 +15,27 @@ from torch import Tensor
 
 from gfpcli import __version__
 from gfpcli.adapters.facexlib import load_detector, load_masker
+from gfpcli.adapters.realesrgan import load_enlarging_net
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import load_face_net, read_state
 from gfpcli.options import FaceOptions, check_device
-from gfpcli.paste import soft_mask
+from gfpcli.paste import resize_background, soft_mask
 from gfpcli.restorer import Restorer
-from gfpcli.types import Detector, Mask, Masker
+from gfpcli.types import Detector, Mask, Masker, Upsampler
+from gfpcli.upsample import NetUpsampler, Watch, faster
 from gfpcli.weights import BUILTINS, WEIGHTS, Progress, cached, fetch, sha256_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
+BACKGROUNDS = ("realesrgan-x2", "realesrgan-x4", "realesr-general", "realesr-general-wdn")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
     "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": ("[[10,20],[32,64],[128,256]]", 0.0),
 }
 # settings that change neither pixels nor files
-SILENT = ("force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "batch_size", "compile")
+SILENT = (
+    "force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "background", "batch_size",
+    "compile",
+)  # fmt: skip
 
 Warn = Callable[[str], None]
 
@@ -42,6 +48,12 @@ class Parts:
     model_name: str
     detector: Path | None
     mask: Path | None
+    background: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path | None, ...]:
+        """All of them, in a fixed order."""
+        return self.model, self.detector, self.mask, self.background
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None 
             mask = _file_of("mask", options.mask, ("auto", "parse", "soft"))
     detector = None if options.aligned else _detector_of(options, progress)
     model, name = _model_of(options, warn, progress)
-    return Parts(model, name, detector, mask)
+    return Parts(model, name, detector, mask, _background_of(options, progress))
 
 
 def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
@@ -118,6 +130,16 @@ def _detector_of(options: FaceOptions, progress: Progress | None) -> Path:
         return fetch("retinaface-r50", progress=progress)
     except DownloadError:
         return BUILTINS["builtin"]  # the model's warning names the network's failure
+
+
+def _background_of(options: FaceOptions, progress: Progress | None) -> Path | None:
+    if options.background == "none":
+        return None
+    if options.background == "compact-x2":
+        return BUILTINS["compact-x2"]
+    if options.background in BACKGROUNDS:
+        return fetch(options.background, offline=options.offline, progress=progress)
+    return _file_of("background", options.background, ("none", "compact-x2", *BACKGROUNDS))
 
 
 def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:
@@ -167,8 +189,14 @@ def load_face_model(path: Path, device: torch.device, precision: str, *, is_comp
     return FaceNet(run, size, device, dtype)
 
 
-def load_restorer(options: FaceOptions, parts: Parts) -> Restorer:
+def load_restorer(
+    options: FaceOptions, parts: Parts, *, warn: Warn = lambda line: None, watch: Watch = lambda n_done, n_all: None
+) -> Restorer:
     """A ready restorer; its options hold the batch size that was chosen.
+
+    Args:
+        warn: hears what is done otherwise than asked for.
+        watch: hears how many tiles of a background are done, of how many.
 
     Raises:
         CheckpointError: a file that holds something else.
@@ -181,7 +209,22 @@ def load_restorer(options: FaceOptions, parts: Parts) -> Restorer:
     masker: Masker = soft_masker
     if parts.mask:
         masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device)
-    return Restorer(_load_detector(options, parts, device), model, masker, replace(options, batch_size=n_batch))
+    detector = _load_detector(options, parts, device)
+    upsampler = _load_upsampler(options, parts, device, warn, watch)
+    return Restorer(detector, model, masker, replace(options, batch_size=n_batch), upsampler)
+
+
+def _load_upsampler(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn, watch: Watch) -> Upsampler:
+    if parts.background is None:
+        return resize_background
+    enlarging = load_enlarging_net(read_state(parts.background), source=str(parts.background))
+    enlarging.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast, dtype = None, DTYPES.get(options.precision, torch.float32)
+    if dtype != torch.float32:
+        fast = faster(enlarging, device, dtype)
+        if fast is None:
+            warn(f"the background network's {options.precision} does not agree with fp32: it runs in fp32")
+    return NetUpsampler(enlarging, device, fast, dtype, options.tile, watch)
 
 
 def _load_detector(options: FaceOptions, parts: Parts, device: torch.device) -> Detector:
@@ -212,7 +255,7 @@ def fingerprint(options: FaceOptions, parts: Parts) -> str:
     """
     facts: dict[str, object] = {key: value for key, value in asdict(options).items() if key not in SILENT}
     try:
-        files = [sha256_of(path) if path else None for path in (parts.model, parts.detector, parts.mask)]
+        files = [sha256_of(path) if path else None for path in parts.files]
     except OSError as error:
         raise CheckpointError(f"{error.filename}: {error.strerror}") from error
     text = json.dumps([__version__, facts, files], sort_keys=True, default=list)

@@ -98,8 +98,12 @@ WEIGHTS = {
         Weight("vgg16", f"{TORCH}/vgg16-397923af.pth", "BSD-3-Clause (torchvision)"),
     )
 }  # fmt: skip
-BUILTINS = {"compact": BUILTIN / "compact.safetensors", "builtin": BUILTIN / "detector.safetensors"}
-BUILTIN_LICENCE = "CC BY-NC-SA 4.0"
+BUILTINS = {
+    "compact": BUILTIN / "compact.safetensors",
+    "builtin": BUILTIN / "detector.safetensors",
+    "compact-x2": BUILTIN / "compact-x2.safetensors",
+}
+BUILTIN_LICENCES = {"compact": "CC BY-NC-SA 4.0", "builtin": "CC BY-NC-SA 4.0", "compact-x2": "Apache-2.0"}
 
 
 def cache_folder() -> Path:

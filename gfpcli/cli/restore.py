@@ -23,7 +23,7 @@ from gfpcli.errors import GfpError, InputError, OutputError, UsageError
 from gfpcli.images import decode_frame, encode_image, write_bytes, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, plan_jobs
 from gfpcli.ledger import Ledger
-from gfpcli.options import FaceOptions, RestoreOptions
+from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Restorer
 from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Image, Restored
@@ -155,7 +155,6 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
     Raises:
         GfpError: nothing could be started.
     """
-    check_not_yet(options)
     if inputs == ["-"]:
         return restore_stdin(output, options)
     if str(output) == "-":
@@ -171,7 +170,7 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
     tally = Tally()
     with ExitStack() as stack:
         sink = json_sink(json_to, stack)
-        show = show_progress(len(jobs), stack, quiet=quiet)
+        show, tiles = show_progress(len(jobs), stack, quiet=quiet)
 
         def emit(record: Record) -> None:
             tally.add(record)
@@ -183,16 +182,10 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
                 raise _Stop
 
         with suppress(_Stop):
-            run.process(jobs, lambda: load_restorer(options, parts), emit)
+            run.process(jobs, lambda: load_restorer(options, parts, warn=tell, watch=tiles), emit)
     if not quiet:
         tell(f"{tally.line()}; results in {root}")
     return tally.n_failed
-
-
-def check_not_yet(options: FaceOptions) -> None:
-    """Raises UsageError for what a later version brings."""
-    if options.background != "none":
-        raise UsageError(f"--background {options.background}: not there yet, choose none (Lanczos)")
 
 
 def open_ledger(root: Path) -> Ledger:
@@ -215,7 +208,7 @@ def restore_stdin(output: Path, options: RestoreOptions) -> int:
     """One image from stdin, to stdout with `-o -`, else to a file. Raises GfpError."""
     frame = decode_frame(sys.stdin.buffer.read(), "stdin", 0)
     parts: Parts = choose_parts(options, warn=tell)
-    result = load_restorer(options, parts).restore(frame)
+    result = load_restorer(options, parts, warn=tell).restore(frame)
     kind = SUFFIX_FORMATS[FORMAT_SUFFIXES.get(frame.format, ".png")]
     kind = kind if options.format == "auto" else SUFFIX_FORMATS[f".{options.format}"]
     if str(output) == "-":
