@@ -100,22 +100,28 @@ class NetUpsampler:
 
     def _fill(self, out: Image, image: Image, tile: int) -> None:
         is_gray = bool((image == image[..., :1]).all())
-        halo, multiple = self.enlarging.halo, self.enlarging.multiple
+        halo, multiple, scale = self.enlarging.halo, self.enlarging.multiple, self.enlarging.scale
         rows, columns = (
             spans_of(length, tile, halo=halo, fade=self._fade(tile), multiple=multiple) for length in image.shape[:2]
         )
 
         def draw(row: Span, column: Span) -> Image:
-            large = self._run(image[slice(*row.seen), slice(*column.seen)])
-            kept = (slice(*(self.enlarging.scale * (at - span.seen[0]) for at in span.kept)) for span in (row, column))
-            piece = large[tuple(kept)]
+            large = self.run(image[slice(*row.seen), slice(*column.seen)])
+            kept = (slice(*(scale * (at - span.seen[0]) for at in span.kept)) for span in (row, column))
+            piece = from_unit(large[:, *kept], image.dtype)
             return without_colour(piece) if is_gray else piece
 
-        fill_by_tiles(out, rows, columns, draw, self.enlarging.scale, self.watch)
+        fill_by_tiles(out, rows, columns, draw, scale, self.watch)
 
     @torch.inference_mode()
-    def _run(self, piece: Image) -> Image:
-        """A tile through the network; one that ends at odd pixels is mirrored there."""
+    def run(self, piece: Image) -> Tensor:
+        """A tile (H, W, 3) through the network at once: (3, H * scale, W * scale) RGB, about 0 to 1, on the device.
+
+        A tile that does not end where the network needs it to is mirrored there.
+
+        Raises:
+            BackgroundError: the network gives numbers that are not finite.
+        """
         height, width = piece.shape[:2]
         missing = [(-length) % self.enlarging.multiple for length in (height, width)]
         if any(missing):
@@ -126,7 +132,7 @@ class NetUpsampler:
         if not out.isfinite().all():
             raise BackgroundError("the background network gave numbers that are not finite")
         scale = self.enlarging.scale
-        return from_unit(out[0, :, : height * scale, : width * scale], piece.dtype)
+        return out[0, :, : height * scale, : width * scale]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -28,7 +28,7 @@ from mild import LOW, damage, draw_true, read_photos
 
 LOG = logging.getLogger("train_background")
 FACTS = {"arch": "srvgg", "scale": "2", "licence": "Apache-2.0"}
-WIDTH, DEPTH = 48, 12  # channels; convolutions between the first and the last
+WIDTH, DEPTH = 32, 12  # channels; convolutions between the first and the last
 LOW_CROP = 48  # px of the small patch that is learnt from
 TAPS = ((-0.09375, 0.15625), (0.9375, 0.9375), (0.15625, -0.09375))  # a parabola at -1/4 px (reversed) and +1/4 px
 
@@ -81,7 +81,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds wild/")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6_000)
+    parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=1)
@@ -101,10 +101,10 @@ def main() -> None:
     slow = copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.Adam(net.parameters(), lr=args.rate, betas=(0.9, 0.99))
     LOG.info("%d photos, %d parameters", len(photos), sum(value.numel() for value in net.parameters()))
-    start, mean = time.monotonic(), 0.0
-    for step in range(1, args.steps + 1):
+    start, step, mean = time.monotonic(), 0, 0.0
+    while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = args.rate * min(1, step / 200) * (0.5 + 0.5 * np.cos(np.pi * step / args.steps)) + 1e-6
+            group["lr"] = args.rate * min(1, (step + 1) / 200) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
         low, true = draw_batch(photos, args.batch_size, rng)
         with torch.autocast("cpu", torch.bfloat16):
             out = net(low)
@@ -113,12 +113,15 @@ def main() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        update_mean(slow, net, min(0.999, step / (step + 10)))
+        step += 1
+        update_mean(slow, net, min(0.998, step / (step + 10)))
         mean += (loss.item() - mean) / min(step, 500)
         if step % 100 == 0:
-            LOG.info("step %d, loss %.5f, %.2f s a step", step, mean, (time.monotonic() - start) / step)
-        if step % 1000 == 0 or step == args.steps:
+            LOG.info("step %d, %.0f %%, loss %.5f", step, 100 * done, mean)
+        if step % 500 == 0:
             save_net(slow, args.out)
+    save_net(slow, args.out)
+    LOG.info("%d steps in %.1f minutes", step, (time.monotonic() - start) / 60)
 
 
 if __name__ == "__main__":

@@ -65,4 +65,5 @@ def _srvgg(state: Mapping[str, Tensor]) -> EnlargingNet:
     net = SRVGGNetCompact(num_feat=n_feat, num_conv=len(places) - 2, upscale=scale)
     reach = len(places)  # 3x3 convolutions, one after the other
     taken = 4 * (3 * n_feat + 3 * 3 * scale**2)  # in, out and a copy in another order; the results
-    return EnlargingNet(net, scale, 1, reach=reach, halo=reach, pixel_bytes=taken)
+    multiple = {1: 4, 2: 2}.get(scale, 1)  # only because RealESRGANer mirrors the ends of all nets of these scales
+    return EnlargingNet(net, scale, multiple, reach=reach, halo=reach, pixel_bytes=taken)
