@@ -13,6 +13,16 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 EYE_SIZE, MOUTH_SIZE = 80, 120  # px of the component patches
+COARSE = 4  # px averaged into one by the coarse term
+CELL = 16  # px, side of the neighbourhoods whose detail is measured; they overlap by half
+LUMA = (0.299, 0.587, 0.114)
+STROKES = (  # of unit length: differences across, down and along both diagonals, and the Laplacian
+    ((0, 0, 0), (-1, 1, 0), (0, 0, 0)),
+    ((0, -1, 0), (0, 1, 0), (0, 0, 0)),
+    ((-1, 0, 0), (0, 1, 0), (0, 0, 0)),
+    ((0, 0, -1), (0, 1, 0), (0, 0, 0)),
+    ((0, 1, 0), (1, -4, 1), (0, 1, 0)),
+)
 
 
 def generator_gan(fake: Tensor) -> Tensor:
@@ -51,6 +61,39 @@ def component_patches(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """
     owner = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)[:, None]
     return roi_align(images, torch.cat([owner, boxes], dim=1), output_size=size)
+
+
+def detail(out: Tensor, true: Tensor) -> Tensor:
+    """L1 between the local strengths of fine detail: how much there is, not where each hair lies.
+
+    The strength is the root mean square, over neighbourhoods of CELL px, of STROKES of the luma, at full and half size.
+    """
+    weights = out.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    mine, wanted = ((face * weights).sum(dim=1, keepdim=True) for face in (out, true))
+    total = F.l1_loss(_strengths(mine, CELL), _strengths(wanted, CELL))
+    return total + F.l1_loss(
+        _strengths(F.avg_pool2d(mine, 2), CELL // 2), _strengths(F.avg_pool2d(wanted, 2), CELL // 2)
+    )
+
+
+def _strengths(luma: Tensor, cell: int) -> Tensor:
+    """Root mean square of each of STROKES around each neighbourhood's centre: (N, 1, S, S) to (N, 5, S', S')."""
+    strokes = luma.new_tensor(STROKES)[:, None]  # (5, 1, 3, 3)
+    strokes = strokes / strokes.square().sum(dim=(2, 3), keepdim=True).sqrt()
+    power = F.avg_pool2d(F.conv2d(luma, strokes).square(), cell, cell // 2)
+    return (power + 1e-6).sqrt()  # the root has no slope at 0
+
+
+def grid(out: Tensor, true: Tensor) -> Tensor:
+    """L1 between what repeats every COARSE pixels in the neighbourhoods of 2 * CELL: a folding network's fault.
+
+    The mean over the neighbourhood of the Laplacian of the luma, for each of the COARSE * COARSE places in the fold.
+    """
+    laplacian = out.new_tensor(STROKES[-1]).reshape(1, 1, 3, 3)
+    weights = out.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    wrong = F.conv2d(((out - true) * weights).sum(dim=1, keepdim=True), laplacian, padding=1)
+    places = F.pixel_unshuffle(wrong, COARSE)  # (N, 16, S/4, S/4)
+    return F.avg_pool2d(places, 2 * CELL // COARSE, CELL // COARSE).abs().mean()
 
 
 def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:
