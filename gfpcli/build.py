@@ -92,8 +92,9 @@ def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None 
         else:
             mask = _file_of("mask", options.mask, ("auto", "parse", "soft"))
     detector = None if options.aligned else _detector_of(options, progress)
+    background = _background_of(options, progress)
     model, name = _model_of(options, warn, progress)
-    return Parts(model, name, detector, mask, _background_of(options, progress))
+    return Parts(model, name, detector, mask, background)
 
 
 def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:

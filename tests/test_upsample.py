@@ -59,7 +59,7 @@ def test_tiles_give_what_the_whole_image_gives(enlarging: EnlargingNet, smooth_i
     image = smooth_image(75, 117)
     whole = NetUpsampler(enlarging, CPU, tile=1000).enlarge(image)
     tiled = NetUpsampler(enlarging, CPU, tile=32).enlarge(image)
-    assert whole.std() > 10
+    assert whole.std() > 5
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
