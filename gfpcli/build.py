@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from gfpcli import __version__
-from gfpcli.adapters.facexlib import load_detector, load_masker
-from gfpcli.adapters.realesrgan import load_enlarging_net
+from gfpcli import __version__, fast
+from gfpcli.adapters.facexlib import PARSE_SIZE, ParseNetMasker, load_detector, load_masker
+from gfpcli.adapters.realesrgan import load_upsampler
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import load_face_net, read_state
 from gfpcli.options import FaceOptions, check_device
 from gfpcli.paste import resize_background, soft_mask
 from gfpcli.restorer import Restorer
 from gfpcli.types import Detector, Mask, Masker, Upsampler
-from gfpcli.upsample import NetUpsampler, Watch, faster
+from gfpcli.upsample import Watch
 from gfpcli.weights import BUILTINS, WEIGHTS, Progress, cached, fetch, sha256_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
@@ -171,23 +173,50 @@ def choose_device(name: str) -> torch.device:
 
 
 def load_face_model(path: Path, device: torch.device, precision: str, *, is_compiled: bool) -> FaceNet:
-    """A face network ready to run. `auto` precision is fp32.
+    """A face network ready to run. `auto` precision is the fastest that agrees with fp32 (see `fast`).
 
     Raises:
         CheckpointError: as `load_face_net`.
-        DeviceError: fp16 on a CPU.
+        DeviceError: fp16 on a CPU, or no compiler for `is_compiled`.
     """
-    dtype = DTYPES.get(precision, torch.float32)
-    if dtype == torch.float16 and device.type == "cpu":
+    if precision == "fp16" and device.type == "cpu":
         raise DeviceError("--precision fp16 needs a GPU: choose fp32 or bf16 on the CPU")
     net = load_face_net(path)
     size = int(net.size)  # type: ignore[arg-type]
+    probe = fast.probe_batch(size)
+    if precision == "auto":
+        precision = "fp32" if fast.is_small(net) else _fastest_precision(net, probe, device, fast.file_of(path))
+    net = _placed(net, device, DTYPES[precision])
+    if not is_compiled:
+        return FaceNet(net, size, device, DTYPES[precision])
+    run = fast.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
+    if run is None:
+        raise DeviceError("--compile: torch.compile does not work here (is there a C++ compiler?); leave it out")
+    return FaceNet(run, size, device, DTYPES[precision])
+
+
+def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     net = net.to(device, dtype)
     for value in net.parameters():
         if value.dim() == 4:  # convolutions; the modulated ones hold five axes
             value.data = value.data.contiguous(memory_format=torch.channels_last)
-    run: Callable[[Tensor], Tensor] = torch.compile(net) if is_compiled else net
-    return FaceNet(run, size, device, dtype)
+    return net
+
+
+def _fastest_precision(net: nn.Module, probe: Tensor, device: torch.device, source: str) -> str:
+    """Of fp32 and what the device may know of half precision. `net` stays as it is."""
+
+    def way(name: str) -> fast.Way[Tensor]:
+        ready = cache(lambda: FaceNet(_placed(copy.deepcopy(net), device, DTYPES[name]), 0, device, DTYPES[name]))
+
+        def run() -> Tensor:
+            with torch.inference_mode():
+                return ready()(probe)
+
+        return fast.Way(name, run)
+
+    names = ("fp32", *fast.HALVES[device.type])
+    return fast.choose([way(name) for name in names], fast.faces_agree, f"{source}, {fast.machine_of(device)}")
 
 
 def load_restorer(
@@ -209,23 +238,28 @@ def load_restorer(
     n_batch = options.batch_size or (8 if device.type == "cuda" else 1)
     masker: Masker = soft_masker
     if parts.mask:
-        masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device)
+        masker = _fastest_masker(
+            load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch),
+            source=fast.file_of(parts.mask),
+            is_exact=options.precision == "fp32",
+        )
     detector = _load_detector(options, parts, device)
-    upsampler = _load_upsampler(options, parts, device, warn, watch)
+    upsampler: Upsampler = resize_background
+    if parts.background:
+        upsampler = load_upsampler(
+            read_state(parts.background), source=str(parts.background), device=device, tile=options.tile, watch=watch,
+            dtype=DTYPES.get(options.precision, torch.float32), warn=warn,
+        )  # fmt: skip
     return Restorer(detector, model, masker, replace(options, batch_size=n_batch), upsampler)
 
 
-def _load_upsampler(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn, watch: Watch) -> Upsampler:
-    if parts.background is None:
-        return resize_background
-    enlarging = load_enlarging_net(read_state(parts.background), source=str(parts.background))
-    enlarging.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fast, dtype = None, DTYPES.get(options.precision, torch.float32)
-    if dtype != torch.float32:
-        fast = faster(enlarging, device, dtype)
-        if fast is None:
-            warn(f"the background network's {options.precision} does not agree with fp32: it runs in fp32")
-    return NetUpsampler(enlarging, device, fast, dtype, options.tile, watch)
+def _fastest_masker(masker: ParseNetMasker, source: str, *, is_exact: bool) -> ParseNetMasker:
+    """The same masks at the size and precision that is fastest here; `is_exact` keeps fp32."""
+    ways = masker.variants(("fp32",) if is_exact else ("fp32", *fast.HALVES[masker.device.type]))
+    faces = fast.probe_faces(PARSE_SIZE)
+    key = f"{source}, {fast.machine_of(masker.device)}, {' '.join(ways)}"
+    chosen = fast.choose([fast.Way(name, partial(way, faces)) for name, way in ways.items()], fast.masks_agree, key)
+    return ways[chosen]
 
 
 def _load_detector(options: FaceOptions, parts: Parts, device: torch.device) -> Detector:

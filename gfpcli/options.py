@@ -182,7 +182,9 @@ class LossOptions:
     edges: float = 0.0  # L1 between differences of neighbours; not in the paper, for networks without a prior
     coarse: float = 0.0  # L1 of pictures a quarter as large; not in the paper, leaves fine detail to other terms
     detail: float = 0.0  # local strength of fine detail, not its place; not in the paper, for short adversarial runs
-    grid: float = 0.0  # what repeats every four pixels; not in the paper, for networks that fold pixels into channels
+    grid: float = (
+        0.0  # fine detail that repeats every four pixels; not in the paper, for networks that fold pixels into channels
+    )
     pyramid: float = 1.0  # L1 of the U-Net's own pictures, until `pyramid_until`
     perceptual: float = 1.0  # VGG19 features
     style: float = 50.0  # Gram matrices of VGG19 features

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from gfpcli.model.compact import FOLD
+
 EYE_SIZE, MOUTH_SIZE = 80, 120  # px of the component patches
 COARSE = 4  # px averaged into one by the coarse term
 CELL = 16  # px, side of the neighbourhoods whose detail is measured; they overlap by half
@@ -85,15 +87,22 @@ def _strengths(luma: Tensor, cell: int) -> Tensor:
 
 
 def grid(out: Tensor, true: Tensor) -> Tensor:
-    """L1 between what repeats every COARSE pixels in the neighbourhoods of 2 * CELL: a folding network's fault.
+    """L1 between how much alike fine detail is to itself FOLD pixels on: what repeats there is a folding network's.
 
-    The mean over the neighbourhood of the Laplacian of the luma, for each of the COARSE * COARSE places in the fold.
+    The correlation of the luma's Laplacian with itself, moved across, down and along both diagonals, over
+    neighbourhoods of 2 * CELL px (the autocorrelation of Portilla and Simoncelli's texture statistics).
     """
-    laplacian = out.new_tensor(STROKES[-1]).reshape(1, 1, 3, 3)
-    weights = out.new_tensor(LUMA).reshape(1, 3, 1, 1)
-    wrong = F.conv2d(((out - true) * weights).sum(dim=1, keepdim=True), laplacian, padding=1)
-    places = F.pixel_unshuffle(wrong, COARSE)  # (N, 16, S/4, S/4)
-    return F.avg_pool2d(places, 2 * CELL // COARSE, CELL // COARSE).abs().mean()
+    return F.l1_loss(_repeats(out), _repeats(true))
+
+
+def _repeats(faces: Tensor) -> Tensor:
+    """-1 to 1 for each way and neighbourhood: (N, 3, S, S) to (N, 4, S', S')."""
+    laplacian = faces.new_tensor(STROKES[-1]).reshape(1, 1, 3, 3) / 20**0.5
+    weights = faces.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    fine = F.conv2d((faces * weights).sum(dim=1, keepdim=True), laplacian)
+    alike = [fine * fine.roll(way, dims=(2, 3)) for way in ((0, FOLD), (FOLD, 0), (FOLD, FOLD), (FOLD, -FOLD))]
+    power = F.avg_pool2d(fine.square(), 2 * CELL, CELL)
+    return F.avg_pool2d(torch.cat(alike, dim=1), 2 * CELL, CELL) / (power + 1e-5)
 
 
 def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:

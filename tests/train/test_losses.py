@@ -114,10 +114,12 @@ def test_detail_finds_each_direction_and_both_sizes() -> None:
         assert float(losses.detail(0.1 * wave.expand(1, 3, 64, 64), true)) > 0.02
 
 
-def test_grid_finds_what_repeats_every_four_pixels() -> None:
+def test_grid_finds_what_repeats_every_four_pixels_however_faint() -> None:
     torch.manual_seed(0)
-    true = 0.3 * torch.randn(2, 3, 64, 64)
-    tile = 0.05 * torch.randn(1, 1, 4, 4)
-    repeated, scattered = tile.repeat(2, 3, 16, 16), 0.05 * torch.randn(2, 1, 64, 64).expand(2, 3, 64, 64)
+    true = 0.2 * torch.randn(2, 3, 64, 64)
     assert float(losses.grid(true, true)) == 0
-    assert float(losses.grid(true + repeated, true)) > 4 * float(losses.grid(true + scattered, true))
+    assert float(losses.grid(0.3 * true, true)) < 0.05  # strength is another term's
+    for strength in (0.05, 0.3):
+        tile = strength * torch.randn(1, 1, 4, 4)
+        repeated, scattered = tile.repeat(2, 3, 16, 16), strength * torch.randn(2, 1, 64, 64).expand(2, 3, 64, 64)
+        assert float(losses.grid(repeated, true)) > 0.7 > 0.2 > float(losses.grid(scattered, true))
