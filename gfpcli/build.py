@@ -172,8 +172,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load_face_model(path: Path, device: torch.device, precision: str, *, is_compiled: bool) -> FaceNet:
+def load_face_model(
+    path: Path, device: torch.device, precision: str, *, is_compiled: bool | None, n_inputs: int = 0
+) -> FaceNet:
     """A face network ready to run. `auto` precision is the fastest that agrees with fp32 (see `fast`).
+
+    Args:
+        is_compiled: None compiles a large network for a long run, where this machine can.
+        n_inputs: of the whole run, also those that are done: a run that goes on must make the same bytes.
 
     Raises:
         CheckpointError: as `load_face_net`.
@@ -187,12 +193,13 @@ def load_face_model(path: Path, device: torch.device, precision: str, *, is_comp
     if precision == "auto":
         precision = "fp32" if fast.is_small(net) else _fastest_precision(net, probe, device, fast.file_of(path))
     net = _placed(net, device, DTYPES[precision])
-    if not is_compiled:
-        return FaceNet(net, size, device, DTYPES[precision])
-    run = fast.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
-    if run is None:
+    is_long = n_inputs >= fast.COMPILE_FROM and not fast.is_small(net)
+    run: fast.Run | None = net
+    if is_compiled or (is_compiled is None and is_long):
+        run = fast.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
+    if run is None and is_compiled:
         raise DeviceError("--compile: torch.compile does not work here (is there a C++ compiler?); leave it out")
-    return FaceNet(run, size, device, DTYPES[precision])
+    return FaceNet(run or net, size, device, DTYPES[precision])
 
 
 def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -220,11 +227,17 @@ def _fastest_precision(net: nn.Module, probe: Tensor, device: torch.device, sour
 
 
 def load_restorer(
-    options: FaceOptions, parts: Parts, *, warn: Warn = lambda line: None, watch: Watch = lambda n_done, n_all: None
+    options: FaceOptions,
+    parts: Parts,
+    *,
+    n_inputs: int = 0,
+    warn: Warn = lambda line: None,
+    watch: Watch = lambda n_done, n_all: None,
 ) -> Restorer:
     """A ready restorer; its options hold the batch size that was chosen.
 
     Args:
+        n_inputs: photos or frames of the whole run; in a long one the network is compiled.
         warn: hears what is done otherwise than asked for.
         watch: hears how many tiles of a background are done, of how many.
 
@@ -233,7 +246,7 @@ def load_restorer(
         DeviceError: this machine has no such device or precision.
     """
     device = choose_device(options.device)
-    model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile)
+    model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
     # one by one on a CPU: as fast, and the same bytes whatever the neighbours
     n_batch = options.batch_size or (8 if device.type == "cuda" else 1)
     masker: Masker = soft_masker

@@ -26,6 +26,7 @@ AGREES_DB = 40.0  # PSNR of a face against the one in fp32
 AGREES_IOU = 0.99  # of a mask against the one in fp32 at full size
 WORTH = 1.15  # times as fast as what it replaces
 SMALL = 20_000_000  # weights; a smaller network is quick in fp32, and needs no probe that depends on the clock
+COMPILE_FROM = 500  # inputs of a run from which the compiler's minutes come back
 MEMORY = "fastest.json"  # in the cache folder: what was found out
 PROBE = BUILTIN / "probe.jpg"  # two faces side by side (NASA, US Navy: public domain)
 HALVES = {"cpu": ("bf16",), "cuda": ("bf16", "fp16"), "mps": ("fp16",)}

@@ -40,7 +40,7 @@ class FaceOptions:
     mask: str = "auto"  # auto | parse | soft | a ParseNet checkpoint
     device: str = "auto"  # auto | cpu | cuda[:i] | mps
     precision: str = "auto"  # auto | fp32 | bf16 | fp16
-    compile: bool = False  # torch.compile the face network
+    compile: bool | None = None  # torch.compile the face network; None: where the run is long enough
     batch_size: int = 0  # faces per network call; 0 = automatic
     strip: bool = False  # drop metadata
     force: bool = False  # redo what the ledger says is done
