@@ -247,8 +247,7 @@ def load_restorer(
     """
     device = choose_device(options.device)
     model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
-    # one by one on a CPU: as fast, and the same bytes whatever the neighbours
-    n_batch = options.batch_size or (8 if device.type == "cuda" else 1)
+    n_batch = options.batch_size or fast.batch_size(device, model.size, model.dtype)
     masker: Masker = soft_masker
     if parts.mask:
         masker = _fastest_masker(

@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 import warnings
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -56,6 +57,18 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
     except Exception as error:  # Pillow's readers raise many kinds on broken bytes
         reason = " ".join(str(error).split()) if "BytesIO" not in str(error) else "not an image"
         raise InputError(f"{name}: {reason or type(error).__name__}") from error
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright first picture of a file, from its header. Raises InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(path) as picture:
+                width, height = picture.size
+                return (width, height) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+    except Exception as error:  # as in `decode_frame`
+        raise InputError(f"{path}: not an image") from error
 
 
 def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
@@ -136,12 +149,17 @@ def write_image(path: Path, image: Image, frame: Frame, *, alpha: Image | None, 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """A temporary file beside `path`, then a rename. Raises OutputError."""
+    write_chunks(path, [data])
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """As `write_bytes`, piece by piece. Raises OutputError."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".gfp-", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(chunks)
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:

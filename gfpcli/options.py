@@ -87,6 +87,19 @@ class RestoreOptions(FaceOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class BenchOptions(RestoreOptions):
+    """Options of `gfp bench`. Raises UsageError as `FaceOptions`."""
+
+    rounds: int = 3  # each picture is restored so many times
+    threads: int = 0  # of torch and OpenCV on the CPU; 0 = their own choice
+
+    def __post_init__(self) -> None:
+        RestoreOptions.__post_init__(self)
+        _within("rounds", self.rounds, 1, 1000)
+        _within("threads", self.threads, 0, 1024)
+
+
+@dataclass(frozen=True, slots=True)
 class VideoOptions(FaceOptions):
     """Options of `gfp video`. Raises UsageError as `FaceOptions`."""
 

@@ -124,6 +124,13 @@ def weight_of(name: str) -> Weight:
     return WEIGHTS[name]
 
 
+def licence_of(path: Path) -> str:
+    """The licence of a weight file, known by its name."""
+    built_in = {BUILTINS[name]: licence for name, licence in BUILTIN_LICENCES.items()}
+    known = {weight.file: weight.licence for weight in WEIGHTS.values()}
+    return built_in.get(path) or known.get(path.name, "its own (a file of yours)")
+
+
 def cached(name: str) -> Path | None:
     """The file in the cache, None where it is not there. Its hash was checked when it was downloaded."""
     path = cache_folder() / weight_of(name).file

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from gfpcli.options import PRECISIONS
+from gfpcli.options import FORMATS, PRECISIONS
 
 Model: TypeAlias = Annotated[
     str, typer.Option("--model", "-m", help="auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file")
@@ -39,6 +39,8 @@ Compile: TypeAlias = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="torch.compile [default: in long runs]")
 ]
 BatchSize: TypeAlias = Annotated[int, typer.Option(help="faces per network call, 0 = automatic")]
+Format: TypeAlias = Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}; auto keeps the input's")]
+Quality: TypeAlias = Annotated[int, typer.Option(help="of JPEG and WebP, 1 to 100")]
 Suffix: TypeAlias = Annotated[str, typer.Option(help="added to each file name's stem")]
 Strip: TypeAlias = Annotated[bool, typer.Option("--strip", help="drop metadata")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="redo what is done")]

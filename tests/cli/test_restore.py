@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -143,15 +144,34 @@ def test_strength_0_gives_the_input_back(tmp_path: Path) -> None:
     assert (read_frame(tmp_path / "out" / "a.png", 0).image == read_frame(tmp_path / "a.png", 0).image).all()
 
 
-def test_extras_are_saved_for_each_face(tmp_path: Path) -> None:
+def test_extras_are_saved(tmp_path: Path) -> None:
     done = restore(PHOTOS / "astronaut_small.jpg", "-o", tmp_path, "--save", "crops,faces,masks,compare")
     assert done.exit_code == 0
     shapes = {
         kind: cv2.imread(str(next((tmp_path / kind).iterdir()))).shape
         for kind in ("crops", "faces", "masks", "compare")
     }
-    assert shapes == {"crops": (256, 256, 3), "faces": (256, 256, 3), "masks": (256, 256, 3), "compare": (256, 512, 3)}
+    assert shapes == {"crops": (256, 256, 3), "faces": (256, 256, 3), "masks": (256, 256, 3), "compare": (400, 816, 3)}
+    assert (tmp_path / "compare" / "astronaut_small_jpg.jpg").exists()
     assert "choose one of crops" in restore(PHOTOS, "-o", tmp_path, "--save", "frames").stderr
+
+
+def test_a_report_covers_failures_and_what_was_done_before(tmp_path: Path) -> None:
+    photos, page = tmp_path / "in", tmp_path / "pages" / "report.html"
+    shutil.copytree(PHOTOS, photos)
+    (photos / "bad.png").write_text("not an image")
+    words = (photos, "-o", tmp_path / "out", "--report", page)
+    first, first_text = restore(*words), page.read_text(encoding="utf-8")
+    again, again_text = restore(*words), page.read_text(encoding="utf-8")
+    assert (first.exit_code, again.exit_code) == (1, 1) and "report in" in first.stderr
+    assert 'data-status="failed"' in first_text and first_text.count('data-status="restored"') == 2
+    assert again_text.count('data-status="skipped"') == 2
+    for text in (first_text, again_text):
+        assert "3 inputs, 2 faces found, 2 restored" in text
+        assert "CC BY-NC-SA 4.0" in text and 'href="../out/grace_hopper.jpg"' in text
+        assert len(re.findall(r'alt="face after" data-src="data:image/webp', text)) == 2
+    piped = restore("-", "-o", "-", "--report", page, data=(PHOTOS / "astronaut_small.jpg").read_bytes())
+    assert piped.exit_code == 2 and "--report is for files" in piped.stderr
 
 
 def test_aligned_equals_the_reference(tmp_path: Path) -> None:
@@ -244,10 +264,28 @@ def test_a_background_that_fails_is_told_and_nothing_is_written(tmp_path: Path) 
     assert missing.exit_code == 1 and "gfp models pull realesrgan-x4" in missing.stderr
 
 
-def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
-    done = restore(PHOTOS, "-o", tmp_path / "out", "--dry-run")
-    assert done.exit_code == 0 and "astronaut_small.jpg -> " in done.stderr
-    assert not (tmp_path / "out").exists()
+def test_a_dry_run_tells_faces_sizes_and_costs_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # short names: the table folds long ones
+    photos = Path("in")
+    shutil.copytree(PHOTOS, photos)
+    (photos / "bad.png").write_text("not an image")
+    done = restore(photos, "-o", "out", "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    rows = {Path(line.split()[0]).name: line.split() for line in done.stderr.splitlines() if line.split()}
+    assert rows["astronaut_small.jpg"][1:4] == ["200x200", "400x400", "1"]
+    assert "would fail: not an image" in " ".join(rows["bad.png"])
+    assert rows["inputs"][1:] == ["2", "to", "restore,", "1", "would", "fail"]
+    assert rows["faces"][1] == "2" and rows["time"][3] == "s" and float(rows["memory"][2]) > 0.1
+    assert not Path("out").exists()
+    restore(photos, "-o", "out")
+    again = restore(photos, "-o", "out", "--dry-run").stderr
+    assert "0 to restore, 1 would fail, 2 done before" in again
+    (photos / "bad.png").unlink()
+    assert "0 to restore, 2 done before" in restore(photos, "-o", "out", "--dry-run").stderr
+    piped = restore("-", "-o", "-", "--dry-run", data=(PHOTOS / "astronaut_small.jpg").read_bytes())
+    assert piped.exit_code == 2 and "--dry-run is for files" in piped.stderr
 
 
 def test_offline_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +311,7 @@ def test_offline_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (["--background", "gfpgan-1.4"], "is known, but not for this flag"),
         (["--background", "compact-x2", "--aligned"], "--aligned has no background"),
         (["--background", "compact-x2", "--tile", "8"], "at least 32"),
-        (["--report", "x.html"], "not there yet"),
+        (["--report", "photo.jpg"], "must end in .html"),
         (["--device", "tpu"], "cuda"),
     ],
 )
