@@ -1,15 +1,21 @@
-"""How much memory is left, and which errors say that there was not enough."""
+"""How much memory this process may still take, and which errors say that there was not enough."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 from pathlib import Path
 
-GB = 1e9
-LIMITS = (  # of a container: what it may use and what it uses (cgroup 2, cgroup 1)
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+UNKNOWN = 4 << 30  # bytes assumed where the system does not tell
+GROUPS = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+FILES = (  # limit, usage and the key of the file cache that can be given back: control groups 2 and 1
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
 # torch raises RuntimeError for all but CUDA's allocator, OpenCV its own error; the texts are theirs
 SIGNS = (
     "out of memory", "not enough memory", "can't allocate memory", "insufficient memory", "failed to allocate",
@@ -17,41 +23,72 @@ SIGNS = (
 )  # fmt: skip
 
 
-def free_memory() -> int | None:
-    """Bytes that can be used without swapping; None where the system does not say."""
-    known = [left for left in (_free_of_system(), *map(_free_of_container, LIMITS)) if left is not None]
-    return min(known) if known else None
-
-
-def _free_of_system() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None  # Windows
-
-
-def _free_of_container(files: tuple[str, str]) -> int | None:
-    try:
-        limit, used = (int(Path(file).read_text()) for file in files)
-    except (OSError, ValueError):  # none, or "max"
-        return None
-    return max(0, limit - used)
+def free_memory() -> int:
+    """Bytes: the least of what the machine has free and what control groups (Linux) and resource limits leave."""
+    rooms = [_machine_room(), *(_group_room(folder) for folder in _group_folders()), *_limit_rooms()]
+    return max(0, min((room for room in rooms if room is not None), default=UNKNOWN))
 
 
 def lacking(n_bytes: float) -> str | None:
     """None where there is room for so many bytes, else how much is needed and how much is free."""
     free = free_memory()
-    if free is None or n_bytes <= free:
-        return None
-    return f"it needs about {n_bytes / GB:.1f} GB, {free / GB:.1f} GB are free"
+    return None if n_bytes <= free else f"it needs about {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of Python, numpy, torch (CPU, CUDA, MPS) or OpenCV means that memory ran out."""
     return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in SIGNS)
+
+
+def _machine_room() -> int | None:
+    """Linux tells what is available; elsewhere half of what there is, None on Windows."""
+    if available := _number_in(PROC / "meminfo", "MemAvailable"):
+        return available * 1024
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return None
+
+
+def _group_folders() -> list[Path]:
+    """Folders of this process's control groups and of the roots, which are its own inside a container."""
+    folders = [GROUPS, GROUPS / "memory"]
+    for line in _text_of(PROC / "self" / "cgroup").splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds in ("", "memory"):
+            folders.append((GROUPS / "memory" if kinds else GROUPS) / path.lstrip("/"))
+    return folders
+
+
+def _group_room(folder: Path) -> int | None:
+    for limit_file, usage_file, cache_key in FILES:
+        limit, usage = _text_of(folder / limit_file).strip(), _text_of(folder / usage_file).strip()
+        if limit.isdigit() and usage.isdigit():
+            return int(limit) - int(usage) + (_number_in(folder / "memory.stat", cache_key) or 0)
+    return None
+
+
+def _limit_rooms() -> list[int]:
+    """What `ulimit -v` and `ulimit -d` leave."""
+    if sys.platform == "win32":
+        return []
+    import resource  # not on Windows
+
+    rooms = []
+    for kind, key in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit = resource.getrlimit(kind)[0]
+        used = _number_in(PROC / "self" / "status", key)
+        if limit != resource.RLIM_INFINITY and used:
+            rooms.append(limit - used * 1024)
+    return rooms
+
+
+def _number_in(file: Path, key: str) -> int | None:
+    found = re.search(rf"^{key}:?\s+(\d+)", _text_of(file), re.M)
+    return int(found[1]) if found else None
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

@@ -30,9 +30,8 @@ from gfpcli.sheets import Layers, Picture, face_pair, pair_of
 SUFFIXES = (".html", ".htm")
 TEMPLATE = "report.html"
 STATUSES = ("restored", "no_face", "skipped", "failed")
-THUMB = 640  # px, longer side
-MANY, THUMB_OF_MANY = 200, 480  # so many inputs get smaller thumbnails
-FACE = 160  # px, longer side
+THUMB, FACE = 640, 160  # px, longer side
+MANY, THUMB_OF_MANY, FACE_OF_MANY = 200, 400, 128  # so many inputs get smaller ones
 QUALITY = 74  # of WebP
 
 Record: TypeAlias = Mapping[str, Any]
@@ -150,14 +149,16 @@ def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
 
 def pictures_for(n_inputs: int) -> Picturing:
     """What makes the pictures of a run's inputs: smaller ones where there are many."""
-    longest = THUMB if n_inputs <= MANY else THUMB_OF_MANY
-    return lambda before, after, faces: pictures_of(before, after, faces, longest)
+    edges = (THUMB, FACE) if n_inputs <= MANY else (THUMB_OF_MANY, FACE_OF_MANY)
+    return lambda before, after, faces: pictures_of(before, after, faces, *edges)
 
 
-def pictures_of(before: Layers, after: Layers, faces: Sequence[Record], longest: int = THUMB) -> Pictures:
+def pictures_of(
+    before: Layers, after: Layers, faces: Sequence[Record], thumb: int = THUMB, face_edge: int = FACE
+) -> Pictures:
     """Thumbnails of both and a pair for each face; the boxes are in pixels of `before`."""
-    whole = pair_of(before, after, longest)
-    pairs = [face_pair(before, after, np.asarray(face["box"], np.float64), FACE) for face in faces]
+    whole = pair_of(before, after, thumb)
+    pairs = [face_pair(before, after, np.asarray(face["box"], np.float64), face_edge) for face in faces]
     sizes = [(picture.shape[1], picture.shape[0]) for picture, _ in (before, after)]
     return Pictures(_urls_of(whole), (sizes[0], sizes[1]), tuple(map(_urls_of, pairs)))
 

@@ -1,6 +1,10 @@
-"""How memory that runs out is told."""
+"""Free memory: the least that anything leaves."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +12,54 @@ import pytest
 import torch
 
 from gfpcli import memory
-from gfpcli.memory import free_memory, is_out_of_memory, lacking
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up machine with 8 GB available, and no limits."""
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "PROC", tmp_path)
+    monkeypatch.setattr(memory, "_limit_rooms", lambda: [])
+    (tmp_path / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable:    8000000 kB\n")
+    return tmp_path
+
+
+def test_what_the_machine_has(system: Path) -> None:
+    assert memory.free_memory() == 8_000_000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("folder", "files"),
+    [
+        ("groups", {"memory.max": "3000", "memory.current": "1000", "memory.stat": "anon 5\ninactive_file 300\n"}),
+        (
+            "groups/memory/mine",
+            {
+                "memory.limit_in_bytes": "3000",
+                "memory.usage_in_bytes": "1000",
+                "memory.stat": "total_inactive_file 300\n",
+            },
+        ),
+    ],
+)
+def test_what_a_control_group_leaves(system: Path, folder: str, files: dict[str, str]) -> None:
+    (system / "self").mkdir()
+    (system / "self" / "cgroup").write_text("4:memory:/mine\n0::/\n")
+    (system / folder).mkdir(parents=True)
+    for name, text in files.items():
+        (system / folder / name).write_text(text)
+    assert memory.free_memory() == 2300
+    (system / folder / "memory.max").write_text("max\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_ulimit_leaves() -> None:
+    code = (
+        "import resource; from gfpcli.memory import free_memory;"
+        "resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30)); print(free_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 0 < int(done.stdout) < 2 << 30, done.stderr
 
 
 def test_every_library_s_way_of_saying_so_is_known() -> None:
@@ -21,15 +72,11 @@ def test_every_library_s_way_of_saying_so_is_known() -> None:
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             take()
         told.append(caught.value)
-    assert all(is_out_of_memory(error) for error in told), told
-    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert not is_out_of_memory(cv2.error("(-215:Assertion failed) !_src.empty() in function 'cvtColor'"))
+    assert all(memory.is_out_of_memory(error) for error in told), told
+    assert not memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not memory.is_out_of_memory(cv2.error("(-215:Assertion failed) !_src.empty() in function 'cvtColor'"))
 
 
-def test_what_is_free_is_known_and_what_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = free_memory()
-    assert free is not None and 1 << 24 < free < 1 << 50
-    assert lacking(1) is None
-    assert "it needs about 1000000.0 GB" in str(lacking(1e15))
-    monkeypatch.setattr(memory, "free_memory", lambda: None)
-    assert lacking(1e15) is None  # where the system does not say, nothing is refused
+def test_what_lacks_is_told(system: Path) -> None:
+    assert memory.lacking(8e9) is None
+    assert memory.lacking(1e15) == "it needs about 1000000.0 GB, 8.2 GB are free"

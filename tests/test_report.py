@@ -128,6 +128,7 @@ def test_in_a_browser_the_slider_moves_and_keys_step(page: Page, tmp_path: Path,
     assert page.value(AT) in ("24", "26")
     clip = "getComputedStyle(document.querySelector('.current .before')).clipPath"
     assert "75%" in page.value(clip) or "74%" in page.value(clip) or "76%" in page.value(clip)
+    page.wait_for("document.querySelector('.current .pair img').src.endsWith('/out/0.png')")  # the file itself
     before = int(page.value(AT))
     page.press("ArrowRight")
     assert int(page.value(AT)) == before + 2
@@ -138,6 +139,8 @@ def test_in_a_browser_the_slider_moves_and_keys_step(page: Page, tmp_path: Path,
     assert page.value(CURRENT) == 3
     page.press("k")
     assert page.value(CURRENT) == 2 and page.value(AT) == "50"
+    first = "document.querySelectorAll('.pair img')[0]"
+    page.wait_for(f"{first}.src === {first}.dataset.src")  # one that was left is a thumbnail again
     page.press("Enter")
     page.wait_for("document.querySelector('dialog .before').src.endsWith('/1.png')")
     page.wait_for("document.querySelector('dialog img').src.endsWith('/out/1.png')")

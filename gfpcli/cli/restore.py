@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from gfpcli.images import decode_frame, encode_image, read_file, read_frame, wri
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, is_file_name, plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
-from gfpcli.options import FaceOptions, RestoreOptions
+from gfpcli.options import RestoreOptions
 from gfpcli.outputs import check_inside, hold, lock_of, sweep
 from gfpcli.report import Pictures, Picturing, check_report_path, open_report, pictures_for
 from gfpcli.restorer import Restorer
@@ -222,7 +223,6 @@ def run_restore(
     Raises:
         GfpError: nothing could be started.
     """
-    check_not_yet(options)
     if report_to:
         check_report_path(report_to)
     if inputs == ["-"]:
@@ -247,7 +247,7 @@ def run_restore(
         run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, picture)
         sink = json_sink(json_to, stack)
         report = report_to and stack.enter_context(open_report(report_to, about(options, parts), len(jobs)))
-        show = show_progress(len(jobs), stack, quiet=quiet)
+        show, tiles = show_progress(len(jobs), stack, quiet=quiet)
 
         def emit(told: Told) -> None:
             record = told.record
@@ -263,7 +263,8 @@ def run_restore(
 
         try:
             with suppress(_Stop):
-                run.process(jobs, lambda: load_restorer(options, parts, n_inputs=len(jobs)), emit)
+                load = partial(load_restorer, options, parts, n_inputs=len(jobs), warn=tell, watch=tiles)
+                run.process(jobs, load, emit)
         except KeyboardInterrupt:
             tell(f"{tally.line()}; results in {root}")
             raise
@@ -272,17 +273,11 @@ def run_restore(
     return tally.n_failed
 
 
-def check_not_yet(options: FaceOptions) -> None:
-    """Raises UsageError for what a later version brings."""
-    if options.background != "none":
-        raise UsageError(f"--background {options.background}: not there yet, choose none (Lanczos)")
-
-
 def restore_stdin(output: Path, options: RestoreOptions) -> int:
     """One image from stdin, to stdout with `-o -`, else to a file. Raises GfpError."""
     frame = decode_frame(sys.stdin.buffer.read(), "stdin", 0)
     parts: Parts = choose_parts(options, warn=tell)
-    result = load_restorer(options, parts).restore(frame)
+    result = load_restorer(options, parts, warn=tell).restore(frame)
     kind = SUFFIX_FORMATS[FORMAT_SUFFIXES.get(frame.format, ".png")]
     kind = kind if options.format == "auto" else SUFFIX_FORMATS[f".{options.format}"]
     frame = writable(frame, kind)

@@ -18,7 +18,6 @@ from gfpcli.build import choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.cli.output import json_line, json_sink, what_stands
 from gfpcli.cli.progress import Record, show_clips, tell_download
-from gfpcli.cli.restore import check_not_yet
 from gfpcli.clip import Clip, Done, Watch, restore_clip
 from gfpcli.encode import choose_encoder
 from gfpcli.errors import GfpError, InputError, UsageError
@@ -117,7 +116,6 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
     Raises:
         GfpError: nothing could be started.
     """
-    check_not_yet(options)
     is_file = is_file_name(output, CONTAINERS)
     root = output.parent if is_file else output
     jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
@@ -126,7 +124,7 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
         return 0
     check_no_source(jobs, options)
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
-    restorer = cache(lambda: load_restorer(options, parts))
+    restorer = cache(lambda: load_restorer(options, parts, warn=tell))
     n_failed = 0
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(root, output if is_file else None)))
