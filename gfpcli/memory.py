@@ -18,7 +18,7 @@ FILES = (  # limit, usage and the key of the file cache that can be given back: 
 
 # torch raises RuntimeError for all but CUDA's allocator, OpenCV its own error; the texts are theirs
 SIGNS = (
-    "out of memory", "not enough memory", "can't allocate memory", "insufficient memory", "failed to allocate",
+    "out of memory", "outofmemory", "not enough memory", "allocate memory", "insufficient memory", "failed to allocate",
     "alloc_failed", "unable to allocate", "bad allocation", "std::bad_alloc",
 )  # fmt: skip
 
@@ -37,7 +37,8 @@ def lacking(n_bytes: float) -> str | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of Python, numpy, torch (CPU, CUDA, MPS) or OpenCV means that memory ran out."""
-    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in SIGNS)
+    words = f"{type(error).__name__} {error}".lower()  # torch's own class is named OutOfMemoryError
+    return isinstance(error, MemoryError) or any(sign in words for sign in SIGNS)
 
 
 def _machine_room() -> int | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gfpcli.errors import BackgroundError
-from gfpcli.memory import free_memory
+from gfpcli.memory import free_memory, is_out_of_memory
 from gfpcli.options import LEAST_TILE
 from gfpcli.paste import resize_background, without_colour
 from gfpcli.tensors import from_unit, to_unit
@@ -25,7 +25,6 @@ SHARE = 0.5  # of the free memory that a tile may take
 FADE = 16  # px over which tiles fade into each other, on each side, where they do not see all that they depend on
 PROBE = 64  # px
 PROBE_RMS = 1.0  # grey levels that a faster precision may differ from fp32
-OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")  # in torch's messages
 
 Watch = Callable[[int, int], None]
 """Hears how many tiles of an image are done, of how many."""
@@ -74,7 +73,7 @@ class NetUpsampler:
                 return out  # type: ignore[return-value]  # of the input's depth
             except (MemoryError, RuntimeError) as error:
                 reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise BackgroundError(f"the background network failed on a tile: {reason}") from error
                 if tile <= LEAST_TILE:
                     raise BackgroundError(f"a background tile of {tile} px does not fit into memory") from error
@@ -133,11 +132,6 @@ class NetUpsampler:
             raise BackgroundError("the background network gave numbers that are not finite")
         scale = self.enlarging.scale
         return out[0, :, : height * scale, : width * scale]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    is_torch_s = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
-    return is_torch_s or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def mirror_ends(piece: Image, n_rows: int, n_columns: int) -> Image:

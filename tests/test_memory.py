@@ -65,6 +65,7 @@ def test_what_ulimit_leaves() -> None:
 def test_every_library_s_way_of_saying_so_is_known() -> None:
     told: list[BaseException] = [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.OutOfMemoryError(),
         RuntimeError("MPS backend out of memory"),
         RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
     ]
