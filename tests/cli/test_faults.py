@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,8 +52,8 @@ def names_in(folder: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photos without faces need no network: the load alone would take most of the time."""
+def faceless_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos without faces need no face network: its loading alone would take most of the time."""
     nobody = Restorer(lambda image: (), lambda faces: faces, lambda faces: [], RestoreOptions(scale=1))  # type: ignore[arg-type]
     monkeypatch.setattr(gfpcli.cli.restore, "load_restorer", lambda *_, **__: nobody)
 
@@ -356,3 +357,14 @@ def test_no_memory_for_a_whole_command_is_one_line(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(gfpcli.cli.restore, "load_restorer", full)
     done = restore(picture(tmp_path / "a.png"), "-o", tmp_path / "out")
     assert done.exit_code == 1 and done.stderr.startswith("gfp: not enough memory") and done.stderr.count("\n") == 1
+
+
+def test_no_socket_is_opened_where_no_weights_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    done = gfp("restore", picture(tmp_path / "a.png"), "-o", tmp_path / "out", *BUILTIN[1:])
+    assert done.exit_code == 0, done.stderr
