@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGKILL
 
 from safetensors.torch import load_file
 
@@ -43,17 +44,22 @@ def left_over(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob(".*") if path.name not in known]
 
 
-def kill_photos(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int, n_photos: int = 12) -> int:
-    """Gives how many kills met a run at work."""
+def kill_at_work(launcher: Launcher, draw: random.Random, seconds: float, out: Path, *words: object) -> None:
+    """Kills a command at a random moment; where it had ended before, it begins anew."""
+    while launcher.kill_after(draw.uniform(0.02, 0.9) * seconds, *words).code != -SIGKILL:
+        shutil.rmtree(out) if out.is_dir() else out.unlink()
+
+
+def kill_photos(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int, n_photos: int = 12) -> None:
+    """Outputs that were whole stay as they are, byte by byte."""
     photos, folder = folder / "photos", folder / "restored"
     make_photos(photos, n_photos, 3)
     words = ("--scale", 1, "--save", "crops", *BUILTIN)
     whole = launcher.run("restore", photos, "-o", folder / "whole", *words)
-    true, n_met = hashes_of(folder / "whole"), 0
+    true = hashes_of(folder / "whole")
     for i in range(n_kills):
         out = folder / f"killed{i}"
-        killed = launcher.kill_after(draw.uniform(0.02, 0.9) * whole.seconds, "restore", photos, "-o", out, *words)
-        n_met += killed.code == -9
+        kill_at_work(launcher, draw, whole.seconds, out, "restore", photos, "-o", out, *words)
         before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if is_output(path, out)}
         assert all(hashes_of(out)[path.relative_to(out).as_posix()] in true.values() for path in before)
         again = launcher.run("restore", photos, "-o", out, *words)
@@ -61,14 +67,13 @@ def kill_photos(launcher: Launcher, folder: Path, draw: random.Random, n_kills: 
         assert hashes_of(out) == true and not left_over(out), (i, left_over(out))
         redone = [path for path, stamp in before.items() if path.stat().st_mtime_ns != stamp]
         assert not redone, redone
-    return n_met
 
 
 def is_output(path: Path, out: Path) -> bool:
     return path.is_file() and not path.name.startswith(".gfp-") and path.relative_to(out).parts[0] != "crops"
 
 
-def kill_video(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int, n_frames: int = 40) -> int:
+def kill_video(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int, n_frames: int = 40) -> None:
     """A clip of four shots, so that there are stretches to keep."""
     folder.mkdir(parents=True, exist_ok=True)
     shots = [*talking(n_frames // 4), *faceless(n_frames // 4)]
@@ -76,13 +81,11 @@ def kill_video(launcher: Launcher, folder: Path, draw: random.Random, n_kills: i
     words = (*BUILTIN, "--preset", "ultrafast")
     whole = launcher.run("video", source, "-o", folder / "whole.mp4", *words)
     assert whole.code == 0, whole.told
-    true, n_met = facts_of(folder / "whole.mp4"), 0
+    true = facts_of(folder / "whole.mp4")
     for i in range(n_kills):
         out = folder / f"killed{i}.mp4"
         parts = folder / f".{out.name}.gfp" / PARTS
-        n_met += (
-            launcher.kill_after(draw.uniform(0.05, 0.85) * whole.seconds, "video", source, "-o", out, *words).code == -9
-        )
+        kill_at_work(launcher, draw, whole.seconds, out, "video", source, "-o", out, *words)
         kept = parts.read_text().splitlines()[1:] if parts.exists() else []
         seen: list[str] = []
 
@@ -95,31 +98,29 @@ def kill_video(launcher: Launcher, folder: Path, draw: random.Random, n_kills: i
         assert again.code == 0, again.told
         assert facts_of(out) == true and (not seen or seen[: len(kept)] == kept)
         assert not left_over(folder), left_over(folder)
-    return n_met
 
 
 def facts_of(clip: Path) -> tuple[object, ...]:
     return pixels_of(clip), times_of(clip), sound_of(clip)
 
 
-def kill_training(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int) -> int:
+def kill_training(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int) -> None:
     """The same losses, at every iteration, as of a run that nobody disturbed."""
     photos = folder / "photos"
     make_photos(photos, 6, 1)
     whole = launcher.run("train", "--data", photos, "-o", folder / "whole", *TRAIN)
     assert whole.code == 0, whole.told
-    true, n_met = losses_of(folder / "whole"), 0
+    true = losses_of(folder / "whole")
     weights = load_file(folder / "whole" / "last.safetensors")
     for i in range(n_kills):
         run = folder / f"killed{i}"
         words = ("train", "--data", photos, "-o", run, *TRAIN)
-        n_met += launcher.kill_after(draw.uniform(0.05, 0.85) * whole.seconds, *words).code == -9
+        kill_at_work(launcher, draw, whole.seconds, run, *words)
         again = launcher.run(*words)
         assert again.code == 0, again.told
         assert losses_of(run) == true and not left_over(run), (i, left_over(run))
         for name, tensor in load_file(run / "last.safetensors").items():
             assert tensor.equal(weights[name]), name
-    return n_met
 
 
 def losses_of(run: Path) -> list[dict[str, float]]:
@@ -157,25 +158,23 @@ def slow_mirror(body: bytes, seconds: float) -> Iterator[tuple[str, list[int]]]:
         thread.join()
 
 
-def kill_downloads(folder: Path, draw: random.Random, n_kills: int, seconds: float = 2.0) -> int:
+def kill_downloads(folder: Path, draw: random.Random, n_kills: int, seconds: float = 6.0) -> None:
     """Weights without a published hash, so that any bytes will do; every kill goes on with the same download."""
     body = random.Random(5).randbytes(12 * BLOCK)
     folder.mkdir(parents=True, exist_ok=True)
-    n_met = 0
     pull = ("models", "pull", "gfpgan-1.2")
     with (
         slow_mirror(body, seconds) as (url, begun),
         Launcher(folder / "log", GFP_HOME=str(folder / "home"), GFP_MIRROR=url) as launcher,
     ):
         for _ in range(n_kills):
-            n_met += launcher.kill_after(draw.uniform(0.1, 0.5) * seconds, *pull).code == -9
+            assert launcher.kill_after(draw.uniform(0.1, 0.8) * seconds / n_kills, *pull).code == -SIGKILL
         ended = launcher.run(*pull)
         assert ended.code == 0, ended.told
     (file,) = [path for path in (folder / "home").iterdir() if path.suffix == ".pth"]
     assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(body).digest()
     assert begun == sorted(begun) and begun[-1] > 0, begun  # nothing that had come is fetched again
     assert sorted(path.name for path in file.parent.iterdir()) == sorted([file.name, "recorded.json"])
-    return n_met
 
 
 def interrupt_photos(launcher: Launcher, folder: Path) -> float:
@@ -219,10 +218,14 @@ def main(seed: int = 1) -> None:
         with Launcher(folder / "log", GFP_HOME=str(folder / "none")) as launcher:
             seconds = interrupt_photos(launcher, folder / "interrupt")
             tell(f"Ctrl-C: exit 130 after {seconds:.1f} s of the processor, the same command did the rest")
-            tell(f"photos: 10 kills, {kill_photos(launcher, folder / 'photos', draw, 10)} while it worked; 0 lost")
-            tell(f"video: 6 kills, {kill_video(launcher, folder / 'video', draw, 6)} while it worked; 0 lost")
-            tell(f"training: 5 kills, {kill_training(launcher, folder / 'train', draw, 5)} while it worked; 0 lost")
-        tell(f"downloads: 5 kills, {kill_downloads(folder / 'download', draw, 5)} while it worked; 0 lost")
+            kill_photos(launcher, folder / "photos", draw, 10)
+            tell("photos: 10 kills while it worked; 0 lost")
+            kill_video(launcher, folder / "video", draw, 6)
+            tell("video: 6 kills while it worked; 0 lost")
+            kill_training(launcher, folder / "train", draw, 5)
+            tell("training: 5 kills while it worked; 0 lost")
+        kill_downloads(folder / "download", draw, 5)
+        tell("downloads: 5 kills while it worked; 0 lost")
 
 
 def tell(line: str) -> None:
