@@ -160,7 +160,7 @@ def slow_mirror(body: bytes, seconds: float) -> Iterator[tuple[str, list[int]]]:
 
 def kill_downloads(folder: Path, draw: random.Random, n_kills: int, seconds: float = 6.0) -> None:
     """Weights without a published hash, so that any bytes will do; every kill goes on with the same download."""
-    body = random.Random(5).randbytes(12 * BLOCK)
+    body = random.Random(5).randbytes(40 * BLOCK)
     folder.mkdir(parents=True, exist_ok=True)
     pull = ("models", "pull", "gfpgan-1.2")
     with (
