@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from gfpcli import __version__
-from gfpcli.adapters.facexlib import load_detector, load_masker
+from gfpcli import __version__, fast
+from gfpcli.adapters.facexlib import PARSE_SIZE, ParseNetMasker, load_detector, load_masker
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import load_face_net, read_state
 from gfpcli.options import FaceOptions, check_device
@@ -147,41 +149,91 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load_face_model(path: Path, device: torch.device, precision: str, *, is_compiled: bool) -> FaceNet:
-    """A face network ready to run. `auto` precision is fp32.
+def load_face_model(
+    path: Path, device: torch.device, precision: str, *, is_compiled: bool | None, n_inputs: int = 0
+) -> FaceNet:
+    """A face network ready to run. `auto` precision is the fastest that agrees with fp32 (see `fast`).
+
+    Args:
+        is_compiled: None compiles a large network for a long run, where this machine can.
+        n_inputs: of the whole run, also those that are done: a run that goes on must make the same bytes.
 
     Raises:
         CheckpointError: as `load_face_net`.
-        DeviceError: fp16 on a CPU.
+        DeviceError: fp16 on a CPU, or no compiler for `is_compiled`.
     """
-    dtype = DTYPES.get(precision, torch.float32)
-    if dtype == torch.float16 and device.type == "cpu":
+    if precision == "fp16" and device.type == "cpu":
         raise DeviceError("--precision fp16 needs a GPU: choose fp32 or bf16 on the CPU")
     net = load_face_net(path)
     size = int(net.size)  # type: ignore[arg-type]
+    probe = fast.probe_batch(size)
+    if precision == "auto":
+        precision = "fp32" if fast.is_small(net) else _fastest_precision(net, probe, device, fast.file_of(path))
+    net = _placed(net, device, DTYPES[precision])
+    is_long = n_inputs >= fast.COMPILE_FROM and not fast.is_small(net)
+    run: fast.Run | None = net
+    if is_compiled or (is_compiled is None and is_long):
+        run = fast.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
+    if run is None and is_compiled:
+        raise DeviceError("--compile: torch.compile does not work here (is there a C++ compiler?); leave it out")
+    return FaceNet(run or net, size, device, DTYPES[precision])
+
+
+def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     net = net.to(device, dtype)
     for value in net.parameters():
         if value.dim() == 4:  # convolutions; the modulated ones hold five axes
             value.data = value.data.contiguous(memory_format=torch.channels_last)
-    run: Callable[[Tensor], Tensor] = torch.compile(net) if is_compiled else net
-    return FaceNet(run, size, device, dtype)
+    return net
 
 
-def load_restorer(options: FaceOptions, parts: Parts) -> Restorer:
+def _fastest_precision(net: nn.Module, probe: Tensor, device: torch.device, source: str) -> str:
+    """Of fp32 and what the device may know of half precision. `net` stays as it is."""
+
+    def way(name: str) -> fast.Way[Tensor]:
+        ready = cache(lambda: FaceNet(_placed(copy.deepcopy(net), device, DTYPES[name]), 0, device, DTYPES[name]))
+
+        def run() -> Tensor:
+            with torch.inference_mode():
+                return ready()(probe)
+
+        return fast.Way(name, run)
+
+    names = ("fp32", *fast.HALVES[device.type])
+    return fast.choose([way(name) for name in names], fast.faces_agree, f"{source}, {fast.machine_of(device)}")
+
+
+def load_restorer(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> Restorer:
     """A ready restorer; its options hold the batch size that was chosen.
+
+    Args:
+        n_inputs: photos or frames of the whole run; in a long one the network is compiled.
 
     Raises:
         CheckpointError: a file that holds something else.
         DeviceError: this machine has no such device or precision.
     """
     device = choose_device(options.device)
-    model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile)
+    model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
     # one by one on a CPU: as fast, and the same bytes whatever the neighbours
     n_batch = options.batch_size or (8 if device.type == "cuda" else 1)
     masker: Masker = soft_masker
     if parts.mask:
-        masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device)
+        masker = _fastest_masker(
+            load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch),
+            source=fast.file_of(parts.mask),
+            is_exact=options.precision == "fp32",
+        )
     return Restorer(_load_detector(options, parts, device), model, masker, replace(options, batch_size=n_batch))
+
+
+def _fastest_masker(masker: ParseNetMasker, source: str, *, is_exact: bool) -> ParseNetMasker:
+    """The same masks at the size and precision that is fastest here; `is_exact` keeps fp32."""
+    ways = masker.variants(("fp32",) if is_exact else ("fp32", *fast.HALVES[masker.device.type]))
+    faces = fast.probe_faces(PARSE_SIZE)
+    key = f"{source}, {fast.machine_of(masker.device)}, {' '.join(ways)}"
+    chosen = fast.choose([fast.Way(name, partial(way, faces)) for name, way in ways.items()], fast.masks_agree, key)
+    return ways[chosen]
 
 
 def _load_detector(options: FaceOptions, parts: Parts, device: torch.device) -> Detector:

@@ -39,7 +39,7 @@ class FaceOptions:
     mask: str = "auto"  # auto | parse | soft | a ParseNet checkpoint
     device: str = "auto"  # auto | cpu | cuda[:i] | mps
     precision: str = "auto"  # auto | fp32 | bf16 | fp16
-    compile: bool = False  # torch.compile the face network
+    compile: bool | None = None  # torch.compile the face network; None: where the run is long enough
     batch_size: int = 0  # faces per network call; 0 = automatic
     strip: bool = False  # drop metadata
     force: bool = False  # redo what the ledger says is done
@@ -177,6 +177,11 @@ class LossOptions:
 
     l1: float = 0.1  # pixels
     edges: float = 0.0  # L1 between differences of neighbours; not in the paper, for networks without a prior
+    coarse: float = 0.0  # L1 of pictures a quarter as large; not in the paper, leaves fine detail to other terms
+    detail: float = 0.0  # local strength of fine detail, not its place; not in the paper, for short adversarial runs
+    grid: float = (
+        0.0  # fine detail that repeats every four pixels; not in the paper, for networks that fold pixels into channels
+    )
     pyramid: float = 1.0  # L1 of the U-Net's own pictures, until `pyramid_until`
     perceptual: float = 1.0  # VGG19 features
     style: float = 50.0  # Gram matrices of VGG19 features

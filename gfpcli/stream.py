@@ -9,29 +9,66 @@ from contextlib import closing
 from itertools import count
 from typing import TypeVar
 
+MOST = 512 << 20  # bytes that may wait
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int) -> Iterator[R]:
+def map_ahead(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int,
+    depth: int,
+    weigh_item: Callable[[T], int] | None = None,
+    weigh_result: Callable[[R], int] | None = None,
+    most: int = MOST,
+) -> Iterator[R]:
     """`function` of each item, computed in `workers` threads, in order, at most `depth` results waiting.
 
     `items` is drawn on the consumer's thread, so a chain of generators keeps its torch work there: the same call serves
     to decode ahead of the network and to encode behind it. An exception of `function` is raised at its place.
     Closing the generator drops what has not begun and waits for what has.
+
+    Args:
+        weigh_item: bytes an item holds while it waits. While more than `most` wait nothing is added, though one may
+            always wait: a single item heavier than `most` still goes through.
+        weigh_result: the same of a result; one that is not there yet counts as the heaviest taken so far.
     """
-    waiting: deque[Future[R]] = deque()
+    waiting: deque[tuple[Future[R], int]] = deque()
+    heaviest = 0 if weigh_result is None else most + 1  # as heavy as can be until the first result is there
+
+    def weight() -> int:
+        own = sum(each for _, each in waiting)
+        if weigh_result is None:
+            return own
+        done = [weigh_result(each.result()) for each, _ in waiting if _is_good(each)]
+        return own + sum(done) + heaviest * (len(waiting) - len(done))
+
+    def take() -> R:
+        nonlocal heaviest
+        result = waiting.popleft()[0].result()
+        if weigh_result is not None:
+            known = weigh_result(result)
+            heaviest = known if heaviest > most else max(heaviest, known)
+        return result
+
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                while len(waiting) >= depth or (waiting and waiting[0].done()):
-                    yield waiting.popleft().result()
+                waiting.append((pool.submit(function, item), weigh_item(item) if weigh_item else 0))
+                del item  # else it would live on while its result is waited for
+                while waiting and (len(waiting) >= depth or waiting[0][0].done() or weight() > most):
+                    yield take()
             while waiting:
-                yield waiting.popleft().result()
+                yield take()
         finally:
-            for future in waiting:
+            for future, _ in waiting:
                 future.cancel()
+
+
+def _is_good(future: Future[R]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def prefetch(items: Generator[T, None, None], *, depth: int) -> Generator[T, None, None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -29,6 +29,24 @@ def test_order_is_kept_and_no_more_than_depth_wait() -> None:
         seen.append(result)
         assert len(drawn) <= len(seen) + 4
     assert seen == [i * i for i in range(20)]
+
+
+def test_heavy_work_waits_by_weight_and_one_always_goes_through() -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(12):
+            drawn.append(i)
+            yield i
+
+    ahead = map_ahead(lambda i: i, items(), workers=1, depth=8, weigh_result=lambda _: 40, most=100)
+    assert next(ahead) == 0  # its weight is known now
+    for done in ahead:
+        assert len(drawn) <= done + 1 + 3  # two fit; with a third there is too much
+    assert len(drawn) == 12
+    drawn.clear()
+    lazy = map_ahead(lambda i: time.sleep(0.01) or i, items(), workers=1, depth=8, weigh_item=lambda _: 200, most=100)
+    assert [(done, len(drawn) - done) for done in lazy] == [(i, 1) for i in range(12)]
 
 
 def test_an_error_comes_at_its_place_and_threads_end() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -34,6 +36,8 @@ LOOK_THRESHOLD = 0.3  # it is known that there is a face
 CANDIDATE = 0.3  # score from which a second network is asked
 TWIN = 0.2  # landmarks nearer than this, of the box's longer side, are those of one face
 LOOK_PREFIX = "look."  # of that network's keys, beside facexlib's
+T = TypeVar("T", np.uint8, np.float32)
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PARSE_SIZE = 512  # px that ParseNet was trained at
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
@@ -189,33 +193,57 @@ class ParseNetMasker:
 
     net: ParseNet
     device: torch.device
+    size: int = PARSE_SIZE  # px it looks at the faces; it is convolutional, so others than its own are possible
+    n_batch: int = 1  # faces at once
 
     def __call__(self, faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
         """One (S, S) mask for each (S, S, 3) BGR face, feathered, 0 at the border."""
-        return [self._mask_of(face) for face in faces]  # one by one: memory of one, masks that no batch changes
+        groups = [faces[start : start + self.n_batch] for start in range(0, len(faces), self.n_batch)]
+        return [mask for group in groups for mask in self._masks_of(group)]
+
+    def variants(self, dtypes: Sequence[str]) -> dict[str, ParseNetMasker]:
+        """By name: itself first, then in each of `dtypes` (of HALVES) at full and at half size."""
+        found = {}
+        for name in dtypes:
+            net = self.net if name == "fp32" else copy.deepcopy(self.net).to(DTYPES[name])
+            for size in (PARSE_SIZE, PARSE_SIZE // 2):
+                found[f"{name} at {size}"] = replace(self, net=net, size=size)
+        return found
 
     @torch.inference_mode()
-    def _mask_of(self, face: NDArray[np.uint8]) -> Mask:
-        size = face.shape[0]
-        shown = face
-        if size != PARSE_SIZE:
-            shown = np.asarray(cv2.resize(face, (PARSE_SIZE, PARSE_SIZE), interpolation=cv2.INTER_LINEAR), np.uint8)
-        classes = self.net(to_tensor([shown]).to(self.device))[0].argmax(dim=1)[0].cpu().numpy()
+    def _masks_of(self, faces: Sequence[NDArray[np.uint8]]) -> list[Mask]:
+        shown = [_square(face, self.size, cv2.INTER_LINEAR) for face in faces]
+        weight = next(self.net.parameters())
+        batch = to_tensor(shown).to(self.device, weight.dtype, memory_format=torch.channels_last)
+        classes = self.net(batch)[0].argmax(dim=1).cpu().numpy()
+        return [self._feathered(each, face.shape[0]) for each, face in zip(classes, faces, strict=True)]
+
+    def _feathered(self, classes: NDArray[np.int64], size: int) -> Mask:
+        """As upstream at 512 px: blurred by sigma 11 twice, then a border of 10 px cut off."""
+        unit = self.size / PARSE_SIZE
         mask = np.isin(classes, PASTED).astype(np.float32)
-        for _ in range(2):  # as upstream: sigma 11 twice, then the border cut off
-            mask = np.asarray(cv2.GaussianBlur(mask, (101, 101), 11), np.float32)
-        mask[:10] = mask[-10:] = 0
-        mask[:, :10] = mask[:, -10:] = 0
-        if size != PARSE_SIZE:
-            mask = np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-        return mask
+        reach = 2 * round(50 * unit) + 1
+        for _ in range(2):
+            mask = np.asarray(cv2.GaussianBlur(mask, (reach, reach), 11 * unit), np.float32)
+        border = round(10 * unit)
+        mask[:border] = mask[-border:] = 0
+        mask[:, :border] = mask[:, -border:] = 0
+        return _square(mask, size, cv2.INTER_AREA if size < self.size else cv2.INTER_LINEAR)
 
 
-def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.device) -> ParseNetMasker:
+def _square(picture: NDArray[T], size: int, how: int) -> NDArray[T]:
+    """Resized to (size, size); itself where it has that size."""
+    if picture.shape[0] == size:
+        return picture
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=how), picture.dtype)
+
+
+def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.device, n_batch: int = 1) -> ParseNetMasker:
     """ParseNet (512 px, 19 classes) from a state in facexlib's layout. Raises CheckpointError, which names `source`."""
     net = ParseNet(in_size=PARSE_SIZE, out_size=PARSE_SIZE, parsing_ch=19)
     try:
         net.load_state_dict(dict(state))
     except RuntimeError as error:
         raise CheckpointError(f"{source}: not a ParseNet in facexlib's layout") from error
-    return ParseNetMasker(net.eval().requires_grad_(False).to(device), device)
+    net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return ParseNetMasker(net, device, n_batch=n_batch)

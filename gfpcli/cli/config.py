@@ -46,7 +46,7 @@ def read_table(path: Path, kind: type[object], table: str) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in known:
             raise UsageError(f"{path}: [{table}] has no {key!r}: choose one of {', '.join(known)}")
-        wanted = type(known[name])
+        wanted = bool if known[name] is None else type(known[name])  # a switch that decides itself
         if wanted is float and type(value) is int:
             value = float(value)
         if name == "save" and isinstance(value, list):

@@ -24,8 +24,12 @@ DetThreshold: TypeAlias = Annotated[float, typer.Option(help="lowest score")]
 DetSize: TypeAlias = Annotated[int, typer.Option(help="longest side the detector sees, 0 = full")]
 Mask: TypeAlias = Annotated[str, typer.Option(help="auto, parse, soft, or a ParseNet checkpoint")]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
-Precision: TypeAlias = Annotated[str, typer.Option(help=", ".join(PRECISIONS))]
-Compile: TypeAlias = Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile")]
+Precision: TypeAlias = Annotated[
+    str, typer.Option(help=f"{', '.join(PRECISIONS)}; auto is the fastest that agrees with fp32")
+]
+Compile: TypeAlias = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="torch.compile [default: in long runs]")
+]
 BatchSize: TypeAlias = Annotated[int, typer.Option(help="faces per network call, 0 = automatic")]
 Suffix: TypeAlias = Annotated[str, typer.Option(help="added to each file name's stem")]
 Strip: TypeAlias = Annotated[bool, typer.Option("--strip", help="drop metadata")]

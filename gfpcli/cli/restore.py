@@ -128,7 +128,10 @@ class Run:
 
         def frames() -> Iterator[Frame]:
             depth = self.options.workers + 2
-            for item in map_ahead(self.prepare, enumerate(jobs), workers=self.options.workers, depth=depth):
+            prepared = map_ahead(
+                self.prepare, enumerate(jobs), workers=self.options.workers, depth=depth, weigh_result=weight_of
+            )
+            for item in prepared:
                 if isinstance(item, Task):
                     tasks.append(item)
                     yield item.frame
@@ -141,8 +144,19 @@ class Run:
                 for result in load().stream(chain([first], source)):
                     yield tasks.popleft(), result
 
-        for record in map_ahead(self.deliver, results(), workers=1, depth=4):
+        for record in map_ahead(self.deliver, results(), workers=1, depth=4, weigh_item=weight_of_result):
             emit(record)
+
+
+def weight_of(item: Task | Record) -> int:
+    """Bytes of a decoded picture that waits; a record weighs nothing."""
+    return item.frame.image.nbytes if isinstance(item, Task) else 0
+
+
+def weight_of_result(item: tuple[Task, Restored | Failed]) -> int:
+    """Bytes of a picture with its result that waits to be written."""
+    task, result = item
+    return task.frame.image.nbytes + (result.image.nbytes if isinstance(result, Restored) else 0)
 
 
 class _Stop(Exception):
@@ -183,7 +197,7 @@ def run_restore(inputs: list[str], output: Path, options: RestoreOptions, json_t
                 raise _Stop
 
         with suppress(_Stop):
-            run.process(jobs, lambda: load_restorer(options, parts), emit)
+            run.process(jobs, lambda: load_restorer(options, parts, n_inputs=len(jobs)), emit)
     if not quiet:
         tell(f"{tally.line()}; results in {root}")
     return tally.n_failed

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gfpcli.errors import CheckpointError
-from gfpcli.model.compact import CompactUNet, widths_from_state
+from gfpcli.model.compact import compact_from_state
 from gfpcli.model.gfpgan import GFPGANClean, shape_of
 from gfpcli.model.paper import GFPGANPaper
 
@@ -86,7 +86,7 @@ def load_face_net(path: Path) -> nn.Module:
     kind = kind_of(state)
     try:
         if kind == "compact-unet":
-            net: nn.Module = CompactUNet(widths_from_state(state))
+            net: nn.Module = compact_from_state(state)
         elif kind == "gfpgan-clean":
             net = GFPGANClean(shape_of(state))
         elif kind == "gfpgan-paper":

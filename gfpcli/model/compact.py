@@ -11,6 +11,7 @@ from torch import Tensor, nn
 DEFAULT_WIDTHS = (48, 96, 160, 224, 256)
 FOLD = 4  # pixels folded into channels before the first convolution
 SLOPE = 0.2
+N_FINE = 16  # channels of the layers at full size
 N_GROUPS = 8  # of the normalisation; every width is a multiple of it
 
 
@@ -33,18 +34,50 @@ class ConvPair(nn.Module):
         return self.skip(x) + self.conv2(F.leaky_relu(self.norm2(out), SLOPE))
 
 
+class FineLayers(nn.Module):
+    """Last convolutions at full size, which draw detail from the features, the picture and noise.
+
+    Noise, as in StyleGAN2, is what a texture is made from: on smooth ground the folded layers alone can only repeat
+    themselves every FOLD pixels. It is fresh in training and the stored map otherwise: one input has one output.
+    """
+
+    noise: Tensor
+
+    def __init__(self, n_feat: int, n_fine: int) -> None:
+        super().__init__()
+        self.unfold = nn.Conv2d(n_feat + FOLD**2, n_fine * FOLD**2, 3, 1, 1)
+        self.conv1 = nn.Conv2d(n_fine + 7, n_fine, 3, 1, 1)
+        self.conv2 = nn.Conv2d(n_fine, n_fine, 3, 1, 1)
+        self.conv3 = _silent(nn.Conv2d(n_fine, 3, 3, 1, 1))
+        seeded = torch.Generator().manual_seed(0)
+        self.register_buffer("noise", torch.randn(1, 1, CompactUNet.size, CompactUNet.size, generator=seeded))
+
+    def forward(self, out: Tensor, x: Tensor, feat: Tensor) -> Tensor:
+        """What is added to the folded layers' output `out` (N, 3, S, S), given the input `x` and the last features."""
+        n, _, height, width = x.shape
+        noise = x.new_empty(n, 1, height, width).normal_() if self.training else self.noise[..., :height, :width]
+        noise = noise.expand(n, 1, height, width)
+        seen = self.unfold(torch.cat([feat, F.pixel_unshuffle(noise, FOLD)], dim=1))
+        fine = torch.cat([out, x, noise, F.pixel_shuffle(seen, FOLD)], dim=1)  # (N, 7 + n_fine, S, S)
+        for conv in (self.conv1, self.conv2):
+            fine = F.leaky_relu(conv(fine), SLOPE)
+        added: Tensor = self.conv3(fine)
+        return added
+
+
 class CompactUNet(nn.Module):
     """Adds a learned residual to the face it is given.
 
     Args:
         widths: channels of each level, finest first; level i works at 1/(4 * 2**i) of the input's size.
+        n_fine: channels of the last layers at full size; 0 leaves these out.
 
     Input and output: (N, 3, 256, 256) RGB in [-1, 1]; the output is not clamped.
     """
 
     size = 256
 
-    def __init__(self, widths: tuple[int, ...] = DEFAULT_WIDTHS) -> None:
+    def __init__(self, widths: tuple[int, ...] = DEFAULT_WIDTHS, n_fine: int = N_FINE) -> None:
         super().__init__()
         self.head = nn.Conv2d(3 * FOLD**2, widths[0], 3, 1, 1)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
@@ -53,9 +86,12 @@ class CompactUNet(nn.Module):
         self.middle = ConvPair(widths[-1], widths[-1])
         self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in reversed(pairs))
         self.up = nn.ModuleList(ConvPair(2 * width, width) for width in reversed(widths[:-1]))
-        self.tail = nn.Conv2d(widths[0], 3 * FOLD**2, 3, 1, 1)
-        nn.init.zeros_(self.tail.weight)  # training starts from the input itself
-        self.tail.bias = nn.Parameter(torch.zeros(3 * FOLD**2))
+        self.tail = _silent(nn.Conv2d(widths[0], 3 * FOLD**2, 3, 1, 1))  # training starts from the input itself
+        self.fine = FineLayers(widths[0], n_fine) if n_fine else None
+
+    def add_fine_layers(self) -> None:
+        """Gives a network without them its last layers at full size; they change nothing before they are trained."""
+        self.fine = FineLayers(self.tail.in_channels, N_FINE)
 
     def forward(self, x: Tensor) -> Tensor:
         feat = self.head(F.pixel_unshuffle(x, FOLD))
@@ -68,10 +104,21 @@ class CompactUNet(nn.Module):
         for grow, pair in zip(self.grow, self.up, strict=True):
             feat = F.interpolate(grow(feat), scale_factor=2.0, mode="bilinear", align_corners=False)
             feat = pair(torch.cat([feat, skips.pop()], dim=1))
-        return x + F.pixel_shuffle(self.tail(F.leaky_relu(feat, SLOPE)), FOLD)
+        feat = F.leaky_relu(feat, SLOPE)
+        out = x + F.pixel_shuffle(self.tail(feat), FOLD)
+        return out if self.fine is None else out + self.fine(out, x, feat)
 
 
-def widths_from_state(state: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """The `widths` a checkpoint was made with, read from its shapes."""
+def _silent(conv: nn.Conv2d) -> nn.Conv2d:
+    """With zeros: it adds nothing until it has learnt something."""
+    for weight in conv.parameters():
+        nn.init.zeros_(weight)
+    return conv
+
+
+def compact_from_state(state: Mapping[str, Tensor]) -> CompactUNet:
+    """The network a checkpoint was made with, its shape read from the weights' shapes, still with random weights."""
     n_levels = sum(key.startswith("shrink.") and key.endswith(".weight") for key in state)
-    return (state["head.weight"].shape[0], *(state[f"shrink.{i}.weight"].shape[0] for i in range(n_levels)))
+    widths = (state["head.weight"].shape[0], *(state[f"shrink.{i}.weight"].shape[0] for i in range(n_levels)))
+    n_fine = state["fine.conv2.weight"].shape[0] if "fine.conv2.weight" in state else 0
+    return CompactUNet(widths, n_fine)

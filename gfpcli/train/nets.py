@@ -104,6 +104,8 @@ def _generator(options: TrainOptions, start: Path | None) -> nn.Module:
             raise UsageError(f"--from {start}: {KINDS[kind]}; --set arch={arch} goes on from it")
         if net.size != options.size:
             raise UsageError(f"--from {start}: made for {net.size} px, not {options.size}: --set size={net.size}")
+        if isinstance(net, CompactUNet) and net.fine is None:
+            net.add_fine_layers()
         return net
     if options.arch == "compact-unet":
         return CompactUNet()

@@ -57,6 +57,14 @@ class Objective:
         if loss.edges:
             both = [F.l1_loss(out.diff(dim=axis), true.diff(dim=axis)) for axis in (2, 3)]
             terms["edges"] = loss.edges * (both[0] + both[1])
+        if loss.coarse:
+            terms["coarse"] = loss.coarse * F.l1_loss(
+                F.avg_pool2d(out, losses.COARSE), F.avg_pool2d(true, losses.COARSE)
+            )
+        if loss.detail:
+            terms["detail"] = loss.detail * losses.detail(out, true)
+        if loss.grid:
+            terms["grid"] = loss.grid * losses.grid(out, true)
         if self.perceptual is not None:
             content, style = self.perceptual(out, true)
             terms |= {"perceptual": loss.perceptual * content, "style": loss.style * style}

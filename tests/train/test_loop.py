@@ -23,7 +23,8 @@ from gfpcli.train.loop import Run, Watch, optimizers_of, rate_factor, take_step,
 from gfpcli.train.state import STATE, Progress, read_training_state, write_whole
 from tests.train.conftest import MakeRun, options_of
 
-EVERYTHING = {"pyramid": 1.0, "gan": 0.1, "component_gan": 1.0, "component_style": 200.0, "edges": 0.5}
+EVERYTHING = {"pyramid": 1.0, "gan": 0.1, "component_gan": 1.0, "component_style": 200.0, "edges": 0.5,
+              "coarse": 1.0, "detail": 1.0, "grid": 1.0}  # fmt: skip
 
 
 def lines_of(run: Run) -> list[dict[str, float]]:
@@ -60,13 +61,17 @@ def test_every_term_is_there_finite_and_named(make_run: MakeRun) -> None:
     train(run)
     rows = lines_of(run)
     parts = ("left_eye", "right_eye", "mouth")
-    always = {"l1", "edges", "pyramid", "gan", "d", "psnr"} | {f"{k}_{p}" for k in ("gan", "style", "d") for p in parts}
+    always = {"l1", "edges", "coarse", "detail", "grid", "pyramid", "gan", "d", "psnr"} | {
+        f"{k}_{p}" for k in ("gan", "style", "d") for p in parts
+    }
     assert all(always <= row.keys() for row in rows)
     assert [row["iteration"] for row in rows if "r1" in row] == [0, 4]  # lazy
     assert all(math.isfinite(value) for row in rows for value in row.values())
 
 
-@pytest.mark.parametrize("term", ["gan", "component_gan", "component_style", "pyramid", "edges"])
+@pytest.mark.parametrize(
+    "term", ["gan", "component_gan", "component_style", "pyramid", "edges", "coarse", "detail", "grid"]
+)
 def test_a_term_that_is_off_is_gone(make_run: MakeRun, term: str) -> None:
     run = make_run(iterations=1, loss={**EVERYTHING, term: 0.0})
     train(run)

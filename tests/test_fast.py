@@ -1,0 +1,113 @@
+"""The fastest way that agrees: chosen by time, checked by result, remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from facexlib.parsing.parsenet import ParseNet
+
+from gfpcli import fast
+from gfpcli.build import choose_parts, load_face_model, load_restorer
+from gfpcli.options import RestoreOptions
+from gfpcli.weights import BUILTINS, cache_folder
+
+CPU = torch.device("cpu")
+
+
+def same(one: int, other: int) -> bool:
+    return one == other
+
+
+def way(name: str, seconds: float, result: int, calls: list[str]) -> fast.Way[int]:
+    def run() -> int:
+        calls.append(name)
+        time.sleep(seconds)
+        return result
+
+    return fast.Way(name, run)
+
+
+def broken() -> int:
+    raise RuntimeError("not implemented for 'Half'")
+
+
+def test_the_fastest_that_agrees_is_chosen_and_remembered() -> None:
+    calls: list[str] = []
+    ways = [
+        way("exact", 0.2, 1, calls), way("quick", 0.05, 1, calls), way("wrong", 0.0, 2, calls),
+        way("hardly quicker", 0.048, 1, calls), fast.Way("broken", broken),
+    ]  # fmt: skip
+    assert fast.choose(ways, same, "here") == "quick"
+    calls.clear()
+    assert fast.choose(ways, same, "here") == "quick" and calls == []
+    assert fast.choose([ways[0], ways[2]], same, "there") == "exact" and calls  # another key is probed
+    assert fast.choose([ways[0], ways[2]], same, "here") == "exact"  # what is remembered is no longer offered
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"here": 3}'])
+def test_a_damaged_memory_costs_a_probe_only(content: str) -> None:
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    (cache_folder() / fast.MEMORY).write_text(content)
+    assert fast.choose([way("exact", 0, 1, [])], same, "here") == "exact"
+
+
+def test_a_cache_that_cannot_be_written_costs_a_probe_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GFP_HOME", str(tmp_path / "file" / "below"))
+    assert fast.choose([way("exact", 0, 1, [])], same, "here") == "exact"
+
+
+def test_what_agrees() -> None:
+    face = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    assert fast.faces_agree(face, face + 0.015) and not fast.faces_agree(face, face + 0.025)  # 42.5 and 38 dB
+    assert not fast.faces_agree(face, face * torch.nan)
+    mask = np.zeros((100, 100), np.float32)
+    mask[:, :50] = 1
+    moved = np.roll(mask, 1, axis=1)
+    assert fast.masks_agree([mask], [mask]) and not fast.masks_agree([mask], [moved])
+    assert not fast.masks_agree([0 * mask], [0 * mask])
+
+
+def test_a_small_network_is_run_in_fp32_without_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "choose", broken)
+    assert load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False).dtype == torch.float32
+
+
+def test_auto_precision_takes_what_the_probe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "SMALL", 0)
+    seen: list[list[str]] = []
+
+    def second(ways: list[fast.Way[torch.Tensor]], agrees: Callable[..., bool], key: str) -> str:
+        seen.append([each.name for each in ways])
+        assert agrees(ways[0].run(), ways[1].run())  # bf16 on the probe face
+        assert "cpu" in key and "compact.safetensors" in key
+        return ways[1].name
+
+    monkeypatch.setattr(fast, "choose", second)
+    net = load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False)
+    assert net.dtype == torch.bfloat16 and seen == [["fp32", "bf16"]]
+    assert net(fast.probe_batch(256)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("precision", "names"), [("fp32", ["fp32"]), ("auto", ["fp32", "bf16"])])
+def test_masks_are_offered_at_half_size_and_exact_ones_in_fp32_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, precision: str, names: list[str]
+) -> None:
+    offered: list[str] = []
+
+    def last(ways: list[fast.Way[object]], agrees: Callable[..., bool], key: str) -> str:
+        offered.extend(each.name for each in ways)
+        return ways[-1].name
+
+    monkeypatch.setattr(fast, "choose", last)
+    torch.save(ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict(), tmp_path / "parse.pth")
+    options = RestoreOptions(model="compact", offline=True, mask=str(tmp_path / "parse.pth"), precision=precision)
+    masker = load_restorer(options, choose_parts(options, warn=print)).masker
+    assert offered == [f"{name} at {size}" for name in names for size in (512, 256)]
+    (mask,) = masker(fast.probe_faces(256)[:1])
+    assert mask.shape == (256, 256) and mask[:5].max() == 0
