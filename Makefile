@@ -26,7 +26,7 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest -q
 
 bench: setup ## time each stage on the demo photos
-	$(BIN)/python examples/bench.py
+	$(BIN)/gfp bench examples/photos --model compact --detector builtin --mask soft --offline
 
 clean: ## remove what was made
 	rm -rf .venv out build *.egg-info

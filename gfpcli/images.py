@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 import warnings
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -56,6 +57,18 @@ def decode_frame(data: bytes, name: str, index: int) -> Frame:
     except Exception as error:  # Pillow's readers raise many kinds on broken bytes
         reason = " ".join(str(error).split()) if "BytesIO" not in str(error) else "not an image"
         raise InputError(f"{name}: {reason or type(error).__name__}") from error
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright first picture of a file, from its header. Raises InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(path) as picture:
+                width, height = picture.size
+                return (width, height) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+    except Exception as error:  # as in `decode_frame`
+        raise InputError(f"{path}: not an image") from error
 
 
 def _frame_of(picture: Pillow.Image, data: bytes, name: str, index: int) -> Frame:
@@ -136,12 +149,17 @@ def write_image(path: Path, image: Image, frame: Frame, *, alpha: Image | None, 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """A temporary file beside `path`, then a rename. Raises OutputError."""
+    write_chunks(path, [data])
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """As `write_bytes`, piece by piece. Raises OutputError."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".gfp-", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(chunks)
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:
@@ -163,16 +181,18 @@ def encode_image(image: Image, frame: Frame, alpha: Image | None, kind: str, qua
     """The file's bytes: gray as one channel, alpha and 16 bit (PNG, TIFF) kept, metadata kept unless `strip`.
 
     Raises:
-        OutputError: the format cannot hold the picture (WebP ends at 16383 px).
+        OutputError: the format cannot hold the picture (WebP ends at 16383 px), or memory is too small to write it.
     """
     facts = Metadata() if strip else frame.metadata
-    if image.dtype == np.uint16 and kind in ("PNG", "TIFF"):
-        pixels = np.asarray(image if alpha is None else np.dstack([image, alpha]), np.uint16)
-        if frame.is_gray and alpha is None:
-            pixels = pixels[..., 0]
-        return _tiff_of(pixels, facts) if kind == "TIFF" else _with_chunks(_png_of(pixels), facts)
     try:
+        if image.dtype == np.uint16 and kind in ("PNG", "TIFF"):
+            pixels = np.asarray(image if alpha is None else np.dstack([image, alpha]), np.uint16)
+            if frame.is_gray and alpha is None:
+                pixels = pixels[..., 0]
+            return _tiff_of(pixels, facts) if kind == "TIFF" else _with_chunks(_png_of(pixels), facts)
         return _encode_8_bit(image, frame.is_gray, alpha, kind, quality, facts)
+    except MemoryError as error:
+        raise OutputError(f"{frame.name}: not enough memory to write it as {kind}; try a smaller --scale") from error
     except (OSError, ValueError) as error:
         raise OutputError(f"{frame.name}: cannot be written as {kind}: {' '.join(str(error).split())}") from error
 

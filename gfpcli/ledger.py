@@ -6,9 +6,12 @@ A line is appended when an output is whole. A line cut short by a crash is ignor
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gfpcli.errors import OutputError
 from gfpcli.weights import sha256_of
@@ -24,6 +27,7 @@ class Entry:
     input_sha256: str
     settings: str  # fingerprint of everything that changes pixels or files
     output_sha256: str
+    faces: str = ""  # JSON of the records of its faces, without their landmarks; kept as text, which is small
 
 
 class Ledger:
@@ -62,10 +66,20 @@ class Ledger:
         except OSError:
             return False  # gone
 
-    def add(self, output: Path, input_sha256: str, settings: str) -> None:
-        """Records a finished output."""
+    def faces_of(self, output: Path) -> list[dict[str, Any]]:
+        """The records of a finished output's faces; none where they are not known, or were tampered with."""
+        entry = self._entries.get(self._key(output))
         try:
-            entry = Entry(self._key(output), input_sha256, settings, sha256_of(output))
+            faces = json.loads(entry.faces) if entry else []
+            return [face for face in faces if _is_face(face)]
+        except (ValueError, TypeError, RecursionError):
+            return []
+
+    def add(self, output: Path, input_sha256: str, settings: str, faces: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Records a finished output. `faces` are as `--json` tells them."""
+        short = [{key: value for key, value in face.items() if key != "landmarks"} for face in faces]
+        try:
+            entry = Entry(self._key(output), input_sha256, settings, sha256_of(output), json.dumps(short))
             with self.path.open("a+b") as file:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
@@ -78,3 +92,9 @@ class Ledger:
 
     def _key(self, output: Path) -> str:
         return output.relative_to(self.folder).as_posix()
+
+
+def _is_face(face: Any) -> bool:
+    """Whether a record has what a report shows."""
+    numbers = [*face["box"], face["score"], face.get("seconds", 0.0)] if {"box", "score", "status"} <= set(face) else []
+    return len(numbers) == 6 and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)

@@ -5,6 +5,7 @@ stays the frame's own: faces are not aligned well enough to average it."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ def settle(drawn: Iterator[Drawn | Failed], cuts: Set[int], *, smooth: float) ->
             face if isinstance(face, FaceError) else calm(face, others, smooth)
             for face, others in zip(own.faces, around, strict=True)
         )
-        yield Drawn(own.found, faces, own.seconds)
+        yield replace(own, faces=faces)
 
 
 def _shot_of(frames: Sequence[Drawn | Failed], cuts: Set[int], *, is_backward: bool) -> list[Drawn]:

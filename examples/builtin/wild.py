@@ -39,6 +39,11 @@ def tenth_of(name: str) -> int:
 HELD_OUT, CHOOSING = 0, 1  # tenths: what only evaluation sees, and what a choice between trials may be made by
 
 
+def is_held_out(name: str) -> bool:
+    """True for the tenth of the pictures that only evaluation sees."""
+    return tenth_of(name) == HELD_OUT
+
+
 def read_pictures(folder: Path, left_out: Collection[int] = (HELD_OUT,)) -> list[Picture]:
     """Every picture of `wild/labels.json` but these tenths."""
     odds = {"face": 1.0, "background": 0.8, "hard_negative": 2.5}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,11 @@ from gfpcli.cli import flags
 from gfpcli.cli.console import FAILED, one_line_errors
 from gfpcli.cli.models import models
 from gfpcli.inputs import CONTAINERS
-from gfpcli.options import CODECS, FORMATS, SAVE_KINDS, TRAIN_PRESETS, RestoreOptions, VideoOptions
+from gfpcli.options import CODECS, SAVE_KINDS, TRAIN_PRESETS, BenchOptions, RestoreOptions, VideoOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(models, name="models")
-DEFAULT, CLIP = RestoreOptions(), VideoOptions()
+DEFAULT, CLIP, SPEED = RestoreOptions(), VideoOptions(), BenchOptions()
 
 
 @app.callback()
@@ -68,8 +69,8 @@ def restore(
     compile: flags.Compile = DEFAULT.compile,
     batch_size: flags.BatchSize = DEFAULT.batch_size,
     workers: Annotated[int, typer.Option(help="decoding threads")] = DEFAULT.workers,
-    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}; auto keeps the input's")] = DEFAULT.format,
-    quality: Annotated[int, typer.Option(help="of JPEG and WebP, 1 to 100")] = DEFAULT.quality,
+    format: flags.Format = DEFAULT.format,
+    quality: flags.Quality = DEFAULT.quality,
     suffix: flags.Suffix = DEFAULT.suffix,
     save: Annotated[str, typer.Option(help=f"also keep, comma list of: {', '.join(SAVE_KINDS)}")] = "",
     strip: flags.Strip = DEFAULT.strip,
@@ -78,7 +79,9 @@ def restore(
     offline: flags.Offline = DEFAULT.offline,
     fail_fast: flags.FailFast = DEFAULT.fail_fast,
     json: flags.Json = None,
-    report: Annotated[str | None, typer.Option(help="not there yet")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="FILE.html: one page with before/after sliders, faces, failures, settings")
+    ] = None,
     config: flags.Config = None,
     quiet: flags.Quiet = False,
     debug: flags.Debug = False,
@@ -86,19 +89,17 @@ def restore(
     """Restore the faces of photos.
 
     Examples: gfp restore photos -o out; gfp restore old.jpg -o new.png --scale 1 --strength 0.7;
-    gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl
+    gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl;
+    gfp restore photos -o out --report out/report.html --save compare; gfp restore photos --dry-run
     """
+    began = time.monotonic()
     from gfpcli.cli.config import given_options
 
     with one_line_errors(is_debug=debug):
         options = given_options(RestoreOptions, context, config, table="restore")
-        if report is not None:
-            from gfpcli.errors import UsageError
-
-            raise UsageError("--report: not there yet")
         from gfpcli.cli.restore import run_restore
 
-        n_failed = run_restore(inputs, output, options, json, quiet=quiet)
+        n_failed = run_restore(inputs, output, options, json, report, began=began, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)
 
 
@@ -159,6 +160,48 @@ def video(
 
         n_failed = run_video(inputs, output, options, json, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)
+
+
+@app.command()
+def bench(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="photos, folders, globs; none: the portrait in the package")
+    ] = None,
+    model: flags.Model = SPEED.model,
+    scale: flags.Scale = SPEED.scale,
+    background: flags.Background = SPEED.background,
+    tile: flags.Tile = SPEED.tile,
+    aligned: flags.Aligned = SPEED.aligned,
+    faces: flags.Faces = SPEED.faces,
+    detector: flags.Detector = SPEED.detector,
+    det_size: flags.DetSize = SPEED.det_size,
+    mask: flags.Mask = SPEED.mask,
+    device: flags.Device = SPEED.device,
+    precision: flags.Precision = SPEED.precision,
+    compile: flags.Compile = SPEED.compile,
+    batch_size: flags.BatchSize = SPEED.batch_size,
+    format: flags.Format = SPEED.format,
+    quality: flags.Quality = SPEED.quality,
+    rounds: Annotated[int, typer.Option(help="how often each picture is restored")] = SPEED.rounds,
+    threads: Annotated[int, typer.Option(help="of the CPU for each stage, 0 = automatic")] = SPEED.threads,
+    offline: flags.Offline = SPEED.offline,
+    json: Annotated[str | None, typer.Option(help="FILE or -: one JSON record a line for each stage")] = None,
+    config: flags.Config = None,
+    debug: flags.Debug = False,
+) -> None:
+    """Time each stage on this machine: seconds, pictures and faces a second, peak memory. Writes no picture.
+
+    Examples: gfp bench; gfp bench photos --model gfpgan-1.4 --device cuda --precision fp16;
+    gfp bench photos --threads 1 --rounds 5 --json bench.jsonl
+    """
+    from gfpcli.cli.config import given_options
+
+    with one_line_errors(is_debug=debug):
+        options = given_options(BenchOptions, context, config, table="bench")
+        from gfpcli.cli.bench import run_bench
+
+        run_bench(inputs or [], options, json)
 
 
 @app.command()

@@ -7,15 +7,23 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from gfpcli.options import PRECISIONS
+from gfpcli.options import FORMATS, PRECISIONS
 
 Model: TypeAlias = Annotated[
     str, typer.Option("--model", "-m", help="auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file")
 ]
 Scale: TypeAlias = Annotated[float, typer.Option("--scale", "-s", help="of the whole image, 1 to 8")]
 Strength: TypeAlias = Annotated[float, typer.Option(help="0 keeps the photo's face, 1 takes the network's")]
-Background: TypeAlias = Annotated[str, typer.Option("--background", "-b", help="none (Lanczos)")]
-Tile: TypeAlias = Annotated[int, typer.Option(help="background tile edge, px; 0 = automatic")]
+Background: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--background",
+        "-b",
+        help="what enlarges all but the faces: none (Lanczos), compact-x2 (built in), realesrgan-x2, realesrgan-x4, "
+        "realesr-general, realesr-general-wdn, or a checkpoint; at scale 1 it cleans: enlarges, then reduces",
+    ),
+]
+Tile: TypeAlias = Annotated[int, typer.Option(help="background tile edge, px; 0 = by free memory")]
 Aligned: TypeAlias = Annotated[bool, typer.Option("--aligned", help="inputs are aligned square faces")]
 Faces: TypeAlias = Annotated[str, typer.Option(help="all, largest, center, or N largest")]
 MinFace: TypeAlias = Annotated[float, typer.Option(help="smaller boxes are left alone, px")]
@@ -31,6 +39,8 @@ Compile: TypeAlias = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="torch.compile [default: in long runs]")
 ]
 BatchSize: TypeAlias = Annotated[int, typer.Option(help="faces per network call, 0 = automatic")]
+Format: TypeAlias = Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}; auto keeps the input's")]
+Quality: TypeAlias = Annotated[int, typer.Option(help="of JPEG and WebP, 1 to 100")]
 Suffix: TypeAlias = Annotated[str, typer.Option(help="added to each file name's stem")]
 Strip: TypeAlias = Annotated[bool, typer.Option("--strip", help="drop metadata")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="redo what is done")]

@@ -1,0 +1,95 @@
+"""`gfp bench`: what each stage costs on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gfpcli.build import choose_device, choose_parts, load_restorer
+from gfpcli.cli.console import tell
+from gfpcli.cli.progress import Record, tell_download
+from gfpcli.cli.restore import json_sink
+from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, find_images
+from gfpcli.options import BenchOptions
+from gfpcli.restorer import Restorer
+from gfpcli.stages import STAGES, Spent, Stopwatch, assemble, decode, encode, find, make, watched
+from gfpcli.weights import BUILTIN
+
+PORTRAIT = BUILTIN / "portrait.jpg"
+
+
+def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> None:
+    """Prints the table. Raises GfpError."""
+    paths = [path for path, _ in find_images(inputs, None)] if inputs else [PORTRAIT]
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        cv2.setNumThreads(options.threads)
+    parts = choose_parts(options, warn=tell, progress=tell_download)
+    restorer, device = load_restorer(options, parts), choose_device(options.device)
+    restore_one(paths[0], restorer, options, Stopwatch(device))  # warms up
+    watch, n_faces = Stopwatch(device), 0
+    for path in paths * options.rounds:
+        n_faces += restore_one(path, restorer, options, watch)
+    rows = list(rows_of(watch, len(paths) * options.rounds, n_faces))
+    with ExitStack() as stack:
+        if sink := json_sink(json_to, stack):
+            for row in rows:
+                sink.write(json.dumps(row) + "\n")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    precision = str(getattr(restorer.model, "dtype", options.precision)).removeprefix("torch.")
+    title = f"{parts.model_name} on {device} ({name}), {precision}, scale {options.scale:g}; pictures: {len(paths)}, "
+    title += f"rounds: {options.rounds}, faces: {n_faces // options.rounds}"
+    Console(stderr=json_to == "-").print(table_of(rows, title))
+
+
+def restore_one(path: Path, restorer: Restorer, options: BenchOptions, watch: Stopwatch) -> int:
+    """One picture through all stages, one after the other; the number of faces the network made. Raises GfpError."""
+    timed = watched(restorer, watch)
+    frame = decode(path, watch)
+    found = find(timed, frame, watch)
+    result = assemble(timed, found, make(timed, found.crops, watch), watch)
+    suffix = FORMAT_SUFFIXES.get(frame.format, ".png") if options.format == "auto" else f".{options.format}"
+    encode(result, SUFFIX_FORMATS[suffix], options, watch)
+    return len(found.crops)
+
+
+def rows_of(watch: Stopwatch, n_images: int, n_faces: int) -> Iterator[Record]:
+    """One record for each stage that was met, then one for all together."""
+    spent = [(stage, watch.spent[stage]) for stage in STAGES if stage in watch.spent]
+    everything = Spent(
+        sum(each.seconds for _, each in spent), sum(each.cpu_s for _, each in spent),
+        max(each.peak for _, each in spent), max(each.gpu_peak for _, each in spent),
+    )  # fmt: skip
+    for stage, each in (*spent, ("all", everything)):
+        seconds = max(each.seconds, 1e-9)
+        yield {
+            "stage": stage, "seconds_per_image": round(seconds / n_images, 6), "share": seconds / everything.seconds,
+            "images_per_s": round(n_images / seconds, 3), "faces_per_s": round(n_faces / seconds, 3),
+            "peak_memory": each.peak, "peak_gpu_memory": each.gpu_peak,
+        }  # fmt: skip
+
+
+def table_of(rows: list[Record], title: str) -> Table:
+    """The table that is printed; a column for the GPU where it was used."""
+    has_gpu = any(row["peak_gpu_memory"] for row in rows)
+    heads = ["s/image", "share", "images/s", "faces/s", "peak memory", *(["peak on GPU"] if has_gpu else [])]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table.add_column("stage")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for row in rows:
+        peaks = [row["peak_memory"], row["peak_gpu_memory"]][: 1 + has_gpu]
+        table.add_row(
+            row["stage"], f"{row['seconds_per_image']:.4f}", f"{row['share']:.0%}", f"{row['images_per_s']:.4g}",
+            f"{row['faces_per_s']:.4g}" if row["faces_per_s"] else "-", *(f"{peak / 1e6:.0f} MB" for peak in peaks),
+            end_section=row["stage"] == rows[-2]["stage"],
+        )  # fmt: skip
+    return table

@@ -1,0 +1,45 @@
+"""`gfp bench` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gfpcli.cli.app import app
+
+BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--rounds", "1")
+STAGES = ["decode", "detect", "align", "net", "mask", "paste", "encode", "all"]
+
+
+def bench(*words: object) -> Result:
+    return CliRunner().invoke(app, ["bench", *map(str, words), *BUILTIN])
+
+
+def test_the_portrait_in_the_package_gives_a_row_for_each_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = bench("--json", tmp_path / "b.jsonl")
+    assert done.exit_code == 0, done.stderr
+    words = [line.split() for line in done.stdout.splitlines() if line.split()]
+    assert [line[0] for line in words if line[0] in STAGES] == STAGES
+    rows = {row["stage"]: row for row in map(json.loads, (tmp_path / "b.jsonl").read_text().splitlines())}
+    assert list(rows) == STAGES
+    parts = sum(rows[stage]["seconds_per_image"] for stage in STAGES[:-1])
+    assert rows["all"]["seconds_per_image"] == pytest.approx(parts, abs=1e-4)
+    assert rows["net"]["faces_per_s"] == pytest.approx(1 / rows["net"]["seconds_per_image"], rel=0.01)
+    assert rows["all"]["peak_memory"] >= rows["net"]["peak_memory"] > 50e6
+    assert [path.name for path in tmp_path.iterdir()] == ["b.jsonl"]
+
+
+def test_records_alone_go_to_stdout_and_bad_input_is_one_line(tmp_path: Path) -> None:
+    done = bench("--json", "-", "--aligned")
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1 and "not square" in done.stderr
+    (tmp_path / "bad.png").write_text("not an image")
+    done = bench(tmp_path / "bad.png")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1) and "bad.png" in done.stderr
+    done = bench("--threads", "-1")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1) and "threads" in done.stderr
