@@ -17,21 +17,27 @@ from torch import Tensor, nn
 
 from gfpcli import __version__, fast
 from gfpcli.adapters.facexlib import PARSE_SIZE, ParseNetMasker, load_detector, load_masker
+from gfpcli.adapters.realesrgan import load_upsampler
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import load_face_net, read_state
 from gfpcli.options import FaceOptions, check_device
-from gfpcli.paste import soft_mask
+from gfpcli.paste import resize_background, soft_mask
 from gfpcli.restorer import Restorer
-from gfpcli.types import Detector, Mask, Masker
+from gfpcli.types import Detector, Mask, Masker, Upsampler
+from gfpcli.upsample import Watch
 from gfpcli.weights import BUILTINS, WEIGHTS, Progress, cached, fetch, sha256_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
+BACKGROUNDS = ("realesrgan-x2", "realesrgan-x4", "realesr-general", "realesr-general-wdn")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
     "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": ("[[10,20],[32,64],[128,256]]", 0.0),
 }
 # settings that change neither pixels nor files
-SILENT = ("force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "batch_size", "compile")
+SILENT = (
+    "force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "background", "batch_size",
+    "compile",
+)  # fmt: skip
 
 Warn = Callable[[str], None]
 
@@ -44,6 +50,12 @@ class Parts:
     model_name: str
     detector: Path | None
     mask: Path | None
+    background: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path | None, ...]:
+        """All of them, in a fixed order."""
+        return self.model, self.detector, self.mask, self.background
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +94,9 @@ def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None 
         else:
             mask = _file_of("mask", options.mask, ("auto", "parse", "soft"))
     detector = None if options.aligned else _detector_of(options, progress)
+    background = _background_of(options, progress)
     model, name = _model_of(options, warn, progress)
-    return Parts(model, name, detector, mask)
+    return Parts(model, name, detector, mask, background)
 
 
 def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
@@ -120,6 +133,16 @@ def _detector_of(options: FaceOptions, progress: Progress | None) -> Path:
         return fetch("retinaface-r50", progress=progress)
     except DownloadError:
         return BUILTINS["builtin"]  # the model's warning names the network's failure
+
+
+def _background_of(options: FaceOptions, progress: Progress | None) -> Path | None:
+    if options.background == "none":
+        return None
+    if options.background == "compact-x2":
+        return BUILTINS["compact-x2"]
+    if options.background in BACKGROUNDS:
+        return fetch(options.background, offline=options.offline, progress=progress)
+    return _file_of("background", options.background, ("none", "compact-x2", *BACKGROUNDS))
 
 
 def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:
@@ -203,11 +226,20 @@ def _fastest_precision(net: nn.Module, probe: Tensor, device: torch.device, sour
     return fast.choose([way(name) for name in names], fast.faces_agree, f"{source}, {fast.machine_of(device)}")
 
 
-def load_restorer(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> Restorer:
+def load_restorer(
+    options: FaceOptions,
+    parts: Parts,
+    *,
+    n_inputs: int = 0,
+    warn: Warn = lambda line: None,
+    watch: Watch = lambda n_done, n_all: None,
+) -> Restorer:
     """A ready restorer; its options hold the batch size that was chosen.
 
     Args:
         n_inputs: photos or frames of the whole run; in a long one the network is compiled.
+        warn: hears what is done otherwise than asked for.
+        watch: hears how many tiles of a background are done, of how many.
 
     Raises:
         CheckpointError: a file that holds something else.
@@ -215,8 +247,7 @@ def load_restorer(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> R
     """
     device = choose_device(options.device)
     model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
-    # one by one on a CPU: as fast, and the same bytes whatever the neighbours
-    n_batch = options.batch_size or (8 if device.type == "cuda" else 1)
+    n_batch = options.batch_size or fast.batch_size(device, model.size, model.dtype)
     masker: Masker = soft_masker
     if parts.mask:
         masker = _fastest_masker(
@@ -224,7 +255,14 @@ def load_restorer(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> R
             source=fast.file_of(parts.mask),
             is_exact=options.precision == "fp32",
         )
-    return Restorer(_load_detector(options, parts, device), model, masker, replace(options, batch_size=n_batch))
+    detector = _load_detector(options, parts, device)
+    upsampler: Upsampler = resize_background
+    if parts.background:
+        upsampler = load_upsampler(
+            read_state(parts.background), source=str(parts.background), device=device, tile=options.tile, watch=watch,
+            dtype=DTYPES.get(options.precision, torch.float32), warn=warn,
+        )  # fmt: skip
+    return Restorer(detector, model, masker, replace(options, batch_size=n_batch), upsampler)
 
 
 def _fastest_masker(masker: ParseNetMasker, source: str, *, is_exact: bool) -> ParseNetMasker:
@@ -264,7 +302,7 @@ def fingerprint(options: FaceOptions, parts: Parts) -> str:
     """
     facts: dict[str, object] = {key: value for key, value in asdict(options).items() if key not in SILENT}
     try:
-        files = [sha256_of(path) if path else None for path in (parts.model, parts.detector, parts.mask)]
+        files = [sha256_of(path) if path else None for path in parts.files]
     except OSError as error:
         raise CheckpointError(f"{error.filename}: {error.strerror}") from error
     text = json.dumps([__version__, facts, files], sort_keys=True, default=list)

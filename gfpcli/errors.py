@@ -9,7 +9,8 @@ GfpError                      every expected failure; its text is one line for t
 │   ├── CheckpointError       not a checkpoint, truncated, unsafe, or of another architecture
 │   └── DownloadError         the network failed, or `--offline` forbids it
 ├── DeviceError               a device or precision that this machine does not have
-└── FaceError                 the network failed on a face; the frame keeps its own face
+├── FaceError                 the network failed on a face; the frame keeps its own face
+└── BackgroundError           the network failed on a frame's background; nothing of the frame is written
 """
 
 
@@ -51,3 +52,7 @@ class DeviceError(GfpError):
 
 class FaceError(GfpError):
     """The face network failed on a face."""
+
+
+class BackgroundError(GfpError):
+    """The background network failed on a frame."""

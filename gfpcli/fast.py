@@ -28,6 +28,8 @@ WORTH = 1.15  # times as fast as what it replaces
 SMALL = 20_000_000  # weights; a smaller network is quick in fp32, and needs no probe that depends on the clock
 COMPILE_FROM = 500  # inputs of a run from which the compiler's minutes come back
 MEMORY = "fastest.json"  # in the cache folder: what was found out
+FACE_BYTES = 1 << 30  # of a GPU's memory for a face of 512 px in fp32, reckoned on the safe side
+MOST_FACES = 32  # at once
 PROBE = BUILTIN / "probe.jpg"  # two faces side by side (NASA, US Navy: public domain)
 HALVES = {"cpu": ("bf16",), "cuda": ("bf16", "fp16"), "mps": ("fp16",)}
 T = TypeVar("T")
@@ -82,6 +84,18 @@ def choose(ways: Sequence[Way[T]], agrees: Callable[[T, T], bool], key: str) -> 
 def is_small(net: torch.nn.Module) -> bool:
     """Whether a network is not worth a probe."""
     return sum(weight.numel() for weight in net.parameters()) < SMALL
+
+
+def batch_size(device: torch.device, size: int, dtype: torch.dtype) -> int:
+    """Faces at once: half the free memory's worth on a GPU, one on a CPU.
+
+    One by one is as fast on a CPU, and gives the same bytes whatever the neighbours.
+    """
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    each = FACE_BYTES * (size / 512) ** 2 * dtype.itemsize / 4
+    return min(max(int(free / 2 / each), 1), MOST_FACES)
 
 
 def faces_agree(one: Tensor, other: Tensor) -> bool:

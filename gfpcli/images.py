@@ -181,16 +181,18 @@ def encode_image(image: Image, frame: Frame, alpha: Image | None, kind: str, qua
     """The file's bytes: gray as one channel, alpha and 16 bit (PNG, TIFF) kept, metadata kept unless `strip`.
 
     Raises:
-        OutputError: the format cannot hold the picture (WebP ends at 16383 px).
+        OutputError: the format cannot hold the picture (WebP ends at 16383 px), or memory is too small to write it.
     """
     facts = Metadata() if strip else frame.metadata
-    if image.dtype == np.uint16 and kind in ("PNG", "TIFF"):
-        pixels = np.asarray(image if alpha is None else np.dstack([image, alpha]), np.uint16)
-        if frame.is_gray and alpha is None:
-            pixels = pixels[..., 0]
-        return _tiff_of(pixels, facts) if kind == "TIFF" else _with_chunks(_png_of(pixels), facts)
     try:
+        if image.dtype == np.uint16 and kind in ("PNG", "TIFF"):
+            pixels = np.asarray(image if alpha is None else np.dstack([image, alpha]), np.uint16)
+            if frame.is_gray and alpha is None:
+                pixels = pixels[..., 0]
+            return _tiff_of(pixels, facts) if kind == "TIFF" else _with_chunks(_png_of(pixels), facts)
         return _encode_8_bit(image, frame.is_gray, alpha, kind, quality, facts)
+    except MemoryError as error:
+        raise OutputError(f"{frame.name}: not enough memory to write it as {kind}; try a smaller --scale") from error
     except (OSError, ValueError) as error:
         raise OutputError(f"{frame.name}: cannot be written as {kind}: {' '.join(str(error).split())}") from error
 

@@ -13,6 +13,7 @@ FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
 FACE_CHOICES = ("all", "largest", "center")
 CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
+LEAST_TILE = 32  # px
 Range = tuple[float, float]
 ARCHITECTURES = ("paper", "clean", "compact-unet")
 
@@ -28,7 +29,7 @@ class FaceOptions:
     model: str = "auto"  # name in the weights table, `compact`, or a checkpoint file
     scale: float = 2.0  # final scale of the whole image, 1..8
     strength: float = 1.0  # 0 gives the input back, 1 the network's face
-    background: str = "none"  # background upsampler; `none` is Lanczos
+    background: str = "none"  # name or checkpoint of the background upsampler; `none` is Lanczos
     tile: int = 0  # background tile edge in px; 0 = automatic
     aligned: bool = False  # inputs are aligned square faces: no detection, no paste
     faces: str = "all"  # all | largest | center | N (the N largest)
@@ -53,6 +54,8 @@ class FaceOptions:
         _within("det-threshold", self.det_threshold, 0, 1)
         _within("batch-size", self.batch_size, 0, 1024)
         _within("tile", self.tile, 0, 1 << 20)
+        if 0 < self.tile < LEAST_TILE:
+            raise UsageError(f"--tile {self.tile}: choose 0 (automatic) or at least {LEAST_TILE}")
         _within("det-size", self.det_size, 0, 1 << 20)
         _within("min-face", self.min_face, 0, 1 << 20)
         _one_of("precision", self.precision, PRECISIONS)

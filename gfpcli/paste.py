@@ -37,6 +37,12 @@ def resize_background(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(large, np.uint16) if image.dtype == np.uint16 else np.asarray(large, np.uint8)
 
 
+def without_colour(image: Image) -> Image:
+    """Luma (BT.601) in three equal channels."""
+    luma = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), image.dtype)
+    return np.repeat(luma[..., None], 3, axis=2)  # type: ignore[return-value]
+
+
 def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.float64]:
     """Crop pixels to canvas pixels, by pixel centres: p_canvas = s*p + 0.5*(s-1). `scale` is (x, y)."""
     affine = invert(crop.frame_to_crop)

@@ -13,12 +13,25 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli.align import cut_crop, stretch_of, to_8_bit
-from gfpcli.errors import FaceError, GfpError, InputError
+from gfpcli.errors import BackgroundError, FaceError, GfpError, InputError
 from gfpcli.options import FaceOptions
-from gfpcli.paste import paste_faces, resize_background
+from gfpcli.paste import paste_faces, resize_background, without_colour
 from gfpcli.stream import batched
 from gfpcli.tensors import to_images, to_tensor
-from gfpcli.types import Crop, Detector, Face, FaceModel, FaceOutcome, Failed, Frame, Mask, Masker, Restored
+from gfpcli.types import (
+    Crop,
+    Detector,
+    Face,
+    FaceModel,
+    FaceOutcome,
+    Failed,
+    Frame,
+    Image,
+    Mask,
+    Masker,
+    Restored,
+    Upsampler,
+)  # fmt: skip
 
 MAX_WAITING = 64_000_000  # bytes of frames that may wait until a batch is full
 IDENTITY = np.eye(2, 3)
@@ -59,6 +72,7 @@ class Restorer:
     model: FaceModel
     masker: Masker
     options: FaceOptions
+    upsampler: Upsampler = resize_background  # Lanczos
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
@@ -145,7 +159,7 @@ class Restorer:
         crops = [(crop, each.frame.is_gray) for each in group if isinstance(each, Found) for crop in each.crops]
         faces = self.restore_crops([crop for crop, _ in crops])
         results = iter(
-            [_gray(face) if is_gray and not isinstance(face, FaceError) else face
+            [np.asarray(without_colour(face), np.uint8) if is_gray and not isinstance(face, FaceError) else face
              for face, (_, is_gray) in zip(faces, crops, strict=True)]
         )  # fmt: skip
         share = (time.monotonic() - start) / max(len(crops), 1)
@@ -182,12 +196,19 @@ class Restorer:
         masks = tuple(self.masker(good)) if good else ()
         height, width = frame.image.shape[:2]
         size = max(1, round(height * options.scale)), max(1, round(width * options.scale))
-        canvas = resize_background(frame.image, size)
+        canvas = self._enlarged(frame, size)
         ratio = size[1] / width, size[0] / height
         paste_faces(canvas, good, crops, masks, scale=ratio, strength=options.strength)
         alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings = {"network": network, "total": seconds + time.monotonic() - start}
         return Restored(frame, canvas, options.scale, found.faces, crops, good, masks, outcomes, alpha, timings)
+
+    def _enlarged(self, frame: Frame, size: tuple[int, int]) -> Image:
+        """The frame's picture at its final size, an array of its own."""
+        try:
+            return self.upsampler(frame.image, size)
+        except BackgroundError as error:
+            raise BackgroundError(f"{frame.name}: {error}") from error
 
     def restore_crops(self, crops: Sequence[Crop]) -> list[Made]:
         """One result for each crop. A batch that does not fit into memory is halved until it does."""
@@ -274,9 +295,3 @@ def _aligned_result(
     alpha = None if frame.alpha is None else resize_background(to_8_bit(frame.alpha), (size, size))
     image = np.round(mix).astype(np.uint8)
     return Restored(frame, image, scale, found.faces, crops, faces, masks, outcomes, alpha, timings)
-
-
-def _gray(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Luma (BT.601) in all three channels: gray photos get gray faces."""
-    luma = np.asarray(cv2.cvtColor(face, cv2.COLOR_BGR2GRAY), np.uint8)
-    return np.repeat(luma[..., None], 3, axis=2)

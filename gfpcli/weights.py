@@ -98,8 +98,12 @@ WEIGHTS = {
         Weight("vgg16", f"{TORCH}/vgg16-397923af.pth", "BSD-3-Clause (torchvision)"),
     )
 }  # fmt: skip
-BUILTINS = {"compact": BUILTIN / "compact.safetensors", "builtin": BUILTIN / "detector.safetensors"}
-BUILTIN_LICENCE = "CC BY-NC-SA 4.0"
+BUILTINS = {
+    "compact": BUILTIN / "compact.safetensors",
+    "builtin": BUILTIN / "detector.safetensors",
+    "compact-x2": BUILTIN / "compact-x2.safetensors",
+}
+BUILTIN_LICENCES = {"compact": "CC BY-NC-SA 4.0", "builtin": "CC BY-NC-SA 4.0", "compact-x2": "Apache-2.0"}
 
 
 def cache_folder() -> Path:
@@ -122,10 +126,9 @@ def weight_of(name: str) -> Weight:
 
 def licence_of(path: Path) -> str:
     """The licence of a weight file, known by its name."""
-    if path in BUILTINS.values():
-        return BUILTIN_LICENCE
+    built_in = {BUILTINS[name]: licence for name, licence in BUILTIN_LICENCES.items()}
     known = {weight.file: weight.licence for weight in WEIGHTS.values()}
-    return known.get(path.name, "its own (a file of yours)")
+    return built_in.get(path) or known.get(path.name, "its own (a file of yours)")
 
 
 def cached(name: str) -> Path | None:

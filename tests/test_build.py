@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from gfpcli.build import choose_device, choose_parts, fingerprint, load_face_model
+from gfpcli.build import choose_device, choose_parts, fingerprint, load_face_model, load_restorer
 from gfpcli.errors import DeviceError, DownloadError, UsageError
+from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
+from gfpcli.upsample import NetUpsampler
 from gfpcli.weights import BUILTINS, WEIGHTS, cache_folder
 
 AUTO = RestoreOptions(offline=True)
@@ -79,3 +81,21 @@ def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -
     assert fingerprint(replace(options, strength=0.5), parts) != base
     (tmp_path / "x.pth").write_bytes(b"other weights")
     assert fingerprint(options, replace(parts, model=tmp_path / "x.pth")) != base
+    assert fingerprint(options, replace(parts, background=tmp_path / "x.pth")) != base
+
+
+def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path) -> None:
+    options = RestoreOptions(model="compact", offline=True, background="compact-x2", tile=77, precision="bf16")
+    parts = choose_parts(options, warn=print)
+    assert parts.background == BUILTINS["compact-x2"]
+    put("realesr-general")
+    assert choose_parts(replace(options, background="realesr-general"), warn=print).background is not None
+    told: list[str] = []
+    upsampler = load_restorer(options, parts, warn=told.append).upsampler
+    assert isinstance(upsampler, NetUpsampler) and upsampler.tile == 77 and not told
+    assert upsampler.fast is not None and upsampler.dtype == torch.bfloat16
+    state = {key: 1e4 * value for key, value in read_state(BUILTINS["compact-x2"]).items()}
+    torch.save(state, tmp_path / "wild.pth")
+    wild = load_restorer(options, replace(parts, background=tmp_path / "wild.pth"), warn=told.append).upsampler
+    assert isinstance(wild, NetUpsampler) and wild.fast is None
+    assert "does not agree with fp32" in told[0]

@@ -73,6 +73,16 @@ def test_what_agrees() -> None:
     assert not fast.masks_agree([0 * mask], [0 * mask])
 
 
+def test_the_batch_follows_the_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fast.batch_size(CPU, 512, torch.float32) == 1
+    for free, size, dtype, wanted in (
+        (24 << 30, 512, torch.float32, 12), (24 << 30, 512, torch.bfloat16, 24), (24 << 30, 256, torch.float32, 32),
+        (1 << 20, 512, torch.float32, 1),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 80 << 30))
+        assert fast.batch_size(torch.device("cuda"), size, dtype) == wanted
+
+
 def test_a_small_network_is_run_in_fp32_without_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "choose", broken)
     assert load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False).dtype == torch.float32

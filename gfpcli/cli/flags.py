@@ -14,8 +14,16 @@ Model: TypeAlias = Annotated[
 ]
 Scale: TypeAlias = Annotated[float, typer.Option("--scale", "-s", help="of the whole image, 1 to 8")]
 Strength: TypeAlias = Annotated[float, typer.Option(help="0 keeps the photo's face, 1 takes the network's")]
-Background: TypeAlias = Annotated[str, typer.Option("--background", "-b", help="none (Lanczos)")]
-Tile: TypeAlias = Annotated[int, typer.Option(help="background tile edge, px; 0 = automatic")]
+Background: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--background",
+        "-b",
+        help="what enlarges all but the faces: none (Lanczos), compact-x2 (built in), realesrgan-x2, realesrgan-x4, "
+        "realesr-general, realesr-general-wdn, or a checkpoint; at scale 1 it cleans: enlarges, then reduces",
+    ),
+]
+Tile: TypeAlias = Annotated[int, typer.Option(help="background tile edge, px; 0 = by free memory")]
 Aligned: TypeAlias = Annotated[bool, typer.Option("--aligned", help="inputs are aligned square faces")]
 Faces: TypeAlias = Annotated[str, typer.Option(help="all, largest, center, or N largest")]
 MinFace: TypeAlias = Annotated[float, typer.Option(help="smaller boxes are left alone, px")]

@@ -15,6 +15,7 @@ from gfpcli.cli.console import one_line_errors, tell
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="a name from `gfp models list`")]
+ROLES = {"builtin": " (detector)", "compact-x2": " (background)"}
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 
 
@@ -26,10 +27,9 @@ def list_() -> None:
     """
     table = Table("name", "here", "size", "licence", "sha256", box=box.SIMPLE)
     for name, path in weights.BUILTINS.items():
-        label = name if name == "compact" else f"{name} (detector)"
-        table.add_row(
-            label, "built in", _size(path.stat().st_size), weights.BUILTIN_LICENCE, weights.sha256_of(path)[:12]
-        )
+        label = f"{name}{ROLES.get(name, '')}"
+        licence = weights.BUILTIN_LICENCES[name]
+        table.add_row(label, "built in", _size(path.stat().st_size), licence, weights.sha256_of(path)[:12])
     for weight in weights.WEIGHTS.values():
         is_here = "yes" if weights.cached(weight.name) else "no"
         digest = (weights.expected_hash(weight) or "recorded at first download")[:26]

@@ -17,6 +17,9 @@ from gfpcli.weights import BLOCK
 
 Record = dict[str, Any]  # one JSON line, as the contract of `--json` says
 Watch: TypeAlias = Callable[[int, int, int], None]
+Tiles: TypeAlias = Callable[[int, int], None]
+"""Hears how many tiles of a background are done, of how many."""
+TELL_EVERY = 30.0  # seconds between lines about one background
 
 
 @dataclass(slots=True)
@@ -38,8 +41,8 @@ class Tally:
         return f"{counts or 'nothing to do'}; {self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
 
 
-def show_progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Record, Tally], None]:
-    """A bar on a terminal, plain lines without one; with `quiet` only failures."""
+def show_progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> tuple[Callable[[Record, Tally], None], Tiles]:
+    """A bar on a terminal, plain lines without one; with `quiet` only failures. What hears of records, and of tiles."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
 
@@ -47,17 +50,40 @@ def show_progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> Callable[[Re
             if not quiet or record["error"]:
                 tell(line_of(record))
 
-        return line
+        return line, (lambda n_done, n_all: None) if quiet else tile_lines()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = stack.enter_context(Progress(*columns, console=console))
     task = bar.add_task("restoring", total=n_jobs)
+    background = bar.add_task("background tiles", total=None, visible=False)
 
     def advance(record: Record, tally: Tally) -> None:
         if record["error"]:
             bar.console.print(line_of(record), markup=False, highlight=False, soft_wrap=True)
         bar.update(task, advance=1, description=f"restoring, {tally.n_faces} faces")
 
-    return advance
+    def tiles(n_done: int, n_all: int) -> None:
+        if n_done == 0:
+            bar.reset(background, total=n_all)
+        bar.update(background, completed=n_done, visible=n_done < n_all and n_all > 1)
+
+    return advance, tiles
+
+
+def tile_lines() -> Tiles:
+    """Every half minute a line about a background that takes long, with the time left."""
+    start = told = time.monotonic()
+
+    def watch(n_done: int, n_all: int) -> None:
+        nonlocal start, told
+        now = time.monotonic()
+        if n_done == 0:
+            start = told = now
+        elif n_done < n_all and now - told >= TELL_EVERY:
+            told = now
+            left = (now - start) / n_done * (n_all - n_done)
+            tell(f"background: {n_done} of {n_all} tiles, about {left:.0f} s left")
+
+    return watch
 
 
 def line_of(record: Record) -> str:

@@ -25,7 +25,7 @@ from gfpcli.errors import GfpError, InputError, OutputError, UsageError
 from gfpcli.images import decode_frame, encode_image, read_frame, write_image
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, plan_jobs
 from gfpcli.ledger import Ledger
-from gfpcli.options import FaceOptions, RestoreOptions
+from gfpcli.options import RestoreOptions
 from gfpcli.report import Pictures, Picturing, check_report_path, open_report, pictures_for
 from gfpcli.restorer import Restorer
 from gfpcli.sheets import Layers
@@ -212,7 +212,6 @@ def run_restore(
     Raises:
         GfpError: nothing could be started.
     """
-    check_not_yet(options)
     if report_to:
         check_report_path(report_to)
     if inputs == ["-"]:
@@ -234,7 +233,7 @@ def run_restore(
     with ExitStack() as stack:
         sink = json_sink(json_to, stack)
         report = report_to and stack.enter_context(open_report(report_to, about(options, parts), len(jobs)))
-        show = show_progress(len(jobs), stack, quiet=quiet)
+        show, tiles = show_progress(len(jobs), stack, quiet=quiet)
 
         def emit(told: Told) -> None:
             record = told.record
@@ -249,16 +248,10 @@ def run_restore(
                 raise _Stop
 
         with suppress(_Stop):
-            run.process(jobs, lambda: load_restorer(options, parts, n_inputs=len(jobs)), emit)
+            run.process(jobs, lambda: load_restorer(options, parts, n_inputs=len(jobs), warn=tell, watch=tiles), emit)
     if not quiet:
         tell(f"{tally.line()}; results in {root}" + (f", report in {report_to}" if report_to else ""))
     return tally.n_failed
-
-
-def check_not_yet(options: FaceOptions) -> None:
-    """Raises UsageError for what a later version brings."""
-    if options.background != "none":
-        raise UsageError(f"--background {options.background}: not there yet, choose none (Lanczos)")
 
 
 def open_ledger(root: Path) -> Ledger:
@@ -274,7 +267,7 @@ def restore_stdin(output: Path, options: RestoreOptions) -> int:
     """One image from stdin, to stdout with `-o -`, else to a file. Raises GfpError."""
     frame = decode_frame(sys.stdin.buffer.read(), "stdin", 0)
     parts: Parts = choose_parts(options, warn=tell)
-    result = load_restorer(options, parts).restore(frame)
+    result = load_restorer(options, parts, warn=tell).restore(frame)
     kind = SUFFIX_FORMATS[FORMAT_SUFFIXES.get(frame.format, ".png")]
     kind = kind if options.format == "auto" else SUFFIX_FORMATS[f".{options.format}"]
     if str(output) == "-":

@@ -17,7 +17,7 @@ import av
 from gfpcli.build import choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import Record, show_clips, tell_download
-from gfpcli.cli.restore import check_not_yet, json_sink, open_ledger
+from gfpcli.cli.restore import json_sink, open_ledger
 from gfpcli.clip import Clip, Done, Watch, restore_clip
 from gfpcli.encode import choose_encoder
 from gfpcli.errors import GfpError, InputError
@@ -109,14 +109,13 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
     Raises:
         GfpError: nothing could be started.
     """
-    check_not_yet(options)
     jobs = plan_videos(inputs, output, added=options.suffix)
     if options.dry_run:
         tell_plan(jobs, options)
         return 0
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
     root = jobs[0].target.parent if output.suffix.lower() in CONTAINERS and not output.is_dir() else output
-    restorer = cache(lambda: load_restorer(options, parts))
+    restorer = cache(lambda: load_restorer(options, parts, warn=tell))
     run = Run(options, open_ledger(root), fingerprint(options, parts), parts.model_name, restorer)
     n_failed = 0
     with ExitStack() as stack:

@@ -20,7 +20,7 @@ def gfp(*words: object) -> Result:
 def test_list_names_every_weight_and_its_licence() -> None:
     done = gfp("models", "list")
     assert done.exit_code == 0
-    assert all(name in done.stdout for name in (*WEIGHTS, "compact"))
+    assert all(name in done.stdout for name in (*WEIGHTS, "compact", "compact-x2 (background)"))
     assert "CC BY-NC-SA 4.0" in done.stdout and "BSD-3-Clause" in done.stdout
 
 

@@ -215,6 +215,16 @@ def test_a_part_of_a_clip(clip: Path, tmp_path: Path) -> None:
     assert len(inside & {digest for digest, _ in sound_of(tmp_path / "out.mp4")[0]}) >= len(heard) - 2
 
 
+def test_a_background_network_draws_each_frame(clip: Path, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    row = record_of(clip, "-o", tmp_path / "a.mp4", "--end", 0.1, "-s", 2, "-b", "compact-x2", "--frames-dir", frames)
+    assert (row["status"], row["width"], row["height"], row["error"]) == ("restored", 400, 400, None)
+    kept = cv2.imread(str(frames / "a" / "000001.png"))
+    assert kept is not None
+    plain = cv2.resize(_exact(clip, 0), (400, 400), interpolation=cv2.INTER_LANCZOS4).astype(float)
+    assert 0.5 < np.abs(kept - plain)[:100].mean() < 5
+
+
 def test_folders_of_frames_in_and_out(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()

@@ -1,0 +1,92 @@
+"""Real-ESRGAN's layouts: read from shapes, and equal to its own inference code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from gfpcli.adapters._compat import prepare_basicsr
+from gfpcli.adapters.realesrgan import load_enlarging_net
+from gfpcli.errors import CheckpointError
+from gfpcli.model.checkpoint import read_state
+from gfpcli.upsample import NetUpsampler
+
+prepare_basicsr()
+from basicsr.archs.rrdbnet_arch import RRDBNet  # noqa: E402
+from basicsr.archs.srvgg_arch import SRVGGNetCompact  # noqa: E402
+
+Make = Callable[[int, int], NDArray[np.uint8]]
+CPU = torch.device("cpu")
+LAYOUTS: dict[str, Callable[[], nn.Module]] = {
+    "realesrgan-x2": lambda: RRDBNet(3, 3, scale=2, num_feat=64, num_block=23, num_grow_ch=32),
+    "realesrgan-x4": lambda: RRDBNet(3, 3, scale=4, num_feat=64, num_block=23, num_grow_ch=32),
+    "realesr-general": lambda: SRVGGNetCompact(num_feat=64, num_conv=32, upscale=4),
+    "compact-x2": lambda: SRVGGNetCompact(num_feat=48, num_conv=12, upscale=2),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_whole_image_is_what_realesrganer_makes_of_it(name: str, tmp_path: Path, smooth_image: Make) -> None:
+    from realesrgan import RealESRGANer
+
+    torch.manual_seed(3)
+    net = LAYOUTS[name]()
+    path = tmp_path / "x.pth"
+    torch.save({"params_ema": net.state_dict(), "params": {}}, path)
+    image = smooth_image(33, 41)  # odd: the x2 layout mirrors a row and a column
+    scale = int(name[-1]) if name[-1].isdigit() else 4
+    theirs = RealESRGANer(scale, str(path), model=net, tile=0, pre_pad=0, half=False, device=CPU)
+    theirs.pre_process(image[..., ::-1].astype(np.float32) / 255)
+    with torch.no_grad():
+        theirs.process()
+    want = theirs.post_process()[0]
+    enlarging = load_enlarging_net(read_state(path), source="x.pth")
+    assert enlarging.scale == scale
+    got = NetUpsampler(enlarging, CPU).run(image)
+    assert got.shape == want.shape == (3, 33 * scale, 41 * scale)
+    assert (got - want).norm() / want.norm() < 1e-5
+    whole, _ = theirs.enhance(image)
+    assert np.abs(NetUpsampler(enlarging, CPU).enlarge(image).astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("net", "facts"),
+    [
+        (SRVGGNetCompact(num_feat=8, num_conv=11, upscale=3), (3, 1, 13, 13)),
+        (RRDBNet(3, 3, scale=4, num_feat=8, num_block=1, num_grow_ch=4), (4, 1, 19, 19)),
+        (RRDBNet(3, 3, scale=2, num_feat=8, num_block=2, num_grow_ch=4), (2, 2, 68, 48)),
+        (RRDBNet(3, 3, scale=1, num_feat=8, num_block=1, num_grow_ch=4), (1, 4, 76, 76)),
+    ],
+)
+def test_shapes_tell_scale_and_reach(net: nn.Module, facts: tuple[int, ...], tmp_path: Path) -> None:
+    save_file(net.state_dict(), tmp_path / "x.safetensors")
+    made = load_enlarging_net(read_state(tmp_path / "x.safetensors"), source="x")
+    assert (made.scale, made.multiple, made.reach, made.halo) == facts
+    side = 3 * made.reach + 64
+    side -= side % made.multiple
+    flat = torch.full((1, 3, side, side), 0.5)
+    dot = flat.clone()
+    dot[:, :, side // 2, side // 2] = 1.0
+    with torch.inference_mode():
+        changed = (made.net.double()(dot.double()) != made.net(flat.double()))[0].any(dim=0).nonzero()
+    furthest = (changed.double() / made.scale - side // 2).abs().max().item()
+    assert furthest <= made.reach + made.multiple, "the reach is what a pixel reaches"
+
+
+def test_other_files_are_refused_with_their_kind() -> None:
+    with pytest.raises(CheckpointError, match=r"x\.pth: of a kind gfp does not know, not a background upsampler"):
+        load_enlarging_net({"a": torch.zeros(1)}, source="x.pth")
+    state = SRVGGNetCompact(num_feat=8, num_conv=2, upscale=2).state_dict()
+    with pytest.raises(CheckpointError, match="do not fit together"):
+        load_enlarging_net({**state, "body.2.weight": torch.zeros(8, 4, 3, 3)}, source="x.pth")
+    rrdb = RRDBNet(3, 3, scale=4, num_feat=8, num_block=1, num_grow_ch=4).state_dict()
+    for key, value in (("conv_first.weight", torch.zeros(8, 5, 3, 3)), ("conv_hr.weight", torch.zeros(1))):
+        with pytest.raises(CheckpointError, match="do not fit together"):
+            load_enlarging_net({**rrdb, key: value}, source="x.pth")
