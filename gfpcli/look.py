@@ -17,7 +17,8 @@ from gfpcli.tensors import to_tensor
 from gfpcli.types import Affine, Face
 
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
-AROUND = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))  # the second look's views: size, and turn in degrees
+ONCE = ((1.0, 0.0),)  # the second look's view: size, and turn in degrees
+AROUND = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))  # the third look's views
 N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
 
 Points = NDArray[np.float64]  # (N, 5, 2) xy
@@ -25,9 +26,10 @@ Points = NDArray[np.float64]  # (N, 5, 2) xy
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """Looks twice at each face: by its box, then four times, also mirrored, around where the first look says it is.
+    """Looks at each face by its box, then around where that look says it is, then four times around where that does.
 
-    Each of those errs a little differently; their mean errs less than one alone.
+    The nearer a face lies to the middle the less a look errs; and each of the four errs a little differently, their
+    mean less than one alone. All looks but the first are also mirrored.
     """
 
     net: LandmarkNet
@@ -47,18 +49,26 @@ class SecondLook:
             for face, side in zip(faces, sides, strict=True)
         ]
         points, at_box = self._measure(image, first, is_mirrored=False)
-        second = [
-            view_of(each.mean(axis=0), turn_of(each) + turn, side * size)
-            for each, side in zip(points, sides, strict=True)
-            for size, turn in AROUND
-        ]
-        points, at_points = self._measure(image, second, is_mirrored=True)
-        points = points.reshape(-1, len(AROUND), 5, 2).mean(axis=1)  # (N * views, 5, 2) to (N, 5, 2)
-        logits = (at_box + at_points.reshape(-1, len(AROUND)).mean(axis=1)) / 2
+        points, _ = self._look_around(image, points, sides, ONCE)
+        points, at_points = self._look_around(image, points, sides, AROUND)
+        logits = (at_box + at_points) / 2
         return [
             Face(face.box, each, combine(face.score, logit))
             for face, each, logit in zip(faces, points, logits, strict=True)
         ]
+
+    def _look_around(
+        self, image: NDArray[np.uint8], points: Points, sides: Sequence[float], around: Sequence[tuple[float, float]]
+    ) -> tuple[Points, NDArray[np.float64]]:
+        """Mean landmarks and logits (N,) of these views around landmarks already found, also mirrored."""
+        views = [
+            view_of(each.mean(axis=0), turn_of(each) + turn, side * size)
+            for each, side in zip(points, sides, strict=True)
+            for size, turn in around
+        ]
+        found, logits = self._measure(image, views, is_mirrored=True)
+        found = found.reshape(-1, len(around), 5, 2).mean(axis=1)  # (N * views, 5, 2) to (N, 5, 2)
+        return found, logits.reshape(-1, len(around)).mean(axis=1)
 
     @torch.inference_mode()
     def _measure(

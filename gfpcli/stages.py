@@ -112,7 +112,7 @@ def watched(restorer: Restorer, watch: Stopwatch) -> Restorer:
 
         return call
 
-    ports = {name: getattr(restorer, name, resize_background) for name in PORTS}
+    ports = {name: getattr(restorer, name) for name in PORTS}
     changes: dict[str, Any] = {
         name: timed(PORTS[name], port) for name, port in ports.items() if port is not resize_background
     }

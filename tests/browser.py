@@ -54,6 +54,7 @@ class Page:
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Performance.enable", timeDomain="threadTicks")
 
     def __enter__(self) -> Page:
         return self
@@ -115,6 +116,11 @@ class Page:
             self._note(event)
             if event.get("method") == "Page.loadEventFired":
                 return time.monotonic() - start
+
+    def cpu_seconds(self) -> float:
+        """The page's thread at work since the page was opened, however busy the machine is."""
+        metrics = self.send("Performance.getMetrics")["metrics"]
+        return next(float(each["value"]) for each in metrics if each["name"] == "TaskDuration")
 
     def value(self, script: str) -> Any:
         """What an expression gives, as JSON; a promise is waited for."""

@@ -32,7 +32,7 @@ from gfpcli.types import Detector, Face, Image
 from gfpcli.weights import BUILTINS
 
 sys.path.insert(0, str(Path(__file__).parent))
-from wild import is_held_out
+from wild import CHOOSING, HELD_OUT, tenth_of
 
 LOG = logging.getLogger("evaluate_detector")
 HALF = 0.5  # px: the labels count from the first pixel's corner, as RetinaFace does; gfpcli from its centre
@@ -64,10 +64,10 @@ class Tally:
     faceless: list[bool] = field(default_factory=list)  # of every picture without faces: whether a face was found
 
 
-def read_labels(folder: Path, *, held_out: bool = True) -> Iterator[Labels]:
-    """The held-out pictures (or the others), by name."""
+def read_labels(folder: Path, tenth: int = HELD_OUT) -> Iterator[Labels]:
+    """The pictures of one tenth, by name."""
     for name, facts in sorted(json.loads((folder / "labels.json").read_text())["images"].items()):
-        if is_held_out(name) != held_out or not (folder / name).exists():
+        if tenth_of(name) != tenth or not (folder / name).exists():
             continue
         faces = facts.get("faces", [])
         sure = [face for face in faces if face["sure"]]
@@ -144,10 +144,10 @@ def report(tally: Tally, title: str) -> None:
                  title, np.median(off), off.mean(), what)  # fmt: skip
 
 
-def score_detector(detect: Detector, folder: Path, title: str) -> None:
-    """Prints recall, precision and landmark errors on the held-out part of `wild/`, and the time it took."""
+def score_detector(detect: Detector, folder: Path, title: str, tenth: int = HELD_OUT) -> None:
+    """Prints recall, precision and landmark errors on one tenth of `wild/`, and the time it took."""
     tally, seconds = Tally(), 0.0
-    for labels in read_labels(folder):
+    for labels in read_labels(folder, tenth):
         start = time.perf_counter()
         faces = detect(labels.image)
         seconds += time.perf_counter() - start
@@ -164,11 +164,13 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, default=BUILTINS["builtin"])
     parser.add_argument("--threshold", type=float, default=RestoreOptions().det_threshold)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--choosing", action="store_true", help="the tenth of train_landmarks.py --choosing instead")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     options = RestoreOptions(det_threshold=args.threshold)
-    score_detector(load_detector_for(options, args.detector), args.data / "wild", args.detector.stem)
+    score_detector(load_detector_for(options, args.detector), args.data / "wild", args.detector.stem,
+                   CHOOSING if args.choosing else HELD_OUT)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -35,12 +35,13 @@ from gfpcli.types import Affine
 
 sys.path.insert(0, str(Path(__file__).parent))
 from train_detector import save_half
-from wild import MIRRORED, Picture, Stock, draw, worsen
+from wild import CHOOSING, HELD_OUT, MIRRORED, Picture, Stock, draw, worsen
 
 LOG = logging.getLogger("train_landmarks")
 HALF = 0.5  # px: the labels count from the first pixel's corner, as RetinaFace does; gfpcli from its centre
 LEAST = 14.0  # px of a face's shorter side to learn from
-N_FACES, N_SYNTHETIC, N_ALARMS = 48, 8, 20  # in one batch
+LARGE = 24.0  # px from which it is drawn twice as often: its labels are finer
+N_FACES, N_SYNTHETIC, N_ALARMS = 48, 12, 20  # in one batch
 MINED_AT = 0.1  # score of the detector from which a box beside every label is worth learning
 
 
@@ -122,7 +123,10 @@ def choose_look(spot: Spot, rng: np.random.Generator) -> Affine:
     if is_first and rng.random() < 0.15:
         turn += rng.uniform(-45, 45)
     shift = rng.normal(0, 0.06, 2) * side * wide
-    return view_of(centre + shift, turn, side * float(np.exp(rng.normal(0, 0.12))))
+    view = view_of(centre + shift, turn, side * float(np.exp(rng.normal(0, 0.12))))
+    middle = (SIZE - 1) / 2
+    bent = np.eye(2) + rng.normal(0, 0.05, (2, 2))  # other proportions: no two faces alike
+    return np.hstack([bent @ view[:, :2], (bent @ (view[:, 2] - middle) + middle)[:, None]])
 
 
 def draw_look(spot: Spot, rng: np.random.Generator, worse: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -139,18 +143,28 @@ def draw_look(spot: Spot, rng: np.random.Generator, worse: float) -> tuple[NDArr
         square = square[:, ::-1]
         points = points[MIRRORED] * (-1, 1) + (SIZE - 1, 0)
     square = worsen(np.ascontiguousarray(square), rng) if rng.random() < worse else square
-    return np.ascontiguousarray(square), points
+    square = np.ascontiguousarray(square)
+    if rng.random() < 0.3:
+        hide(square, rng)
+    return square, points
 
 
-def loss_of(
-    points: torch.Tensor, logits: torch.Tensor, true: torch.Tensor, is_face: torch.Tensor, is_exact: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean landmark error in eye distances (of faces; small errors count nearly as much), and cross entropy."""
+def hide(square: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    """Covers a rectangle in place, with one colour or another part of the square: what is hidden must be guessed."""
+    (x, y), (width, height) = rng.integers(0, SIZE, 2), rng.integers(12, 40, 2)
+    part = square[y : y + height, x : x + width]
+    if rng.random() < 0.5:
+        part[:] = rng.integers(0, 256, 3)
+    else:
+        top, left = rng.integers(0, SIZE - 40, 2)
+        part[:] = square[top : top + part.shape[0], left : left + part.shape[1]].copy()
+
+
+def loss_of(points: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Mean landmark error of faces (N, 5, 2) in eye distances; small errors count nearly as much."""
     off = (points - true).norm(dim=2).mean(dim=1)  # (N,) px
-    eyes = (true[:, 1] - true[:, 0]).norm(dim=1).clamp(min=8.0)
-    error = off / eyes
-    landmark_loss = (error + 0.1 * (1 + error / 0.03).log())[is_exact].mean()
-    return landmark_loss, F.binary_cross_entropy_with_logits(logits, is_face.float())
+    error = off / (true[:, 1] - true[:, 0]).norm(dim=1).clamp(min=8.0)
+    return (error + 0.2 * (1 + error / 0.03).log()).mean()
 
 
 def save(detector: dict[str, torch.Tensor], net: LandmarkNet, path: Path) -> None:
@@ -171,6 +185,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--choosing", action="store_true", help="leave out one more tenth, to choose between trials by")
     return parser.parse_args()
 
 
@@ -181,7 +196,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    stock = Stock.read(args.data)
+    stock = Stock.read(args.data, (HELD_OUT, CHOOSING) if args.choosing else (HELD_OUT,))
     state = {key: v for key, v in load_file(args.detector).items() if not key.startswith(LOOK_PREFIX)}
     detector = load_detector(
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
@@ -189,18 +204,22 @@ def main() -> None:
     )  # fmt: skip
     alarms = mine_once(args.alarms, lambda: mine(detector, stock.pictures, rng), stock.pictures)
     faces = spots_of(stock.pictures)
+    odds = np.array([1.0 if min(spot.box[2:] - spot.box[:2]) >= LARGE else 0.5 for spot in faces])
+    odds /= odds.sum()
     LOG.info("%d faces, %d false alarms", len(faces), len(alarms))
     net = LandmarkNet().train().to(memory_format=torch.channels_last)
     if args.start:
         pairs = load_file(args.start).items()
-        net.load_state_dict({key.removeprefix(LOOK_PREFIX): v for key, v in pairs if key.startswith(LOOK_PREFIX)})
+        own = {key.removeprefix(LOOK_PREFIX): value for key, value in pairs if key.startswith(LOOK_PREFIX)}
+        new = net.load_state_dict(own, strict=False).missing_keys  # the first version had no vote
+        LOG.info("%d arrays from %s, %d new", len(own), args.start, len(new))
     slow = copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=0.03)
     start, step, means = time.monotonic(), 0, np.zeros(2)
     while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
-        spots = [faces[i] for i in rng.integers(len(faces), size=N_FACES)]
+        spots = [faces[i] for i in rng.choice(len(faces), size=N_FACES, p=odds)]
         spots += spots_of([draw(stock.synthetic, rng) for _ in range(N_SYNTHETIC)])
         spots += [alarms[i] for i in rng.integers(len(alarms), size=N_ALARMS)]
         looks = [draw_look(spot, rng, args.worse) for spot in spots]
@@ -208,10 +227,12 @@ def main() -> None:
         true = torch.from_numpy(np.float32([points for _, points in looks]))
         is_face = torch.tensor([spot.is_face for spot in spots])
         with torch.autocast("cpu", torch.bfloat16):
-            points, logits = net(batch)
-        terms = loss_of(points.float(), logits.float(), true, is_face, is_face)
+            whole, voted, logits = net.answers(batch)
+        answers = [each[is_face] for each in ((whole + voted) / 2, whole, voted)]
+        losses = [loss_of(each, true[is_face]) for each in answers]
+        terms = losses[0], F.binary_cross_entropy_with_logits(logits.float(), is_face.float())
         optimizer.zero_grad()
-        (4 * terms[0] + terms[1]).backward()
+        (2 * losses[0] + losses[1] + losses[2] + terms[1]).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         step += 1

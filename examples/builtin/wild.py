@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,17 +31,25 @@ class Picture:
     is_faceless: bool = False  # looked at by eye: no face at all
 
 
+def tenth_of(name: str) -> int:
+    """Which tenth of the pictures one belongs to: 0..9, by the hash of its name."""
+    return int(hashlib.sha1(Path(name).name.encode()).hexdigest(), 16) % 10
+
+
+HELD_OUT, CHOOSING = 0, 1  # tenths: what only evaluation sees, and what a choice between trials may be made by
+
+
 def is_held_out(name: str) -> bool:
     """True for the tenth of the pictures that only evaluation sees."""
-    return int(hashlib.sha1(Path(name).name.encode()).hexdigest(), 16) % 10 == 0
+    return tenth_of(name) == HELD_OUT
 
 
-def read_pictures(folder: Path) -> list[Picture]:
-    """Every picture of `wild/labels.json` that is not held out."""
+def read_pictures(folder: Path, left_out: Collection[int] = (HELD_OUT,)) -> list[Picture]:
+    """Every picture of `wild/labels.json` but these tenths."""
     odds = {"face": 1.0, "background": 0.8, "hard_negative": 2.5}
     pictures = []
     for name, facts in json.loads((folder / "labels.json").read_text())["images"].items():
-        if is_held_out(name) or not (folder / name).exists():
+        if tenth_of(name) in left_out or not (folder / name).exists():
             continue
         faces = facts.get("faces", [])
         pictures.append(
@@ -176,9 +185,9 @@ class Stock:
     faceless: list[Picture]
 
     @classmethod
-    def read(cls, data: Path) -> Stock:
-        """All but the held-out pictures of a folder that holds `wild/` and `faces/`."""
-        pictures = read_pictures(data / "wild")
+    def read(cls, data: Path, left_out: Collection[int] = (HELD_OUT,)) -> Stock:
+        """All but these tenths of a folder that holds `wild/` and `faces/`."""
+        pictures = read_pictures(data / "wild", left_out)
         return cls(pictures, read_synthetic(data / "faces"), [each for each in pictures if each.is_faceless])
 
 

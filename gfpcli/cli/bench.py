@@ -33,7 +33,7 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
     parts = choose_parts(options, warn=tell, progress=tell_download)
-    restorer, device = load_restorer(options, parts), choose_device(options.device)
+    restorer, device = load_restorer(options, parts, warn=tell), choose_device(options.device)
     restore_one(paths[0], restorer, options, Stopwatch(device))  # warms up
     watch, n_faces = Stopwatch(device), 0
     for path in paths * options.rounds:

@@ -35,7 +35,7 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
     parts = choose_parts(options, warn=tell)
     ledger, settings = Ledger(root), fingerprint(options, parts)
     todo = [job for job in jobs if options.force or not _is_done(job, ledger, settings)]
-    restorer = load_restorer(options, parts, n_inputs=len(jobs))
+    restorer = load_restorer(options, parts, n_inputs=len(jobs), warn=tell)
     loading_s = time.monotonic() - began
     plan = estimate(todo, restorer, options, choose_device(options.device))
     console = Console(stderr=True)
