@@ -9,6 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image as Pillow
@@ -77,7 +78,7 @@ def _expand(word: str) -> list[str]:
 
 def _walk(folder: Path, output: Path | None, made: Set[str]) -> Iterator[Path]:
     closed: list[Path] = []
-    for at, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+    for at, folders, names in os.walk(folder, onerror=partial(_note_closed, folder, closed)):
         folders[:] = sorted(name for name in folders if not _is_same(Path(at, name), output))
         for name in sorted(names):
             file = Path(at, name)
@@ -86,6 +87,13 @@ def _walk(folder: Path, output: Path | None, made: Set[str]) -> Iterator[Path]:
             if is_image and not name.startswith(".gfp-") and os.path.realpath(file) not in made:
                 yield file
     yield from closed
+
+
+def _note_closed(entry: Path, closed: list[Path], error: OSError) -> None:
+    """Notes a folder that cannot be opened. Raises InputError where it is the input itself."""
+    if Path(error.filename) == entry:
+        raise InputError(f"{entry}: {error.strerror or error}") from error
+    closed.append(Path(error.filename))
 
 
 def _is_same(path: Path, other: Path | None) -> bool:
@@ -250,7 +258,7 @@ def _videos_in(folder: Path, output: Path, made: Set[str]) -> list[Path]:
     """What is named like a video, a dead link too, and folders that cannot be opened: reading says why."""
     found: list[Path] = []
     closed: list[Path] = []
-    for at, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+    for at, folders, names in os.walk(folder, onerror=partial(_note_closed, folder, closed)):
         folders[:] = sorted(
             name for name in folders if not _is_same(Path(at, name), output) and not name.endswith(".gfp")
         )

@@ -124,6 +124,9 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: py
     rows = rows_of(tmp_path / "in", "-o", tmp_path / "out")
     assert [row["status"] for row in rows] == ["no_face", "failed"]
     assert str(rows[1]["error"]).startswith(str(tmp_path / "in" / "closed"))
+    for command in ("restore", "video"):
+        done = gfp(command, tmp_path / "in" / "closed", "-o", tmp_path / "out", *BUILTIN)
+        assert done.exit_code == 1 and done.stderr == f"gfp: {tmp_path}/in/closed: Permission denied\n"
 
 
 def test_other_people_s_files_and_touched_up_results_are_kept(tmp_path: Path) -> None:
