@@ -25,8 +25,8 @@ check: setup ## ruff and mypy
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q
 
-bench: setup ## time each stage on the demo photos
-	$(BIN)/gfp bench examples/photos --model compact --detector builtin --mask soft --offline
+bench: setup ## time the original pipeline and this one in turn (about half an hour)
+	$(BIN)/python examples/against_original.py --masks "bf16 at 256"
 
 clean: ## remove what was made
 	rm -rf .venv out build *.egg-info
