@@ -42,8 +42,8 @@ fuzz: setup ## coverage-guided fuzzing of the image readers and the checkpoint l
 			|| exit 1; \
 	done
 
-bench: setup ## time each stage on the demo photos
-	$(BIN)/gfp bench examples/photos --model compact --detector builtin --mask soft --offline
+bench: setup ## time the original pipeline and this one in turn (about half an hour)
+	$(BIN)/python examples/against_original.py --masks "bf16 at 256"
 
 clean: ## remove what was made
 	rm -rf .venv out build *.egg-info
