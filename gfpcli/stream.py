@@ -23,7 +23,7 @@ def map_ahead(
     weigh_item: Callable[[T], int] | None = None,
     weigh_result: Callable[[R], int] | None = None,
     most: int = MOST,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """`function` of each item, computed in `workers` threads, in order, at most `depth` results waiting.
 
     `items` is drawn on the consumer's thread, so a chain of generators keeps its torch work there: the same call serves

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -192,8 +192,20 @@ class Run:
                 for result in load().stream(chain([first], source)):
                     yield tasks.popleft(), result
 
-        for told in map_ahead(self.deliver, results(), workers=1, depth=4, weigh_item=weight_of_result):
-            emit(told)
+        delivered: deque[Told] = deque()
+
+        def deliver(item: tuple[Task, Restored | Failed]) -> None:
+            delivered.append(self.deliver(item))
+
+        try:
+            behind = map_ahead(deliver, results(), workers=1, depth=4, weigh_item=weight_of_result)
+            with closing(behind):
+                for _ in behind:
+                    emit(delivered.popleft())
+        except KeyboardInterrupt:
+            for told in delivered:  # written while the interrupt was on its way
+                emit(told)
+            raise
 
 
 def weight_of(item: Task | Told) -> int:
@@ -243,7 +255,8 @@ def run_restore(
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(root, output if is_file else None)))
         if not is_file:  # else others may be writing beside it
-            sweep([*(job.target.parent for job in jobs), *(root / kind for kind in options.save)])
+            folders = {job.target.parent for job in jobs}
+            sweep(folders | {root / kind / each.relative_to(root) for kind in options.save for each in folders})
         run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, picture)
         sink = json_sink(json_to, stack)
         report = report_to and stack.enter_context(open_report(report_to, about(options, parts), len(jobs)))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -197,6 +198,8 @@ def interrupt_photos(launcher: Launcher, folder: Path) -> float:
     assert ended.code == 130 and "Traceback" not in ended.told, ended.told
     assert "restored" in ended.told and "the same command goes on" in ended.told and not left_over(out)
     n_done = len(hashes_of(out))
+    told = [int(count) for count in re.findall(r"(\d+) (?:restored|no face)", ended.told)]
+    assert sum(told) == n_done, (n_done, ended.told)  # all that is there is told
     assert 0 < n_done < 58 and launcher.run(*words).code == 1 and len(hashes_of(out)) == 58  # two are broken
     return max(used) - used[0]
 
