@@ -24,6 +24,7 @@ from gfpcli.errors import InputError, OutputError
 from gfpcli.inputs import READ_FORMATS, SUFFIX_FORMATS
 from gfpcli.memory import is_out_of_memory, lacking
 from gfpcli.metadata import ORIENTATION, exif_of, has_folders, metadata_of
+from gfpcli.outputs import part_prefix
 from gfpcli.types import Frame, Image, Metadata
 
 MAX_PIXELS = 250_000_000  # the largest phones' 200 megapixels and room
@@ -177,7 +178,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".gfp-", suffix=".part", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=part_prefix(path.name), suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.writelines(chunks)
             file.flush()

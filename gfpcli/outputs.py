@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,13 +56,20 @@ def short_name(name: str) -> str:
     return f".{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32] if is_long else name}"
 
 
-def sweep(folders: Iterable[Path]) -> None:
-    """Removes what a killed run was writing. Only while the lock is held."""
+def part_prefix(name: str) -> str:
+    """How the hidden names begin under which a file of this name is made."""
+    return f".gfp-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}-"
+
+
+def sweep(folders: Iterable[Path], name: str | None = None) -> None:
+    """Removes what a killed run was writing, of one file where it is named. Only while the lock is held."""
     for folder in set(folders):
-        for part in folder.glob(PARTS):
-            if part.is_file() or part.is_symlink():
-                with suppress(OSError):
-                    part.unlink()
+        for part in folder.glob(f"{part_prefix(name)}*.part" if name else PARTS):
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part, ignore_errors=True)
+                continue
+            with suppress(OSError):
+                part.unlink()
 
 
 def check_inside(root: Path, target: Path) -> None:

@@ -19,6 +19,7 @@ from gfpcli.encode import Picture, segment_writer
 from gfpcli.errors import InputError, OutputError
 from gfpcli.images import write_bytes
 from gfpcli.mux import Kept, Segment
+from gfpcli.outputs import part_prefix
 from gfpcli.paste import resize_background
 from gfpcli.restorer import Restorer
 from gfpcli.stream import prefetch
@@ -43,7 +44,7 @@ def write_preview(clip: Clip, restorer: Restorer) -> tuple[Path, Path]:
     write_bytes(strip, cv2.imencode(".png", strip_of(clip, restorer))[1].tobytes())
     short = replace(clip, target=pair)
     try:
-        with TemporaryDirectory(prefix=".gfp-", dir=clip.target.parent) as folder:
+        with TemporaryDirectory(prefix=part_prefix(clip.target.name), suffix=".part", dir=clip.target.parent) as folder:
             write_side_by_side(short, restorer, Path(folder))
     except OSError as error:
         raise OutputError(f"{short.target}: {error.strerror or error}") from error

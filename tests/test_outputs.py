@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gfpcli.errors import OutputError
-from gfpcli.outputs import LOCK, check_inside, hold, lock_of, short_name, sweep
+from gfpcli.outputs import LOCK, check_inside, hold, lock_of, part_prefix, short_name, sweep
 
 
 def test_a_folder_is_held_by_one_and_free_again(tmp_path: Path) -> None:
@@ -57,7 +57,13 @@ def test_only_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
     for name in (".gfp-abc.part", ".gfp-ledger.jsonl", "a.part", "mine.png"):
         (tmp_path / name).write_text("x")
     sweep([tmp_path, tmp_path / "never made"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".gfp-ledger.jsonl", "a.part", "mine.png"]
+    own, other = (tmp_path / f"{part_prefix(name)}x.part" for name in ("a.png", "b.png"))
+    own.mkdir(), other.write_text("being written beside it")
+    (own / "pair.mp4").write_text("x")
+    sweep([tmp_path], "a.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [".gfp-ledger.jsonl", "a.part", "mine.png", other.name]
+    )
 
 
 def test_a_link_out_of_the_output_is_refused_and_one_inside_is_not(tmp_path: Path) -> None:

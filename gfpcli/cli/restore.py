@@ -254,7 +254,9 @@ def run_restore(
     tally = Tally()
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(root, output if is_file else None)))
-        if not is_file:  # else others may be writing beside it
+        if is_file:  # others may be writing beside it
+            sweep([root], output.name)
+        else:
             folders = {job.target.parent for job in jobs}
             sweep(folders | {root / kind / each.relative_to(root) for kind in options.save for each in folders})
         run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, picture)

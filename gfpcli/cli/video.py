@@ -128,8 +128,7 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
     n_failed = 0
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(root, output if is_file else None)))
-        if not is_file:  # else others may be writing beside it
-            sweep(job.target.parent for job in jobs)
+        sweep((job.target.parent for job in jobs), output.name if is_file else None)  # others may write beside a file
         if options.frames_dir:
             sweep(Path(options.frames_dir) / job.target.stem for job in jobs)
         run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, restorer)
