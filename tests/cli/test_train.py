@@ -257,8 +257,11 @@ def test_two_processes_are_one_with_the_doubled_batch(faces: Path, tmp_path: Pat
     told = [process.communicate(timeout=300)[1] for process in (two, one)]
     assert two.returncode == one.returncode == 0, told
     assert all(each.count("6 iterations, 24 images") == 1 for each in told), told
-    for both in zip(losses_of(tmp_path / "two"), losses_of(tmp_path / "one"), strict=True):
-        assert both[0]["l1"] == pytest.approx(both[1]["l1"], rel=1e-4)
+    apart = [
+        abs(a["l1"] / b["l1"] - 1)
+        for a, b in zip(losses_of(tmp_path / "two"), losses_of(tmp_path / "one"), strict=True)
+    ]
+    assert max(apart[:3]) < 1e-5 and max(apart) < 1e-3, apart  # rounding grows from step to step
     names = [sorted(path.name for path in (tmp_path / run).rglob("*") if "tfevents" not in path.name)
              for run in ("two", "one")]  # fmt: skip
     assert names[0] == names[1]
