@@ -7,6 +7,7 @@ from PIL import Image as Pillow
 from gfpcli.types import Metadata
 
 ORIENTATION = 0x0112
+MAX_DPI = 1e6
 FOLDERS = {0x8769, 0x8825, 0xA005}  # of EXIF: Exif, GPS, Interoperability
 STRUCTURE = (*range(254, 260), 262, 273, *range(277, 280), 284, *range(317, 326), 338, 339, 700, 34675)
 
@@ -29,6 +30,8 @@ def metadata_of(picture: Pillow.Image, exif: Pillow.Exif | None) -> Metadata:
     icc = picture.info.get("icc_profile") if picture.mode != "CMYK" else None
     dpi = picture.info.get("dpi")
     both = (float(dpi[0]), float(dpi[1])) if dpi else None
+    if both and not all(0 < each < MAX_DPI for each in both):  # nor any that is no number
+        both = None
     return Metadata(raw, icc, xmp.encode() if isinstance(xmp, str) else xmp, both)
 
 
