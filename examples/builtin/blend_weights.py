@@ -11,6 +11,14 @@ import argparse
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def _blended(before: Tensor | None, after: Tensor, key: str, share: float) -> Tensor:
+    """Layers that the first run had not yet begin silent: their last convolution grows with the share."""
+    if before is not None:
+        return before.lerp(after, share)
+    return share * after if key.startswith("fine.conv3.") else after
 
 
 def main() -> None:
@@ -21,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     first, second = load_file(args.first), load_file(args.second)
-    state = {key: first[key].lerp(second[key], args.share).half().contiguous() for key in first}
+    state = {key: _blended(first.get(key), value, key, args.share).half().contiguous() for key, value in second.items()}
     facts = {"arch": "compact-unet", "size": "256", "licence": "CC BY-NC-SA 4.0", "share": str(args.share)}
     part = args.out.with_suffix(".part")
     save_file(state, part, facts)
