@@ -99,7 +99,8 @@ def _repeats(faces: Tensor) -> Tensor:
     """-1 to 1 for each way and neighbourhood: (N, 3, S, S) to (N, 4, S', S')."""
     laplacian = faces.new_tensor(STROKES[-1]).reshape(1, 1, 3, 3) / 20**0.5
     weights = faces.new_tensor(LUMA).reshape(1, 3, 1, 1)
-    fine = F.conv2d((faces * weights).sum(dim=1, keepdim=True), laplacian)
+    luma = F.pad((faces * weights).sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    fine = F.conv2d(luma, laplacian)  # (N, 1, S, S): one neighbourhood at least, at the smallest size too
     alike = [fine * fine.roll(way, dims=(2, 3)) for way in ((0, FOLD), (FOLD, 0), (FOLD, FOLD), (FOLD, -FOLD))]
     power = F.avg_pool2d(fine.square(), 2 * CELL, CELL)
     return F.avg_pool2d(torch.cat(alike, dim=1), 2 * CELL, CELL) / (power + 1e-5)
