@@ -9,14 +9,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from basicsr.archs import inception as inception_arch
-from basicsr.metrics import calculate_niqe, calculate_psnr
 from torchvision.models import vgg
 from typer.testing import CliRunner, Result
 
+from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.cli.app import app
 from gfpcli.model.arcface import ArcFaceR18
 from gfpcli.weights import WEIGHTS, cache_folder
+
+prepare_basicsr()
+
+from basicsr.archs import inception as inception_arch  # noqa: E402  (only after the preparation above)
+from basicsr.metrics import calculate_niqe, calculate_psnr  # noqa: E402
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "photos" / "grace_hopper.jpg"
 
