@@ -43,7 +43,7 @@ fuzz: setup ## coverage-guided fuzzing of the image readers and the checkpoint l
 	done
 
 bench: setup ## time the original pipeline and this one in turn (about half an hour)
-	$(BIN)/python examples/against_original.py --masks "bf16 at 256"
+	$(BIN)/python examples/against_original.py
 
 clean: ## remove what was made
 	rm -rf .venv out build *.egg-info

@@ -3,8 +3,8 @@
     python examples/against_original.py --pairs 5 --cases portrait,group
 
 The face network and ParseNet get random weights in the official layouts, the detector is the built-in one in both (the
-original's own is larger and slower). With random weights no two masks agree, so no probe can choose how masks are made:
-`--masks "bf16 at 256"` says it by hand. Timings hold for this machine only.
+original's own is larger and slower). How masks are made is what agrees on the probe with these weights, unless
+`--masks "fp32 at 512"` says it by hand. Timings hold for this machine only.
 """
 
 from __future__ import annotations
