@@ -199,7 +199,7 @@ def load_face_model(
         run = fast.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
     if run is None and is_compiled:
         raise DeviceError("--compile: torch.compile does not work here (is there a C++ compiler?); leave it out")
-    return FaceNet(run or net, size, device, DTYPES[precision])
+    return FaceNet(net if run is None else run, size, device, DTYPES[precision])
 
 
 def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -13,6 +13,7 @@ from facexlib.parsing.parsenet import ParseNet
 
 from gfpcli import fast
 from gfpcli.build import choose_parts, load_face_model, load_restorer
+from gfpcli.errors import DeviceError
 from gfpcli.options import RestoreOptions
 from gfpcli.weights import BUILTINS, cache_folder
 
@@ -102,6 +103,28 @@ def test_auto_precision_takes_what_the_probe_says(monkeypatch: pytest.MonkeyPatc
     net = load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False)
     assert net.dtype == torch.bfloat16 and seen == [["fp32", "bf16"]]
     assert net(fast.probe_batch(256)).dtype == torch.float32
+
+
+def test_what_is_compiled_is_run_and_what_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[fast.Run] = []
+
+    def compiled(net: torch.nn.Module, batch: torch.Tensor) -> fast.Run:
+        assert batch.shape == (1, 3, 256, 256)
+        made.append(torch.compile(net))  # compiles nothing before it is run
+        return made[0]
+
+    monkeypatch.setattr(fast, "compiled", compiled)
+    path = BUILTINS["compact"]
+    assert load_face_model(path, CPU, "fp32", is_compiled=True).net is made[0]
+    monkeypatch.setattr(fast, "compiled", lambda net, batch: None)
+    with pytest.raises(DeviceError, match="C\\+\\+ compiler"):
+        load_face_model(path, CPU, "fp32", is_compiled=True)
+    monkeypatch.setattr(fast, "SMALL", 0)
+    long = load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=fast.COMPILE_FROM)
+    assert long.net is not None and long.dtype == torch.float32  # goes on without
+    monkeypatch.setattr(fast, "compiled", broken)
+    load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=fast.COMPILE_FROM - 1)
+    load_face_model(path, CPU, "fp32", is_compiled=False, n_inputs=fast.COMPILE_FROM)
 
 
 @pytest.mark.parametrize(("precision", "names"), [("fp32", ["fp32"]), ("auto", ["fp32", "bf16"])])
