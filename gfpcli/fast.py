@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import time
@@ -27,6 +28,7 @@ AGREES_IOU = 0.99  # of a mask against the one in fp32 at full size
 WORTH = 1.15  # times as fast as what it replaces
 SMALL = 20_000_000  # weights; a smaller network is quick in fp32, and needs no probe that depends on the clock
 COMPILE_FROM = 500  # inputs of a run from which the compiler's minutes come back
+COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 MEMORY = "fastest.json"  # in the cache folder: what was found out
 FACE_BYTES = 1 << 30  # of a GPU's memory for a face of 512 px in fp32, reckoned on the safe side
 MOST_FACES = 32  # at once
@@ -131,7 +133,10 @@ def compiled(net: torch.nn.Module, batch: Tensor) -> Run | None:
     Args:
         batch: the probe, as the network will be given its faces.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    chosen = os.environ.get(COMPILER_FOLDER, "")
+    if not chosen or Path(chosen).name.startswith("torchinductor_"):  # torch's own choice, among temporary files
+        os.environ[COMPILER_FOLDER] = str(cache_folder() / "compiled")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells that there is no GPU
     run: Run = torch.compile(net)
     with torch.inference_mode():
         try:

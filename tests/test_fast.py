@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,24 @@ def test_what_is_compiled_is_run_and_what_cannot_be_is_told(monkeypatch: pytest.
     monkeypatch.setattr(fast, "compiled", broken)
     load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=fast.COMPILE_FROM - 1)
     load_face_model(path, CPU, "fp32", is_compiled=False, n_inputs=fast.COMPILE_FROM)
+
+
+@pytest.mark.parametrize(("before", "is_kept"), [(None, False), ("/tmp/torchinductor_me", False), ("/my/own", True)])
+def test_what_the_compiler_made_is_kept_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, is_kept: bool
+) -> None:
+    if before:
+        monkeypatch.setenv(fast.COMPILER_FOLDER, before)
+    else:
+        monkeypatch.delenv(fast.COMPILER_FOLDER, raising=False)
+    monkeypatch.setattr(torch, "compile", lambda net: net)
+    net = torch.nn.Identity()
+    assert fast.compiled(net, torch.zeros(1, 3, 8, 8)) is net
+    assert os.environ[fast.COMPILER_FOLDER] == (before if is_kept else str(cache_folder() / "compiled"))
+    monkeypatch.setattr(torch, "compile", lambda net: lambda x: x + 1)  # another face
+    assert fast.compiled(net, torch.zeros(1, 3, 8, 8)) is None
+    monkeypatch.setattr(torch, "compile", lambda net: broken)  # takes no face: TypeError
+    assert fast.compiled(net, torch.zeros(1, 3, 8, 8)) is None
 
 
 @pytest.mark.parametrize(("precision", "names"), [("fp32", ["fp32"]), ("auto", ["fp32", "bf16"])])
