@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,11 +39,13 @@ from gfpcli.inputs import plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Restorer
+from gfpcli.stages import peak_memory
 from gfpcli.weights import BUILTINS
 
 LOG = logging.getLogger("against_original")
 PHOTOS = Path(__file__).parent / "photos"
 THRESHOLD = 0.97  # the original's, of the detector
+WEIGHTS = ("model", "mask", "detector")
 CASES = ("portrait", "group", "24 megapixels", "100 small", "frames")
 
 
@@ -201,10 +202,11 @@ def compare(case: str, folder: Path, runs: dict[str, Callable[[Path, Path], int]
         LOG.info("  %-8s %.2f s: %s", side, whole / n_pairs, line)
 
 
-def tell_memory(case: str, args: argparse.Namespace) -> None:
-    """Peak memory of each side, each in a process of its own that does the case once."""
+def tell_memory(case: str, folder: Path, args: argparse.Namespace) -> None:
+    """Peak memory of each side, each in a process of its own that does the case once with the weights in `folder`."""
     for side in ("original", "gfp"):
-        command = [sys.executable, __file__, "--cases", case, "--only", side, "--precision", args.precision]
+        command = [sys.executable, __file__, "--cases", case, "--only", side, "--precision", args.precision,
+                   "--weights", str(folder)]  # fmt: skip
         if args.masks:
             command += ["--masks", args.masks]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -218,12 +220,13 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--masks", default="", help='how masks are made, such as "bf16 at 256"; empty = what agrees')
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--weights", type=Path, help="folder with those of an earlier process; else they are made")
     parser.add_argument("--only", choices=("original", "gfp"), help="one side, once; prints its peak memory")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = make_weights(folder)
+        weights = {n: args.weights / f"{n}.pth" for n in WEIGHTS} if args.weights else make_weights(folder)
         clocks = {side: Clock() for side in ("original", "gfp") if args.only in (None, side)}
         makers = {"original": lambda: load_original(weights, clocks["original"]),
                   "gfp": lambda: load_ours(weights, clocks["gfp"], args)}  # fmt: skip
@@ -232,12 +235,12 @@ def main() -> None:
             make_case(args.cases, folder / args.cases)
             (folder / "out").mkdir()
             runs[args.only](folder / args.cases, folder / "out")
-            sys.stdout.write(json.dumps({"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+            sys.stdout.write(json.dumps({"peak_gb": peak_memory() / 1e9}))
             return
         LOG.info("%s, %d threads", fast.machine_of(torch.device("cpu")), torch.get_num_threads())
         for case in args.cases.split(","):
             compare(case, folder, runs, clocks, args.pairs)
-            tell_memory(case, args)
+            tell_memory(case, folder, args)
 
 
 if __name__ == "__main__":
