@@ -63,10 +63,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def faces(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same faces cut out and aligned."""
+    """The same faces cut out and aligned, by two threads everywhere: another number changes the last digits."""
     run = tmp_path_factory.mktemp("cut")
     large = (*SMALL, "--set", "size=128")
-    assert gfp("train", "--data", photos, "-o", run, *large, "--preview-degradation", run / "a.png").exit_code == 0
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    done = gfp("train", "--data", photos, "-o", run, *large, "--preview-degradation", run / "a.png")
+    torch.set_num_threads(n_threads)
+    assert done.exit_code == 0
     return run / "faces"
 
 
@@ -261,7 +265,7 @@ def test_two_processes_are_one_with_the_doubled_batch(faces: Path, tmp_path: Pat
         abs(a["l1"] / b["l1"] - 1)
         for a, b in zip(losses_of(tmp_path / "two"), losses_of(tmp_path / "one"), strict=True)
     ]
-    assert max(apart[:3]) < 1e-5 and max(apart) < 1e-3, apart  # rounding grows from step to step
+    assert max(apart[:3]) < 1e-5 and max(apart) < 1e-4, apart  # rounding grows from step to step
     names = [sorted(path.name for path in (tmp_path / run).rglob("*") if "tfevents" not in path.name)
              for run in ("two", "one")]  # fmt: skip
     assert names[0] == names[1]
