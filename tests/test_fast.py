@@ -112,7 +112,7 @@ def test_what_is_compiled_is_run_and_what_cannot_be_is_told(monkeypatch: pytest.
     def compiled(net: torch.nn.Module, batch: torch.Tensor) -> fast.Run:
         assert batch.shape == (1, 3, 256, 256)
         made.append(torch.compile(net))  # compiles nothing before it is run
-        return made[0]
+        return made[-1]
 
     monkeypatch.setattr(fast, "compiled", compiled)
     path = BUILTINS["compact"]
@@ -122,7 +122,10 @@ def test_what_is_compiled_is_run_and_what_cannot_be_is_told(monkeypatch: pytest.
         load_face_model(path, CPU, "fp32", is_compiled=True)
     monkeypatch.setattr(fast, "SMALL", 0)
     long = load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=fast.COMPILE_FROM)
-    assert long.net is not None and long.dtype == torch.float32  # goes on without
+    assert long(fast.probe_batch(256)).shape == (1, 3, 256, 256)  # goes on without
+    monkeypatch.setattr(fast, "compiled", compiled)
+    long = load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=fast.COMPILE_FROM)
+    assert long.net is made[1]
     monkeypatch.setattr(fast, "compiled", broken)
     load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=fast.COMPILE_FROM - 1)
     load_face_model(path, CPU, "fp32", is_compiled=False, n_inputs=fast.COMPILE_FROM)

@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from begin import begin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -91,11 +91,7 @@ def read_options() -> argparse.Namespace:
 
 def main() -> None:
     args = read_options()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(1)
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
+    rng = begin(args.threads, args.seed)
     photos = list(read_photos(args.data / "wild", held_out=False).values())
     net = new_net().to(memory_format=torch.channels_last)
     slow = copy.deepcopy(net).requires_grad_(False)

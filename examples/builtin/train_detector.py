@@ -15,10 +15,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from begin import begin
 from facexlib.detection.retinaface import RetinaFace
 from facexlib.detection.retinaface_utils import PriorBox
 from safetensors.torch import load_file, save_file
@@ -95,11 +95,7 @@ def read_options() -> argparse.Namespace:
 
 def main() -> None:
     args = read_options()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(1)
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
+    rng = begin(args.threads, args.seed)
     stock = Stock.read(args.data)
     net = RetinaFace("mobile0.25", phase="train", device=torch.device("cpu")).train()
     if args.start:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from begin import begin
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torchvision.ops import box_iou
@@ -191,11 +192,7 @@ def read_options() -> argparse.Namespace:
 
 def main() -> None:
     args = read_options()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(1)
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
+    rng = begin(args.threads, args.seed)
     stock = Stock.read(args.data, (HELD_OUT, CHOOSING) if args.choosing else (HELD_OUT,))
     state = {key: v for key, v in load_file(args.detector).items() if not key.startswith(LOOK_PREFIX)}
     detector = load_detector(
