@@ -26,7 +26,7 @@ DEATHS_OF_TASK = 3  # so often a task is given to a worker that dies on it
 DEATHS_IN_A_ROW = 20  # of workers, without a result in between
 TELL_EVERY = 30.0  # seconds without any worker
 QUIET = {  # of a cluster that is ours alone; no statistics leave the machine
-    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }  # fmt: skip
 T = TypeVar("T")
 Actor: TypeAlias = Any
@@ -107,10 +107,12 @@ def ray_session(address: str) -> Iterator[Session]:
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         what = "no Ray cluster runs on this machine" if place == "auto" else f"no Ray cluster answers at {place}"
         raise EngineError(f"{what}: {' '.join(str(error).split())[:200]}") from error
+    ray._private.worker._worker_logs_enabled = False  # else a worker's death is told on stdout, `log_to_driver` or not
     try:
         yield Session(ray)
     finally:
         ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
 
 
 def import_ray() -> Any:
