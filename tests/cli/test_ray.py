@@ -85,10 +85,15 @@ def lines_of(out: Path) -> list[str]:
     return sorted(json.dumps(entry) for entry in entries)
 
 
-def assert_same(out: Path, local: Path) -> None:
-    """The bytes of each output, each line of the ledger once, nothing else."""
+def assert_same(out: Path, local: Path, n_twice: int = 0) -> None:
+    """The bytes of each output, each line of the ledger once, nothing else.
+
+    Args:
+        n_twice: lines that may be there again: a killed run may have entered an output that has no name yet.
+    """
     assert hashes_of(out) == hashes_of(local)
-    assert lines_of(out) == lines_of(local)
+    lines, wanted = lines_of(out), lines_of(local)
+    assert set(lines) == set(wanted) and len(wanted) <= len(lines) <= len(wanted) + n_twice
     assert [path.name for path in out.rglob(".gfp-*")] == [LEDGER]
 
 
@@ -106,14 +111,16 @@ def test_two_nodes_make_what_one_machine_makes(cluster: Any, photos: Path, local
 
 
 def test_a_node_is_lost(cluster: Any, photos: Path, local: Path, tmp_path: Path) -> None:
-    node = next(each for each in cluster.worker_nodes)
+    (node,) = cluster.worker_nodes
 
     def lose(n_done: int, pid: int) -> None:
         if n_done == 3:
             cluster.remove_node(node, allow_graceful=False)
 
-    code, told = driven(on_cluster(cluster, photos, tmp_path / "out"), lose)
-    cluster.add_node(num_cpus=1)
+    try:
+        code, told = driven(on_cluster(cluster, photos, tmp_path / "out"), lose)
+    finally:
+        cluster.add_node(num_cpus=1)
     assert code == 0, told
     assert len(told) == N_PHOTOS + 1, told
     assert_same(tmp_path / "out", local)
@@ -126,7 +133,7 @@ def test_the_driver_is_killed(cluster: Any, photos: Path, local: Path, tmp_path:
     assert code == -signal.SIGKILL and len(told) <= n_before < N_PHOTOS
     again = gfp(*words)
     assert again.exit_code == 0 and again.stderr.count("skipped ") >= n_before - 1, again.stderr
-    assert_same(tmp_path / "out", local)
+    assert_same(tmp_path / "out", local, n_twice=1)
 
 
 def driven(words: Sequence[str], heard: Callable[[int, int], None]) -> tuple[int, list[str]]:
@@ -168,9 +175,8 @@ def test_a_photo_that_kills_its_worker_stops_no_other(
     assert {name: row["status"] for name, row in rows.items()} == {
         "a": "restored", "bad": "failed", "deadly": "failed", "z": "restored",
     }  # fmt: skip
-    assert done.exit_code == 1 and rows["deadly"]["error"].endswith(
-        "deadly.jpg: the worker died each of the 3 times it was tried"
-    )
+    assert done.exit_code == 1
+    assert rows["deadly"]["error"] == f"{folder}/deadly.jpg: the worker died each of the 3 times it was tried"
     assert sorted(line.split()[0] for line in done.stderr.splitlines()) == ["failed", "failed"], done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LEDGER, "a.jpg", "z.jpg"]
 
