@@ -73,8 +73,8 @@ class Clock:
         return run
 
 
-def make_case(name: str, folder: Path) -> None:
-    """The photos of a case, as JPEG, from the two public-domain portraits."""
+def make_case(name: str, folder: Path, part: int, n_parts: int) -> None:
+    """The photos of a case, as JPEG, from the two public-domain portraits; of the 100 small ones the part of a pair."""
     pair = [np.asarray(cv2.imread(str(path)), np.uint8) for path in sorted(PHOTOS.glob("*.jpg"))]
     folder.mkdir(parents=True)
     if name == "portrait":
@@ -84,7 +84,9 @@ def make_case(name: str, folder: Path) -> None:
     elif name == "24 megapixels":
         pictures = [_wall(pair, (4, 5), (4000, 6000))]
     elif name == "100 small":
-        pictures = [cv2.resize(pair[i % 2], (256, 256), interpolation=cv2.INTER_AREA) for i in range(100)]
+        pictures = [
+            cv2.resize(pair[i % 2], (256, 256), interpolation=cv2.INTER_AREA) for i in range(part, 100, n_parts)
+        ]
     else:  # a slow pan; ten frames of a clip, as the original would take most of an hour for ten seconds
         pictures = [_wall(pair, (1, 2), (360, 660))[:, i : i + 640] for i in range(10)]
     for i, picture in enumerate(pictures):
@@ -235,11 +237,12 @@ def serve(args: argparse.Namespace) -> None:
 
 def compare(case: str, folder: Path, sides: list[Side], n_pairs: int) -> None:
     """Both in turn, and the ratios."""
-    make_case(case, folder / case)
     told: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     for i in range(n_pairs):
+        source = folder / f"{case} {i}"
+        make_case(case, source, i, n_pairs)
         for side in sides:
-            told[side.name].append(side.ask(folder / case, folder / f"{case} {side.name} {i}"))
+            told[side.name].append(side.ask(source, folder / f"{case} {i} {side.name}"))
     seconds = [[each["seconds"] for each in told[side.name]] for side in sides]
     ratios = sorted(a / b for a, b in zip(*seconds, strict=True))
     LOG.info("%s: %.2f times as fast (%.2f to %.2f), median of %d pairs", case, statistics.median(ratios),
