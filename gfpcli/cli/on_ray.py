@@ -27,6 +27,7 @@ from gfpcli.cli.restore import WAITING, Run, Staged, Told, deliver_all, weight_o
 from gfpcli.errors import CheckpointError, EngineError, GfpError
 from gfpcli.inputs import Job
 from gfpcli.ledger import Entry, Ledger
+from gfpcli.memory import keep_memory
 from gfpcli.options import RestoreOptions
 from gfpcli.report import pictures_for
 from gfpcli.restorer import Restorer
@@ -74,6 +75,7 @@ class RestoreWorker:
         self.restorer: Restorer | None = None
         picture = pictures_for(plan.n_inputs) if plan.has_pictures else None
         self.run = replace(plan.run, picture=picture)
+        keep_memory()
         cv2.setNumThreads(torch.get_num_threads())  # Ray gives torch as many as the worker has cores
         with suppress(OSError):  # then paths that start there are not found, and said so
             os.chdir(plan.folder)
