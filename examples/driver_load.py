@@ -95,7 +95,7 @@ def run(engine: str, photos: Path, out: Path, n_workers: int) -> dict[str, float
     options = RestoreOptions(model="compact", detector="builtin", mask="soft", scale=1, offline=True, engine=engine,
                              workers=workers)  # fmt: skip
     began, idle_mb = time.perf_counter(), peak_memory() / 1e6
-    n_failed = restore.run_restore([str(photos)], out, options, None, None, began=time.monotonic(), quiet=True)
+    n_failed = restore.run_restore([str(photos)], str(out), options, None, None, began=time.monotonic(), quiet=True)
     return {
         "failed": n_failed, "before_s": times[0] - began, "run_s": times[-1] - times[0],
         "driver_s": spent[-1] - spent[0], "idle_mb": idle_mb, "peak_mb": peak_memory() / 1e6,

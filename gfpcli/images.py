@@ -25,7 +25,8 @@ from gfpcli.errors import InputError, OutputError
 from gfpcli.inputs import READ_FORMATS, SUFFIX_FORMATS
 from gfpcli.memory import is_out_of_memory, lacking
 from gfpcli.metadata import ORIENTATION, exif_of, has_folders, metadata_of
-from gfpcli.outputs import part_prefix
+from gfpcli.outputs import PART, part_prefix
+from gfpcli.places import beside, is_remote, move_behind, read_behind, remove_behind, size_behind, write_behind
 from gfpcli.types import Frame, Image, Metadata
 
 MAX_PIXELS = 250_000_000  # the largest phones' 200 megapixels and room
@@ -47,6 +48,10 @@ def read_frame(path: Path, index: int) -> Frame:
 def read_file(path: Path) -> bytes:
     """A file's bytes. Raises InputError where it is none, cannot be read, or is larger than any picture."""
     try:
+        if is_remote(path):
+            if (size := size_behind(path)) > MAX_BYTES:
+                raise InputError(f"{path}: {size / 1e9:.1f} GB is larger than any picture")
+            return read_behind(path)
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
             raise InputError(f"{path}: not a file that can be opened")
@@ -183,8 +188,13 @@ def write_part(path: Path, chunks: Iterable[bytes]) -> Path:
     """What shall become `path`, whole and on the disk under a hidden name beside it. Raises OutputError."""
     part = None
     try:
+        if is_remote(path):
+            part = beside(path, part_prefix(path.name), PART)
+            write_behind(part, b"".join(chunks))
+            whole, part = part, None
+            return whole
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=part_prefix(path.name), suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=part_prefix(path.name), suffix=PART, dir=path.parent)
         part = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.writelines(chunks)
@@ -196,17 +206,25 @@ def write_part(path: Path, chunks: Iterable[bytes]) -> Path:
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
     finally:
-        if part:
+        if part and is_remote(part):
+            remove_behind([part])
+        elif part:
             part.unlink(missing_ok=True)
 
 
 def name_part(part: Path, path: Path) -> None:
     """Gives what `write_part` wrote its name; where that fails it is removed. Raises OutputError."""
     try:
-        part.replace(path)
+        if is_remote(path):
+            move_behind(part, path)
+        else:
+            part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        if is_remote(path):
+            remove_behind([part])
+        else:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
         raise OutputError(f"{path}: {error.strerror or error}") from error
 
 

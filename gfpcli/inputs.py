@@ -14,7 +14,8 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from gfpcli.errors import InputError, UsageError
+from gfpcli.errors import InputError, OutputError, UsageError
+from gfpcli.places import exists, files_behind, is_folder, is_remote, is_url, local_word, matches_behind, place_of
 
 SUFFIX_FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
@@ -57,17 +58,44 @@ def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = fr
     """
     inputs = list(inputs)
     found: dict[Path, Path] = {}
-    for entry in (Path(each) for word in inputs for each in _expand(word)):
+    behind: dict[str, tuple[Path, Path]] = {}  # by URL
+    for word in filter(is_url, inputs):
+        behind |= {str(place): (place, relative) for place, relative in _images_behind(word, output, made)}
+    for entry in (Path(each) for word in inputs if not is_url(word) for each in _expand(word)):
         if os.path.isdir(entry):
-            for file in _walk(entry, output, {os.path.realpath(path) for path in made}):
+            for file in _walk(entry, output, {_real(path) for path in made}):
                 found.setdefault(file, file.relative_to(entry))
         elif os.path.isfile(entry):
             found.setdefault(entry, Path(entry.name))
         else:
             raise InputError(f"{entry}: no such file or folder")
-    if not found:
+    if not found and not behind:
         raise InputError(f"no images in {', '.join(inputs)}")
-    return sorted(found.items())
+    return [*sorted(found.items()), *(behind[url] for url in sorted(behind))]
+
+
+def _images_behind(word: str, output: Path | None, made: Set[Path]) -> Iterator[tuple[Path, Path]]:
+    """As `find_images`, of a URL. What is named like an image counts as one: nothing is opened.
+
+    Raises:
+        InputError: nothing is there, or it cannot be listed.
+    """
+    results = {str(path) for path in made}
+    try:
+        for place in matches_behind(word):
+            if is_folder(place):
+                for file in files_behind(place):
+                    relative = Path(file.relative_to(place).as_posix())
+                    is_hidden = any(part.startswith(".gfp-") for part in relative.parts)
+                    is_ours = str(file) in results or output not in (None, place) and output in file.parents
+                    if _is_named_like_image(file) and not is_hidden and not is_ours:
+                        yield file, relative
+            elif exists(place):
+                yield place, Path(place.name)
+            else:
+                raise InputError(f"{word}: no such object or folder")
+    except OSError as error:
+        raise InputError(f"{word}: {error.strerror or error}") from error
 
 
 def _expand(word: str) -> list[str]:
@@ -98,7 +126,7 @@ def _note_closed(entry: Path, closed: list[Path], error: OSError) -> None:
 
 def _is_same(path: Path, other: Path | None) -> bool:
     """Whether both are one folder, be it by a link, a mount or other letters' case."""
-    if other is None:
+    if other is None or is_remote(other):
         return False
     try:
         return path.samefile(other)
@@ -129,7 +157,7 @@ def suffix_for(source: Path, wanted: str) -> str:
     """The output's suffix: `wanted`, else the input's own where it tells its content's format, else that format's."""
     if wanted != "auto":
         return f".{wanted}"
-    kind = format_of(source)
+    kind = None if is_remote(source) else format_of(source)
     suffix = source.suffix.lower()
     if kind is None:
         return suffix if suffix in SUFFIX_FORMATS else ".png"
@@ -138,8 +166,11 @@ def suffix_for(source: Path, wanted: str) -> str:
 
 
 def is_file_name(output: Path, suffixes: Container[str]) -> bool:
-    """Whether `--output` names one file: it has such a suffix and is no folder."""
-    return output.suffix.lower() in suffixes and not os.path.isdir(output)
+    """Whether `--output` names one file: it has such a suffix and is no folder. Raises OutputError."""
+    try:
+        return output.suffix.lower() in suffixes and not is_folder(output)
+    except OSError as error:
+        raise OutputError(f"{output}: {error.strerror or error}") from error
 
 
 def plan_jobs(
@@ -154,16 +185,16 @@ def plan_jobs(
         InputError: as `find_images`.
         UsageError: two inputs would become one file, or an output would replace an input.
     """
-    inputs = list(inputs)
+    inputs = [local_word(word) for word in inputs]
     is_file = is_file_name(output, SUFFIX_FORMATS)
-    if is_file and (len(inputs) != 1 or not Path(inputs[0]).is_file()):
+    if is_file and (len(inputs) != 1 or not _is_one_file(inputs[0])):
         raise UsageError(f"--output {output} is a file: it takes exactly one input file")
     jobs: list[Job] = []
     owners: dict[str, Path] = {}
     for source, relative in find_images(inputs, output, made):
         suffix = output.suffix if is_file else suffix_for(source, wanted)
         stem = relative.stem if _is_named_like_image(relative) else relative.name
-        target = output if is_file else output / relative.with_name(f"{stem}{added}{suffix}")
+        target = output if is_file else output / relative.with_name(f"{stem}{added}{suffix}").as_posix()
         owner = owners.setdefault(_folded(target), source)
         if owner is not source:
             raise UsageError(
@@ -174,6 +205,10 @@ def plan_jobs(
     return jobs
 
 
+def _is_one_file(word: str) -> bool:
+    return not is_folder(place_of(word)) if is_url(word) else Path(word).is_file()
+
+
 def _folded(path: Path) -> str:
     """What a file system that knows no case, or one way only to write an accent, makes of a name."""
     return unicodedata.normalize("NFC", str(path)).casefold()
@@ -181,14 +216,20 @@ def _folded(path: Path) -> str:
 
 def _check_no_input(jobs: Sequence[Job | VideoJob]) -> None:
     """Raises UsageError where an output is an input, be it by a link, a mount or other letters' case."""
-    sources = {os.path.realpath(job.source) for job in jobs}
+    sources = {_real(job.source) for job in jobs}
     files = {_identity(job.source) for job in jobs} - {None}
     for job in jobs:
-        if os.path.realpath(job.target) in sources or _identity(job.target) in files:
+        if _real(job.target) in sources or _identity(job.target) in files:
             raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
 
 
+def _real(path: Path) -> str:
+    return str(path) if is_remote(path) else os.path.realpath(path)
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
+    if is_remote(path):
+        return None
     try:
         facts = path.stat()
     except OSError:

@@ -10,15 +10,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from gfpcli.errors import OutputError
+from gfpcli.places import exists, files_behind, is_remote, read_behind, write_behind
 from gfpcli.weights import sha256_of
 
 LEDGER = ".gfp-ledger.jsonl"
+OBJECTS = ".gfp-ledger"  # a folder behind a URL
+LINES = 200  # in an object
 State: TypeAlias = Literal["done", "open", "edited", "foreign"]
 """Of an output: as it should be; to be made (again); changed since it was made; there, but never made by us."""
 
@@ -34,6 +39,51 @@ class Entry:
     faces: str = ""  # JSON of the records of its faces, without their landmarks; kept as text, which is small
 
 
+class _File:
+    """Lines in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[str]:
+        """Raises OSError, and OutputError where it is a link."""
+        if self._path.is_symlink():
+            raise OutputError(f"{self._path}: is a link; remove it, nothing is written through it")
+        return self._path.read_bytes().decode("utf-8", "replace").split("\n") if self._path.exists() else []
+
+    def add(self, line: str) -> None:
+        """Raises OSError."""
+        with self._path.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")  # the last line was cut short
+            file.write(line.encode() + b"\n")
+
+
+class _Objects:
+    """Lines behind a URL, where nothing can be appended to: the last object of a run is written anew with each line."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._run = f"{time.time_ns():020d}-{secrets.token_hex(4)}"  # names in the order of the runs
+        self._number = 0
+        self._last: list[str] = []
+
+    def read(self) -> list[str]:
+        """Raises OSError."""
+        texts = (read_behind(each).decode("utf-8", "replace") for each in files_behind(self._folder))
+        return [line for text in texts for line in text.split("\n")]
+
+    def add(self, line: str) -> None:
+        """Raises OSError."""
+        if len(self._last) == LINES:
+            self._number, self._last = self._number + 1, []
+        self._last.append(line)
+        name = f"{self._run}-{self._number:06d}.jsonl"
+        write_behind(self._folder / name, "\n".join([*self._last, ""]).encode())
+
+
 class Ledger:
     """The finished outputs of a folder, by their relative path.
 
@@ -47,6 +97,7 @@ class Ledger:
     def __init__(self, folder: Path, known: Iterable[Entry] | None = None) -> None:
         self.folder = folder
         self.path = folder / LEDGER
+        self._lines: _File | _Objects = _Objects(folder / OBJECTS) if is_remote(folder) else _File(self.path)
         self._entries: dict[str, Entry] = {}  # the last one of each output
         self._made: dict[str, tuple[str, ...]] = {}  # each content that an output was ever given
         if known is not None:
@@ -54,9 +105,7 @@ class Ledger:
                 self._keep(entry)
             return
         try:
-            if self.path.is_symlink():
-                raise OutputError(f"{self.path}: is a link; remove it, nothing is written through it")
-            lines = self.path.read_bytes().decode("utf-8", "replace").split("\n") if self.path.exists() else []
+            lines = self._lines.read()
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror or error}") from error
         for line in lines:
@@ -91,12 +140,12 @@ class Ledger:
         """Whether `output` was made from this content with these settings, and what stands in its place if not."""
         key = self._key(output)
         entry = self._entries.get(key)
+        if entry is None:
+            return "foreign" if exists(output) else "open"
         try:
-            digest = sha256_of(output) if entry else None
+            digest = sha256_of(output)
         except OSError:
             return "open"  # gone
-        if entry is None or digest is None:
-            return "foreign" if os.path.lexists(output) else "open"
         if digest not in self._made[key]:
             return "edited"
         is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)
@@ -119,12 +168,7 @@ class Ledger:
         short = [{key: value for key, value in face.items() if key != "landmarks"} for face in faces]
         entry = Entry(self._key(output), input_sha256, settings, output_sha256, json.dumps(short))
         try:
-            with self.path.open("a+b") as file:
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":
-                        file.write(b"\n")  # the last line was cut short
-                file.write(json.dumps(asdict(entry)).encode() + b"\n")
+            self._lines.add(json.dumps(asdict(entry)))
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror or error}") from error
         self._keep(entry)

@@ -6,14 +6,17 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from gfpcli.errors import OutputError
+from gfpcli.places import files_behind, is_remote, remove_behind
 
 LOCK = ".gfp-lock"
-PARTS = ".gfp-*.part"  # what `write_bytes` makes on the way
+PART = ".part"
+PARTS = f".gfp-*{PART}"  # what `write_bytes` makes on the way
 LONGEST_NAME = 200  # bytes of a file's name that leave room for ours around it
 
 
@@ -62,8 +65,16 @@ def part_prefix(name: str) -> str:
 
 
 def sweep(folders: Iterable[Path], name: str | None = None) -> None:
-    """Removes what a killed run was writing, of one file where it is named. Only while the lock is held."""
+    """Removes what a killed run was writing, of one file where it is named. Only while the lock is held.
+
+    Behind a URL there is no lock, and the folder is searched whole.
+    """
     for folder in set(folders):
+        if is_remote(folder):  # in one listing
+            pattern = f"{part_prefix(name)}*{PART}" if name else PARTS
+            with suppress(OSError):
+                remove_behind(each for each in files_behind(folder) if fnmatch(each.name, pattern))
+            continue
         for part in folder.glob(f"{part_prefix(name)}*.part" if name else PARTS):
             if part.is_dir() and not part.is_symlink():
                 shutil.rmtree(part, ignore_errors=True)
@@ -74,5 +85,5 @@ def sweep(folders: Iterable[Path], name: str | None = None) -> None:
 
 def check_inside(root: Path, target: Path) -> None:
     """Raises OutputError where a link would lead `target` out of `root`."""
-    if not target.parent.resolve().is_relative_to(root.resolve()):
+    if not is_remote(target) and not target.parent.resolve().is_relative_to(root.resolve()):
         raise OutputError(f"{target}: a link leads out of {root}; nothing is written there")

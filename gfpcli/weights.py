@@ -22,6 +22,7 @@ from typing import IO
 
 from gfpcli.errors import ChecksumError, DownloadError, OutputError, WeightsError
 from gfpcli.outputs import hold
+from gfpcli.places import is_remote, read_behind
 
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
@@ -144,6 +145,8 @@ def cached(name: str) -> Path | None:
 
 def sha256_of(path: Path) -> str:
     """Hex digest, read in blocks. Raises OSError."""
+    if is_remote(path):
+        return hashlib.sha256(read_behind(path)).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

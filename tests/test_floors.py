@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "gfpcli"
 FLOORS = {
     "builtin": 0, "errors": 0, "types": 0,
     "options": 1, "inputs": 1, "images": 1, "stream": 1, "align": 1, "paste": 1, "ledger": 1, "weights": 1,
-    "outputs": 1, "metadata": 1,
+    "outputs": 1, "places": 1, "metadata": 1,
     "pixels": 1, "memory": 1, "tiles": 1, "video": 1, "encode": 1, "mux": 1, "segments": 1, "track": 1, "sheets": 1,
     "report": 1, "tensors": 2, "upsample": 2, "fast": 2, "model": 2, "look": 2, "flow": 2, "adapters": 3, "restorer": 4,
     "train": 4, "clip": 5, "preview": 5, "settle": 5, "stages": 5, "estimate": 5, "build": 5, "build_run": 5, "cli": 6,

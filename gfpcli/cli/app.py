@@ -49,10 +49,12 @@ def doctor() -> None:
 @app.command()
 def restore(
     context: typer.Context,
-    inputs: Annotated[list[str], typer.Argument(help="photos, folders (searched whole), globs, or - for stdin")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="photos, folders (searched whole), globs, URLs (s3://...), or - for stdin")
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="folder, made if missing; a file for one input; - for stdout")
-    ] = Path("restored"),
+        str, typer.Option("--output", "-o", help="folder or URL, made if missing; a file for one input; - for stdout")
+    ] = "restored",
     model: flags.Model = DEFAULT.model,
     scale: flags.Scale = DEFAULT.scale,
     strength: flags.Strength = DEFAULT.strength,
@@ -101,6 +103,7 @@ def restore(
     Examples: gfp restore photos -o out; gfp restore old.jpg -o new.png --scale 1 --strength 0.7;
     gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl;
     gfp restore photos -o out --report out/report.html --save compare; gfp restore photos --dry-run;
+    gfp restore s3://album/scans -o s3://album/restored;
     gfp restore /shared/photos -o /shared/out --engine ray --address auto
     """
     began = time.monotonic()

@@ -29,6 +29,7 @@ from gfpcli.inputs import Job
 from gfpcli.ledger import Entry, Ledger
 from gfpcli.memory import keep_memory
 from gfpcli.options import RestoreOptions
+from gfpcli.places import exists, is_url
 from gfpcli.report import pictures_for
 from gfpcli.restorer import Restorer
 from gfpcli.stream import map_ahead
@@ -89,7 +90,7 @@ class RestoreWorker:
 
         def add(made: Staged | Told) -> None:
             record = made.record if isinstance(made, Told) else made.told.record
-            if record["error"] and not os.path.lexists(record["input"]):
+            if record["error"] and not is_url(record["input"]) and not os.path.lexists(record["input"]):
                 record["error"] += f" on {platform.node()}"
             done.append((places[record["input"]], made))
 
@@ -189,7 +190,7 @@ def result_of(run: Run, sent: Sent, result: Staged | Told | Died) -> Staged | To
 
 def commit(run: Run, made: Staged | Told) -> Told:
     """As `Run.commit`, for what another machine may have written."""
-    if isinstance(made, Staged) and not made.part.exists():
+    if isinstance(made, Staged) and not exists(made.part):
         why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
         return Told(run.record(made.job, "failed", error=f"{made.job.target}: {why}"))
     return run.commit(made)

@@ -39,6 +39,7 @@ from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import RestoreOptions
 from gfpcli.outputs import check_inside, hold, lock_of, sweep
+from gfpcli.places import is_remote, place_of
 from gfpcli.report import Pictures, Picturing, check_report_path, open_report, pictures_for
 from gfpcli.restorer import Restorer
 from gfpcli.sheets import Layers
@@ -275,17 +276,19 @@ class _Stop(Exception):
 
 
 def run_restore(
-    inputs: list[str], output: Path, options: RestoreOptions, json_to: str | None, report_to: Path | None, *,
+    inputs: list[str], output_word: str, options: RestoreOptions, json_to: str | None, report_to: Path | None, *,
     began: float, quiet: bool,
 ) -> int:  # fmt: skip
     """Restores all it can; gives the number of inputs that failed.
 
     Args:
+        output_word: path or URL.
         began: when the command began, by the monotonic clock.
 
     Raises:
         GfpError: nothing could be started.
     """
+    output = place_of(output_word)
     if report_to:
         check_report_path(report_to)
     if options.engine == "ray":
@@ -301,15 +304,20 @@ def run_restore(
     root = output.parent if is_file else output
     jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix, made=Ledger(root).outputs())
     if options.dry_run:
+        if is_remote(root) or any(is_remote(job.source) for job in jobs):
+            raise UsageError("--dry-run looks into every input: it is for files of this machine, not for URLs")
         tell_plan(jobs, root, options, began)
         return 0
     parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
     picture = pictures_for(len(jobs)) if report_to else None
     tally = Tally()
     with ExitStack() as stack:
-        stack.enter_context(hold(*lock_of(root, output if is_file else None)))
-        folders = {job.target.parent for job in jobs}
-        folders |= {root / kind / each.relative_to(root) for kind in options.save for each in folders}
+        if is_remote(root):  # nothing can be held there, and one listing finds all
+            folders = {root}
+        else:
+            stack.enter_context(hold(*lock_of(root, output if is_file else None)))
+            folders = {job.target.parent for job in jobs}
+            folders |= {root / kind / each.relative_to(root) for kind in options.save for each in folders}
         # beside a single file others may be writing
         clean = partial(sweep, [root], output.name) if is_file else partial(sweep, folders)
         clean()

@@ -27,6 +27,7 @@ from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import VideoOptions
 from gfpcli.outputs import check_inside, hold, lock_of, sweep
+from gfpcli.places import is_url
 from gfpcli.preview import preview_names, write_preview
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Work
@@ -116,6 +117,8 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
     Raises:
         GfpError: nothing could be started.
     """
+    if url := next(filter(is_url, [*inputs, str(output)]), None):
+        raise UsageError(f"{url}: gfp video reads and writes files of this machine: copy the clip, or mount its store")
     is_file = is_file_name(output, CONTAINERS)
     root = output.parent if is_file else output
     jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
