@@ -144,8 +144,12 @@ class Ledger:
             return "foreign" if exists(output) else "open"
         try:
             digest = sha256_of(output)
-        except OSError:
+        except FileNotFoundError:
             return "open"  # gone
+        except OSError:
+            if is_remote(output):  # the store does not answer: nobody knows what is there
+                raise
+            return "open"
         if digest not in self._made[key]:
             return "edited"
         is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)

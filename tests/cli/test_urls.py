@@ -51,7 +51,7 @@ def small(n: int, folder: Path) -> dict[str, bytes]:
     for i in range(n):
         picture = cv2.resize(face, (100 + i, 100 + i), interpolation=cv2.INTER_AREA)
         (folder / f"{i % 2}").mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / f"{i % 2}" / f"a photo {i:02d}.jpg"), picture)
+        cv2.imwrite(str(folder / f"{i % 2}" / f"a #photo? {i:02d}%20.jpg"), picture)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.jpg")}
 
 
@@ -113,6 +113,27 @@ def test_what_is_not_ours_is_kept_and_what_a_killed_run_left_is_done_again(
     assert "was changed after gfp wrote it" in restore("memory://in", "-o", "memory://out").stderr
 
 
+def test_a_store_that_does_not_answer_loses_nothing(
+    store: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name, data), *_ = small(1, tmp_path / "in").items()
+    store.pipe_file(f"/in/{name}", data)
+    assert restore("memory://in", "-o", "memory://out").exit_code == 0
+    store.pipe_file(f"/out/{name}", b"edited")
+    own = type(store).cat_file
+
+    def away(self: object, path: str, *given: object, **named: object) -> bytes:
+        if path == f"/out/{name}":
+            raise TimeoutError("no answer")
+        return bytes(own(self, path, *given, **named))
+
+    monkeypatch.setattr(type(store), "cat_file", away)
+    done = restore("memory://in", "-o", "memory://out")
+    assert done.exit_code == 1 and "no answer" in done.stderr
+    monkeypatch.undo()
+    assert store.cat_file(f"/out/{name}") == b"edited"
+
+
 def test_one_object_to_one_file_and_globs(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     photos = small(3, tmp_path / "in")
     for name, data in photos.items():
@@ -123,7 +144,7 @@ def test_one_object_to_one_file_and_globs(store: fsspec.AbstractFileSystem, tmp_
     assert restore(tmp_path / "in" / first, "-o", "memory://out/one.png").exit_code == 0
     assert store.cat_file("/out/one.png") == (tmp_path / "one.png").read_bytes()
     assert restore("memory://in/1/*.jpg", "-o", "memory://glob").exit_code == 0
-    assert [path for path in store.find("/glob") if OBJECTS not in path] == ["/glob/a photo 01.jpg"]
+    assert [path for path in store.find("/glob") if OBJECTS not in path] == ["/glob/a #photo? 01%20.jpg"]
     none = restore("memory://in/nothing", "-o", tmp_path / "out")
     assert none.exit_code == 1 and none.stderr == "gfp: memory://in/nothing: no such object or folder\n"
     for words in (["memory://in", "--dry-run"], ["x", "-o", "s4://a"]):
@@ -194,7 +215,7 @@ def test_s3_as_a_local_run_also_after_kill_9(s3: Store, tmp_path: Path) -> None:
     assert gfp("restore", tmp_path / "in", "-o", tmp_path / "out", *FLAGS).exit_code == 0
     command = [sys.executable, "-m", "gfpcli", "restore", "s3://photos/in", "-o", "s3://photos/out", *FLAGS]
     killed = subprocess.Popen([*command, "-q"], env=s3.environment)
-    while len([key for key in s3.names() if re.fullmatch("out/./a photo.*", key)]) < 6 and killed.poll() is None:
+    while len([key for key in s3.names() if re.fullmatch("out/./a #photo.*", key)]) < 6 and killed.poll() is None:
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
