@@ -1,0 +1,92 @@
+"""A clip restored stretch by stretch, each alone and the last first, is the clip of one run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gfpcli.clip
+import gfpcli.stretches
+from gfpcli.build import choose_parts, load_restorer
+from gfpcli.cli.video import open_clip
+from gfpcli.clip import Clip, Done, finish, restore_clip
+from gfpcli.errors import OutputError
+from gfpcli.inputs import VideoJob
+from gfpcli.options import VideoOptions
+from gfpcli.restorer import Restorer
+from gfpcli.segments import Work
+from gfpcli.stretches import plan_stretches, restore_alone
+from tests.clips import ffmpeg, pixels_of, talking, times_of, write_clip
+
+OPTIONS = VideoOptions(
+    model="compact", detector="builtin", mask="soft", preset="ultrafast", device="cpu", offline=True, batch_size=4
+)
+
+
+@pytest.fixture(scope="module")
+def restorer() -> Restorer:
+    return load_restorer(OPTIONS, choose_parts(OPTIONS, warn=lambda line: None))
+
+
+@pytest.fixture(autouse=True)
+def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gfpcli.clip, "SHORTEST", Fraction(1, 3))
+    monkeypatch.setattr(gfpcli.clip, "LONGEST", Fraction(3, 5))
+
+
+def opened(source: Path, target: Path, **changes: object) -> tuple[Clip, Work]:
+    clip = open_clip(VideoJob(source, target), replace(OPTIONS, **changes))  # type: ignore[arg-type]
+    return clip, Work(target, "key", is_fresh=False)
+
+
+def at_once(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[Done, Work]:
+    clip, work = opened(source, target, **changes)
+    return restore_clip(clip, restorer, work, lambda *_: None, lambda _: None), work
+
+
+def apart(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[Done, Work]:
+    clip, work = opened(source, target, **changes)
+    for stretch in reversed(list(plan_stretches(clip, None, 0))):
+        own = work.folder / f"{stretch.number:06d}-worker{clip.encoder.suffix}"
+        assert stretch.fits(work.receive(restore_alone(clip, restorer, stretch, own), stretch.number))
+    return finish(clip, work, lambda _: None), work
+
+
+def test_stretches_made_last_first_give_the_same_bytes(restorer: Restorer, tmp_path: Path) -> None:
+    """Uneven times; the first cut ends a stretch, the second comes too soon to end one, the others end by their length.
+
+    The face of the last shot stands still over a boundary that is no cut, where steadying looks across.
+    """
+    ticks = np.cumsum([512 * (1 + (i % 5 == 1)) for i in range(52)]).tolist()
+    flipped = [np.ascontiguousarray(frame[::-1, :, ::-1]) for frame in talking(4)]
+    source = write_clip(tmp_path / "in.mp4", [*talking(12), *flipped, *talking(36)], ticks=ticks, tone=True)
+    once, one = at_once(source, tmp_path / "once.mp4", restorer)
+    done, many = apart(source, tmp_path / "apart.mp4", restorer)
+    assert len(one.parts) >= 4 and one.parts == many.parts and one.parts[0].n_frames == 12
+    assert any(not part.n_pairs for part in one.parts) is False and once == done
+    for part in one.parts:
+        assert (one.folder / part.file).read_bytes() == (many.folder / part.file).read_bytes()
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end"),
+    [
+        ("cuts_audio_640x360_2997.mp4", 1.2, 2.6),
+        ("vfr_audio_512.mp4", 0.3, 1.7),
+        ("odd/interlaced_tff.mp4", 0, 0.9),
+    ],
+)
+def test_real_clips_too(
+    shared_data: Path, restorer: Restorer, tmp_path: Path, name: str, start: float, end: float
+) -> None:
+    source = shared_data / "video" / name
+    once, one = at_once(source, tmp_path / "once.mp4", restorer, start=start, end=end)
+    done, many = apart(source, tmp_path / "apart.mp4", restorer, start=start, end=end)
+    assert once == done and len(one.parts) > 1 and one.parts == many.parts
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
