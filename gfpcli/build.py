@@ -36,7 +36,7 @@ OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that wa
 # settings that change neither pixels nor files
 SILENT = (
     "force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "background", "batch_size",
-    "compile",
+    "compile", "engine", "address", "gpus_per_worker",
 )  # fmt: skip
 
 Warn = Callable[[str], None]

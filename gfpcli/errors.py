@@ -9,6 +9,7 @@ GfpError                      every expected failure; its text is one line for t
 │   ├── CheckpointError       not a checkpoint, truncated, unsafe, or of another architecture
 │   └── DownloadError         the network failed, or `--offline` forbids it
 ├── DeviceError               a device or precision that this machine does not have
+├── EngineError               the machines of `--engine ray` cannot be used, or Ray is not installed
 ├── FaceError                 the network failed on a face; the frame keeps its own face
 └── BackgroundError           the network failed on a frame's background; nothing of the frame is written
 """
@@ -48,6 +49,10 @@ class DownloadError(WeightsError):
 
 class DeviceError(GfpError):
     """A device or precision this machine lacks."""
+
+
+class EngineError(GfpError):
+    """Ray is not installed, no cluster answers, or its workers cannot be used."""
 
 
 class FaceError(GfpError):

@@ -9,6 +9,7 @@ from gfpcli.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAVE_KINDS = ("crops", "faces", "masks", "compare")
+ENGINES = ("local", "ray")
 FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
 FACE_CHOICES = ("all", "largest", "center")
 CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
@@ -47,6 +48,9 @@ class FaceOptions:
     dry_run: bool = False  # print the plan, write nothing
     offline: bool = False  # open no socket
     fail_fast: bool = False  # stop at the first failure
+    engine: str = "local"  # local | ray
+    address: str = ""  # of a Ray cluster: auto, HOST or HOST:PORT; empty = RAY_ADDRESS, else one of this machine alone
+    gpus_per_worker: float = 1.0  # of Ray, where there are any
 
     def __post_init__(self) -> None:
         _within("scale", self.scale, 1, 8)
@@ -62,6 +66,10 @@ class FaceOptions:
         if self.faces not in FACE_CHOICES and not (self.faces.isdigit() and int(self.faces) > 0):
             raise UsageError(f"--faces {self.faces!r}: choose all, largest, center or a number above 0")
         check_device(self.device)
+        _one_of("engine", self.engine, ENGINES)
+        _within("gpus-per-worker", self.gpus_per_worker, 0, 64)
+        if self.address and self.engine != "ray":
+            raise UsageError("--address is of --engine ray: give both")
         if self.aligned and self.background != "none":
             raise UsageError("--aligned has no background: leave --background out")
 

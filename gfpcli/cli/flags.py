@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from gfpcli.options import FORMATS, PRECISIONS
+from gfpcli.options import ENGINES, FORMATS, PRECISIONS
 
 Model: TypeAlias = Annotated[
     str, typer.Option("--model", "-m", help="auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file")
@@ -47,6 +47,19 @@ Force: TypeAlias = Annotated[bool, typer.Option("--force", help="redo what is do
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="print the plan, write nothing")]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="open no socket")]
 FailFast: TypeAlias = Annotated[bool, typer.Option("--fail-fast", help="stop at the first failure")]
+Engine: TypeAlias = Annotated[
+    str, typer.Option(help=f"{', '.join(ENGINES)}: this machine, or those of a Ray cluster (pip install 'gfpcli[ray]')")
+]
+Address: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="of the Ray cluster: auto (the one that runs on this machine), HOST or HOST:PORT; default: RAY_ADDRESS, else "
+        "one of this machine alone, for this run"
+    ),
+]
+GpusPerWorker: TypeAlias = Annotated[
+    float, typer.Option(help="with --engine ray, a share such as 0.5 too; none on a cluster without GPUs, or with cpu")
+]
 Json: TypeAlias = Annotated[str | None, typer.Option(help="FILE or -: one JSON record a line for each input")]
 Config: TypeAlias = Annotated[
     Path | None, typer.Option(help="TOML file with a table named like the command (gfp.toml if present)")
