@@ -194,7 +194,7 @@ def _together(lanes: tuple[Cost, Cost, Cost], n_inputs: int, options: RestoreOpt
     work = sum(float(each.max()) for each in lanes) / n_cores
     ends = (read[0] + write[0]) / max(n_inputs, 1)
     waited = max(0.0, 1 - write[1] / write[0]) if write[0] else 0.0  # encoding never sleeps by itself
-    return float(max(main[0] + waited * write[0], write[0], read[0] / options.workers, work) + ends)
+    return float(max(main[0] + waited * write[0], write[0], read[0] / options.n_threads, work) + ends)
 
 
 def _waiting(looks: Sequence[Look], seen: Sequence[Look], options: RestoreOptions, *, is_writing_slower: bool) -> int:
@@ -203,6 +203,6 @@ def _waiting(looks: Sequence[Look], seen: Sequence[Look], options: RestoreOption
     outs = sorted((look.planned[0] * look.planned[1] * BYTES for look in looks), reverse=True) or [0]
     largest_seen = max((look.planned[0] * look.planned[1] * BYTES for look in seen), default=0)
     unseen = 3 * max(outs[0] - largest_seen, 0)  # the result, its encoder's copy and its bytes
-    waiting_in = min(sum(ins[: options.workers + 2]), max(MOST, ins[0]))
+    waiting_in = min(sum(ins[: options.n_threads + 2]), max(MOST, ins[0]))
     waiting_out = min(sum(outs[: N_BEHIND if is_writing_slower else 1]), max(MOST, outs[0]))
     return waiting_in + waiting_out + unseen

@@ -8,6 +8,7 @@ import stat
 import tempfile
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -175,21 +176,38 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     """As `write_bytes`, piece by piece. Raises OutputError."""
-    temporary = None
+    name_part(write_part(path, chunks), path)
+
+
+def write_part(path: Path, chunks: Iterable[bytes]) -> Path:
+    """What shall become `path`, whole and on the disk under a hidden name beside it. Raises OutputError."""
+    part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=part_prefix(path.name), suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=part_prefix(path.name), suffix=".part", dir=path.parent)
+        part = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())  # a name must not outlive its content when the power fails
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        part.chmod(0o666 & ~_umask())
+        whole, part = part, None
+        return whole
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        if part:
+            part.unlink(missing_ok=True)
+
+
+def name_part(part: Path, path: Path) -> None:
+    """Gives what `write_part` wrote its name; where that fails it is removed. Raises OutputError."""
+    try:
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise OutputError(f"{path}: {error.strerror or error}") from error
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -37,15 +37,22 @@ class Entry:
 class Ledger:
     """The finished outputs of a folder, by their relative path.
 
+    Args:
+        known: what `known_of` gave elsewhere, in place of the file.
+
     Raises:
         OutputError: the ledger cannot be read or written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, known: Iterable[Entry] | None = None) -> None:
         self.folder = folder
         self.path = folder / LEDGER
         self._entries: dict[str, Entry] = {}  # the last one of each output
-        self._made: set[tuple[str, str]] = set()  # outputs with each content they were ever given
+        self._made: dict[str, tuple[str, ...]] = {}  # each content that an output was ever given
+        if known is not None:
+            for entry in known:
+                self._keep(entry)
+            return
         try:
             if self.path.is_symlink():
                 raise OutputError(f"{self.path}: is a link; remove it, nothing is written through it")
@@ -66,7 +73,15 @@ class Ledger:
 
     def _keep(self, entry: Entry) -> None:
         self._entries[entry.output] = entry
-        self._made.add((entry.output, entry.output_sha256))
+        made = self._made.get(entry.output, ())
+        if entry.output_sha256 not in made:
+            self._made[entry.output] = (*made, entry.output_sha256)
+
+    def known_of(self, output: Path) -> tuple[Entry, ...]:
+        """All that is known of one output, for a ledger elsewhere: its last entry behind the contents it ever had."""
+        key = self._key(output)
+        last = self._entries.get(key)
+        return () if last is None else (*(Entry(key, "", "", digest) for digest in self._made[key]), last)
 
     def outputs(self) -> frozenset[Path]:
         """Every path that was ever an output of this folder."""
@@ -82,7 +97,7 @@ class Ledger:
             return "open"  # gone
         if entry is None or digest is None:
             return "foreign" if os.path.lexists(output) else "open"
-        if (key, digest) not in self._made:
+        if digest not in self._made[key]:
             return "edited"
         is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)
         return "done" if is_same else "open"

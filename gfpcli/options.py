@@ -15,6 +15,7 @@ FACE_CHOICES = ("all", "largest", "center")
 CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
 LEAST_TILE = 32  # px
+THREADS = 2  # that decode
 Range = tuple[float, float]
 ARCHITECTURES = ("paper", "clean", "compact-unet")
 
@@ -78,7 +79,7 @@ class FaceOptions:
 class RestoreOptions(FaceOptions):
     """Options of `gfp restore`. Raises UsageError as `FaceOptions`."""
 
-    workers: int = 2  # decoding and encoding threads
+    workers: int = 0  # decoding threads, or the workers of a cluster; 0 = automatic
     format: str = "auto"  # output format; auto keeps the input's
     quality: int = 95  # JPEG and WebP quality, 1..100
     suffix: str = ""  # added to the file name's stem
@@ -87,11 +88,16 @@ class RestoreOptions(FaceOptions):
     def __post_init__(self) -> None:
         FaceOptions.__post_init__(self)
         _within("quality", self.quality, 1, 100)
-        _within("workers", self.workers, 1, 64)
+        _within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
         _one_of("format", self.format, FORMATS)
         for kind in self.save:
             _one_of("save", kind, SAVE_KINDS)
         _check_suffix(self.suffix)
+
+    @property
+    def n_threads(self) -> int:
+        """That decode, of one machine or one worker."""
+        return self.workers if self.workers and self.engine == "local" else THREADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ class BenchOptions(RestoreOptions):
 
     def __post_init__(self) -> None:
         RestoreOptions.__post_init__(self)
+        if self.engine != "local":
+            raise UsageError("engine: bench times this machine only; leave it out")
         _within("rounds", self.rounds, 1, 1000)
         _within("threads", self.threads, 0, 1024)
 

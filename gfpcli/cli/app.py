@@ -68,7 +68,13 @@ def restore(
     precision: flags.Precision = DEFAULT.precision,
     compile: flags.Compile = DEFAULT.compile,
     batch_size: flags.BatchSize = DEFAULT.batch_size,
-    workers: Annotated[int, typer.Option(help="decoding threads")] = DEFAULT.workers,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="decoding threads (0 = 2); with --engine ray the workers, each with a restorer of its own (0 = as "
+            "many as the cluster holds)"
+        ),
+    ] = DEFAULT.workers,
     format: flags.Format = DEFAULT.format,
     quality: flags.Quality = DEFAULT.quality,
     suffix: flags.Suffix = DEFAULT.suffix,
@@ -78,6 +84,9 @@ def restore(
     dry_run: flags.DryRun = DEFAULT.dry_run,
     offline: flags.Offline = DEFAULT.offline,
     fail_fast: flags.FailFast = DEFAULT.fail_fast,
+    engine: flags.Engine = DEFAULT.engine,
+    address: flags.Address = DEFAULT.address,
+    gpus_per_worker: flags.GpusPerWorker = DEFAULT.gpus_per_worker,
     json: flags.Json = None,
     report: Annotated[
         Path | None, typer.Option(help="FILE.html: one page with before/after sliders, faces, failures, settings")
@@ -90,7 +99,8 @@ def restore(
 
     Examples: gfp restore photos -o out; gfp restore old.jpg -o new.png --scale 1 --strength 0.7;
     gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl;
-    gfp restore photos -o out --report out/report.html --save compare; gfp restore photos --dry-run
+    gfp restore photos -o out --report out/report.html --save compare; gfp restore photos --dry-run;
+    gfp restore /shared/photos -o /shared/out --engine ray --address auto
     """
     began = time.monotonic()
     from gfpcli.cli.config import given_options

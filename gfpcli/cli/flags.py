@@ -53,8 +53,8 @@ Engine: TypeAlias = Annotated[
 Address: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="of the Ray cluster: auto (the one that runs on this machine), HOST or HOST:PORT; default: RAY_ADDRESS, else "
-        "one of this machine alone, for this run"
+        help="of the Ray cluster: auto (the one that runs on this machine), HOST or HOST:PORT; default: RAY_ADDRESS, "
+        "else one of this machine alone, for this run"
     ),
 ]
 GpusPerWorker: TypeAlias = Annotated[

@@ -1,7 +1,7 @@
 """Work on the machines of a Ray cluster: a session, and actors that are given tasks as they get free.
 
-The only file that imports Ray (the extra `gfpcli[ray]`). Placing workers, starting them, carrying calls and noticing the
-dead is Ray's; what is added here is which task goes where next, and again where a worker died.
+The only file that imports Ray (the extra `gfpcli[ray]`). Placing workers, starting them, carrying calls and noticing
+the dead is Ray's; what is added here is which task goes where next, and again where a worker died.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,7 +26,7 @@ DEATHS_OF_TASK = 3  # so often a task is given to a worker that dies on it
 DEATHS_IN_A_ROW = 20  # of workers, without a result in between
 TELL_EVERY = 30.0  # seconds without any worker
 QUIET = {  # of a cluster that is ours alone; no statistics leave the machine
-    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }  # fmt: skip
 T = TypeVar("T")
 Actor: TypeAlias = Any
@@ -102,15 +102,17 @@ def ray_session(address: str) -> Iterator[Session]:
     if place == "local":
         os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
         quiet["include_dashboard"] = False
+    ray._private.worker._worker_logs_enabled = False  # else a worker's death is told on stdout, `log_to_driver` or not
     try:
-        ray.init(address=place if place in ("local", "auto") else _answering(place), **quiet)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        what = "no Ray cluster runs on this machine" if place == "auto" else f"no Ray cluster answers at {place}"
-        raise EngineError(f"{what}: {' '.join(str(error).split())[:200]}") from error
-    try:
+        try:
+            ray.init(address=place if place in ("local", "auto") else _answering(place), **quiet)
+        except (OSError, RuntimeError, ValueError) as error:
+            what = "no Ray cluster runs on this machine" if place == "auto" else f"no Ray cluster answers at {place}"
+            raise EngineError(f"{what}: {' '.join(str(error).split())[:200]}") from error
         yield Session(ray)
     finally:
         ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
 
 
 def import_ray() -> Any:
@@ -124,7 +126,7 @@ def import_ray() -> Any:
 
 
 def _answering(place: str) -> str:
-    """HOST:PORT. Raises EngineError where nobody listens there; Ray itself would try for a minute, and not in silence."""
+    """HOST:PORT. Raises EngineError where nobody listens there: Ray would try for a minute, and not in silence."""
     if "://" in place:
         raise EngineError(f"--address {place}: give auto, HOST or HOST:PORT, and run gfp on a machine of the cluster")
     host, _, port = place.partition(":")
@@ -275,12 +277,12 @@ class _Pool(Generic[T]):
 def run_on_actors(
     session: Session, starter: Callable[[], Actor], tasks: Iterable[T], *, n_actors: int, n_each: int = 1,
     hear: Callable[[Any], None] = lambda told: None, wait: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[T, Any | Died]]:  # fmt: skip
+) -> Generator[tuple[T, Any | Died], None, None]:  # fmt: skip
     """Every task with its result, each once, as they come.
 
-    Tasks are drawn when a worker is free, at most `2 * n_each` for each worker at a time. Where a worker dies another is
-    started, and the tasks it had begun are given out again one by one; on which three workers died is `Died`. Closing
-    the generator ends the workers.
+    Tasks are drawn when a worker is free, at most `2 * n_each` for each worker at a time. Where a worker dies another
+    is started, and the tasks it had begun are given out again one by one; one on which three workers died is `Died`.
+    Closing the generator ends the workers.
 
     Args:
         starter: as `Session.starter` gives it.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,8 +22,18 @@ from gfpcli.cli.extras import about, save_extras
 from gfpcli.cli.output import json_line, json_sink, what_stands
 from gfpcli.cli.plan import tell_plan
 from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
+from gfpcli.cli.ray_pool import import_ray
 from gfpcli.errors import GfpError, UsageError
-from gfpcli.images import decode_frame, encode_image, read_file, read_frame, writable, write_bytes, write_image
+from gfpcli.images import (
+    decode_frame,
+    encode_image,
+    name_part,
+    read_file,
+    read_frame,
+    writable,
+    write_image,
+    write_part,
+)
 from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, Job, is_file_name, plan_jobs
 from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
@@ -36,6 +46,8 @@ from gfpcli.stream import map_ahead
 from gfpcli.types import Failed, Frame, Restored
 
 FACES_FAILED = "some faces failed"  # settings that no run has
+WAITING = 4  # results that wait to be written
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,18 @@ class Told:
     def for_report(self) -> Record:
         """The record, with the faces that are known from before."""
         return {**self.record, "faces": self.record["faces"] or list(self.faces)}
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A finished output, on the disk under a hidden name, with what the ledger is to know of it."""
+
+    job: Job
+    told: Told
+    part: Path
+    input_sha256: str
+    settings: str
+    output_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +135,8 @@ class Run:
             return self.picture and self.picture(before, after, faces)
         return None
 
-    def deliver(self, item: tuple[Task, Restored | Failed]) -> Told:
-        """Encode, write and enter into the ledger, in a thread of its own: what is written is never done again."""
+    def encode(self, item: tuple[Task, Restored | Failed]) -> Staged | Told:
+        """The output's bytes under a hidden name in its folder; what is told where there is none."""
         task, result = item
         job, options = task.job, self.options
         if isinstance(result, Failed):
@@ -123,12 +147,28 @@ class Run:
             result = replace(result, frame=writable(result.frame, kind))
             data = encode_image(result.image, result.frame, result.alpha, kind, options.quality, options.strip)
             record = self.record_of(job, result)
-            # known before it has its name; where a face failed not as finished, so that the next run tries again
-            settings = self.settings if record["error"] is None else FACES_FAILED
-            self.ledger.add(job.target, task.sha256, settings, hashlib.sha256(data).hexdigest(), record["faces"])
-            write_bytes(job.target, data)
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
-            return Told(record, self.pictured(before, after, record["faces"]))
+            told = Told(record, self.pictured(before, after, record["faces"]))
+            # where a face failed it is not known as finished, so that the next run tries again
+            settings = self.settings if record["error"] is None else FACES_FAILED
+            part = write_part(job.target, [data])
+            return Staged(job, told, part, task.sha256, settings, hashlib.sha256(data).hexdigest())
+        return failed[0]
+
+    def commit(self, made: Staged | Told) -> Told:
+        """Enters an output into the ledger, then gives it its name: what has a name is never done again."""
+        if isinstance(made, Told):
+            return made
+        job = made.job
+        with self.failing(job) as failed:
+            faces = made.told.record["faces"]
+            try:
+                self.ledger.add(job.target, made.input_sha256, made.settings, made.output_sha256, faces)
+            except GfpError:
+                made.part.unlink(missing_ok=True)
+                raise
+            name_part(made.part, job.target)
+            return made.told
         return failed[0]
 
     def record_of(self, job: Job, result: Restored) -> Record:
@@ -170,14 +210,21 @@ class Run:
     def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Callable[[Told], None]) -> None:
         """Emits what is told of each job, as soon as it is known, always on the caller's thread.
 
-        The network is loaded when the first input needs it. Whatever `emit` raises ends the run.
+        Whatever `emit` raises ends the run.
         """
+        results = self.results(jobs, load, emit)
+        deliver_all(results, lambda item: self.commit(self.encode(item)), emit, weigh=weight_of_result)
+
+    def results(
+        self, jobs: Iterable[Job], load: Callable[[], Restorer], emit: Callable[[Told], None]
+    ) -> Iterator[tuple[Task, Restored | Failed]]:
+        """Each job through the network, which is loaded when the first one needs it; `emit` hears of the others."""
         tasks: deque[Task] = deque()
+        n_threads = self.options.n_threads
 
         def frames() -> Iterator[Frame]:
-            depth = self.options.workers + 2
             prepared = map_ahead(
-                self.prepare, enumerate(jobs), workers=self.options.workers, depth=depth, weigh_result=weight_of
+                self.prepare, enumerate(jobs), workers=n_threads, depth=n_threads + 2, weigh_result=weight_of
             )
             for item in prepared:
                 if isinstance(item, Task):
@@ -186,26 +233,30 @@ class Run:
                 else:
                     emit(item)
 
-        def results() -> Iterator[tuple[Task, Restored | Failed]]:
-            source = frames()
-            for first in source:  # once: the stream takes the rest
-                for result in load().stream(chain([first], source)):
-                    yield tasks.popleft(), result
+        source = frames()
+        for first in source:  # once: the stream takes the rest
+            for result in load().stream(chain([first], source)):
+                yield tasks.popleft(), result
 
-        delivered: deque[Told] = deque()
 
-        def deliver(item: tuple[Task, Restored | Failed]) -> None:
-            delivered.append(self.deliver(item))
+def deliver_all(
+    items: Iterable[T], finish: Callable[[T], Told], emit: Callable[[Told], None], *,
+    weigh: Callable[[T], int] | None = None,
+) -> None:  # fmt: skip
+    """Finishes each item in a thread behind, and emits what is told of it; what was finished is told, come what may."""
+    delivered: deque[Told] = deque()
 
-        try:
-            behind = map_ahead(deliver, results(), workers=1, depth=4, weigh_item=weight_of_result)
-            with closing(behind):
-                for _ in behind:
-                    emit(delivered.popleft())
-        except KeyboardInterrupt:
-            for told in delivered:  # written while the interrupt was on its way
-                emit(told)
-            raise
+    def deliver(item: T) -> None:
+        delivered.append(finish(item))
+
+    try:
+        with closing(map_ahead(deliver, items, workers=1, depth=WAITING, weigh_item=weigh)) as behind:
+            for _ in behind:
+                emit(delivered.popleft())
+    except KeyboardInterrupt:
+        for told in delivered:  # written while the interrupt was on its way
+            emit(told)
+        raise
 
 
 def weight_of(item: Task | Told) -> int:
@@ -237,9 +288,12 @@ def run_restore(
     """
     if report_to:
         check_report_path(report_to)
+    if options.engine == "ray":
+        import_ray()  # said before any work that it is missing
     if inputs == ["-"]:
-        if report_to or options.dry_run:
-            raise UsageError(f"{'--report' if report_to else '--dry-run'} is for files, not for stdin")
+        if report_to or options.dry_run or options.engine == "ray":
+            flag = "report" if report_to else "dry-run" if options.dry_run else "engine ray"
+            raise UsageError(f"--{flag} is for files, not for stdin")
         return restore_stdin(output, options)
     if str(output) == "-":
         raise UsageError("-o - takes its image from stdin: gfp restore - -o -")
@@ -254,11 +308,13 @@ def run_restore(
     tally = Tally()
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(root, output if is_file else None)))
-        if is_file:  # others may be writing beside it
-            sweep([root], output.name)
-        else:
-            folders = {job.target.parent for job in jobs}
-            sweep(folders | {root / kind / each.relative_to(root) for kind in options.save for each in folders})
+        folders = {job.target.parent for job in jobs}
+        folders |= {root / kind / each.relative_to(root) for kind in options.save for each in folders}
+        # beside a single file others may be writing
+        clean = partial(sweep, [root], output.name) if is_file else partial(sweep, folders)
+        clean()
+        if options.engine == "ray":
+            stack.callback(clean)  # what workers left that died
         run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, picture)
         sink = json_sink(json_to, stack)
         report = report_to and stack.enter_context(open_report(report_to, about(options, parts), len(jobs)))
@@ -278,8 +334,13 @@ def run_restore(
 
         try:
             with suppress(_Stop):
-                load = partial(load_restorer, options, parts, n_inputs=len(jobs), warn=tell, watch=tiles)
-                run.process(jobs, load, emit)
+                if options.engine == "ray":
+                    from gfpcli.cli.on_ray import process_on_ray  # which is made of what is here
+
+                    process_on_ray(run, jobs, parts, emit)
+                else:
+                    load = partial(load_restorer, options, parts, n_inputs=len(jobs), warn=tell, watch=tiles)
+                    run.process(jobs, load, emit)
         except KeyboardInterrupt:
             tell(f"{tally.line()}; results in {root}")
             raise
