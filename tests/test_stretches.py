@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,12 @@ import gfpcli.stretches
 from gfpcli.build import choose_parts, load_restorer
 from gfpcli.cli.video import open_clip
 from gfpcli.clip import Clip, Done, finish, restore_clip
-from gfpcli.errors import OutputError
 from gfpcli.inputs import VideoJob
 from gfpcli.options import VideoOptions
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Work
 from gfpcli.stretches import plan_stretches, restore_alone
-from tests.clips import ffmpeg, pixels_of, talking, times_of, write_clip
+from tests.clips import talking, write_clip
 
 OPTIONS = VideoOptions(
     model="compact", detector="builtin", mask="soft", preset="ultrafast", device="cpu", offline=True, batch_size=4
