@@ -146,13 +146,7 @@ def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch, claim
     """
     parts = work.parts
     last = parts[-1] if parts else None
-    counts = np.array([sum(part.n_frames for part in parts), sum(part.n_faces for part in parts)])
-
-    def step(n_frames: int, n_faces: int) -> None:
-        counts[:] += (n_frames, n_faces)
-        watch(int(counts[0]), clip.n_frames, int(counts[1]))
-
-    step(0, 0)
+    step = counted(clip, parts, watch)
     start, index = (last.look_back, last.look_back_index) if last else (clip.begin, 0)
     with closing(prefetch(clip.frames(start), depth=AHEAD)) as frames:
         steadied = steadied_frames(numbered(frames, index), restorer, clip.options)
@@ -161,9 +155,19 @@ def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch, claim
         for number, stretch in groupby(stretches(fresh, len(parts)), key=lambda pair: pair[0]):
             path = work.path_of(number, clip.encoder.suffix)
             work.add(restore_stretch(clip, restorer, (each for _, each in stretch), path, recent, step))
-    if not work.parts:
-        raise InputError(f"{clip.info.path}: no frame between --start and --end")
     return finish(clip, work, claim)
+
+
+def counted(clip: Clip, parts: Sequence[Part], watch: Watch) -> Step:
+    """What adds up for `watch`, which hears at once of the parts that are done."""
+    counts = np.array([sum(part.n_frames for part in parts), sum(part.n_faces for part in parts)])
+
+    def step(n_frames: int, n_faces: int) -> None:
+        counts[:] += (n_frames, n_faces)
+        watch(int(counts[0]), clip.n_frames, int(counts[1]))
+
+    step(0, 0)
+    return step
 
 
 def steadied_frames(frames: Iterator[Frame], restorer: Restorer, options: VideoOptions) -> Iterator[Steady]:
@@ -261,7 +265,9 @@ def keep_frame(result: Restored, clip: Clip) -> None:
 
 
 def finish(clip: Clip, work: Work, claim: Claim) -> Done:
-    """Joins the stretches, adds what else the source holds, and moves the whole file to its name."""
+    """Joins the stretches, adds what else the source holds, and moves the whole file to its name. Raises GfpError."""
+    if not work.parts:
+        raise InputError(f"{clip.info.path}: no frame between --start and --end")
     zero = work.parts[0].first if clip.options.start else Fraction(0)
     notes = assemble(clip, work.segments(), Kept(zero, clip.stop), work.folder, claim)
     parts = work.parts
