@@ -60,13 +60,13 @@ def test_stretches_made_last_first_give_the_same_bytes(restorer: Restorer, tmp_p
 
     The face of the last shot stands still over a boundary that is no cut, where steadying looks across.
     """
-    ticks = np.cumsum([512 * (1 + (i % 5 == 1)) for i in range(52)]).tolist()
+    ticks = np.cumsum([512 * (1 + (i % 5 == 1)) for i in range(42)]).tolist()
     flipped = [np.ascontiguousarray(frame[::-1, :, ::-1]) for frame in talking(4)]
-    source = write_clip(tmp_path / "in.mp4", [*talking(12), *flipped, *talking(36)], ticks=ticks, tone=True)
+    source = write_clip(tmp_path / "in.mp4", [*talking(12), *flipped, *talking(26)], ticks=ticks, tone=True)
     once, one = at_once(source, tmp_path / "once.mp4", restorer)
     done, many = apart(source, tmp_path / "apart.mp4", restorer)
-    assert len(one.parts) >= 4 and one.parts == many.parts and one.parts[0].n_frames == 12
-    assert any(not part.n_pairs for part in one.parts) is False and once == done
+    assert len(one.parts) >= 3 and one.parts == many.parts and one.parts[0].n_frames == 12
+    assert once == done and done.n_faces >= 38
     for part in one.parts:
         assert (one.folder / part.file).read_bytes() == (many.folder / part.file).read_bytes()
     assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
@@ -75,8 +75,8 @@ def test_stretches_made_last_first_give_the_same_bytes(restorer: Restorer, tmp_p
 @pytest.mark.parametrize(
     ("name", "start", "end"),
     [
-        ("cuts_audio_640x360_2997.mp4", 1.2, 2.6),
-        ("vfr_audio_512.mp4", 0.3, 1.7),
+        ("cuts_audio_640x360_2997.mp4", 1.2, 2.1),
+        ("vfr_audio_512.mp4", 0.3, 1.3),
         ("odd/interlaced_tff.mp4", 0, 0.9),
     ],
 )

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from gfpcli.cli import on_ray
+from gfpcli.cli import on_ray, ray_worker
 from gfpcli.cli.app import app
 from gfpcli.cli.ray_pool import Died, Needs, ray_session, run_on_actors
 from gfpcli.errors import CheckpointError, DeviceError, EngineError
@@ -33,20 +33,6 @@ N_PHOTOS = 32
 
 def gfp(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes of one core each."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        cluster.add_node(num_cpus=1)
-        yield cluster
-        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -243,11 +229,11 @@ def test_a_cluster_that_is_not_there_is_one_line(
 def test_a_checkpoint_must_be_the_same_on_every_machine(tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     file.write_bytes(b"weights")
-    source = on_ray.source_of(file)
-    assert on_ray.file_of(source, RestoreOptions()) == file
+    source = ray_worker.source_of(file)
+    assert ray_worker.file_of(source, RestoreOptions()) == file
     file.write_bytes(b"others")
     with pytest.raises(CheckpointError, match="every machine must have the same"):
-        on_ray.file_of(source, RestoreOptions())
+        ray_worker.file_of(source, RestoreOptions())
     file.unlink()
     with pytest.raises(CheckpointError, match="must lie there on every machine"):
-        on_ray.file_of(source, RestoreOptions())
+        ray_worker.file_of(source, RestoreOptions())
