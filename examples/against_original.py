@@ -1,7 +1,8 @@
-"""Time the original pipeline (package `gfpgan`) and gfp in turn, in one process, with the same weights and photos.
+"""Time the original pipeline (package `gfpgan`) and gfp in turn with the same weights and photos.
 
     python examples/against_original.py --pairs 5 --cases portrait,group
 
+Each has a process of its own, so that neither runs with the other's settings; the two are asked in turn.
 The face network and ParseNet get random weights in the official layouts, the detector is the built-in one in both (the
 original's own is larger and slower). How masks are made is what agrees on the probe with these weights, unless
 `--masks "fp32 at 512"` says it by hand. Timings hold for this machine only.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import statistics
 import subprocess
 import sys
@@ -37,14 +39,17 @@ from gfpcli.build import choose_parts, load_restorer
 from gfpcli.cli.restore import Run, Told
 from gfpcli.inputs import plan_jobs
 from gfpcli.ledger import Ledger
+from gfpcli.memory import keep_memory
 from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Restorer
-from gfpcli.stages import peak_memory
+from gfpcli.stages import peak_memory, reset_peaks
 from gfpcli.weights import BUILTINS
 
 LOG = logging.getLogger("against_original")
 PHOTOS = Path(__file__).parent / "photos"
 THRESHOLD = 0.97  # the original's, of the detector
+SIDES = ("original", "gfp")
+READY = "ready\n"
 WEIGHTS = ("model", "mask", "detector")
 CASES = ("portrait", "group", "24 megapixels", "100 small", "frames")
 
@@ -68,8 +73,8 @@ class Clock:
         return run
 
 
-def make_case(name: str, folder: Path) -> None:
-    """The photos of a case, as JPEG, from the two public-domain portraits."""
+def make_case(name: str, folder: Path, part: int, n_parts: int) -> None:
+    """The photos of a case, as JPEG, from the two public-domain portraits; of the 100 small ones the part of a pair."""
     pair = [np.asarray(cv2.imread(str(path)), np.uint8) for path in sorted(PHOTOS.glob("*.jpg"))]
     folder.mkdir(parents=True)
     if name == "portrait":
@@ -79,7 +84,9 @@ def make_case(name: str, folder: Path) -> None:
     elif name == "24 megapixels":
         pictures = [_wall(pair, (4, 5), (4000, 6000))]
     elif name == "100 small":
-        pictures = [cv2.resize(pair[i % 2], (256, 256), interpolation=cv2.INTER_AREA) for i in range(100)]
+        pictures = [
+            cv2.resize(pair[i % 2], (256, 256), interpolation=cv2.INTER_AREA) for i in range(part, 100, n_parts)
+        ]
     else:  # a slow pan; ten frames of a clip, as the original would take most of an hour for ten seconds
         pictures = [_wall(pair, (1, 2), (360, 660))[:, i : i + 640] for i in range(10)]
     for i, picture in enumerate(pictures):
@@ -94,8 +101,9 @@ def _wall(pair: list[NDArray[np.uint8]], grid: tuple[int, int], size: tuple[int,
     return np.asarray(cv2.resize(wall, size[::-1]), np.uint8)
 
 
-def make_weights(folder: Path) -> dict[str, Path]:
+def make_weights(folder: Path) -> None:
     """Random GFPGAN (clean, 512) and ParseNet, and the built-in detector without its landmark network."""
+    folder.mkdir()
     prepare_basicsr()
     from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 
@@ -106,10 +114,8 @@ def make_weights(folder: Path) -> dict[str, Path]:
         "mask": ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict(),
         "detector": {k: v for k, v in load_file(BUILTINS["builtin"]).items() if not k.startswith("look.")},
     }
-    paths = {name: folder / f"{name}.pth" for name in states}
     for name, state in states.items():
-        torch.save(state, paths[name])
-    return paths
+        torch.save(state, folder / f"{name}.pth")
 
 
 def load_original(weights: dict[str, Path], clock: Clock) -> Callable[[Path, Path], int]:
@@ -177,40 +183,77 @@ class _Timed:
         return out
 
 
-def compare(case: str, folder: Path, runs: dict[str, Callable[[Path, Path], int]], clocks: dict[str, Clock],
-            n_pairs: int) -> None:  # fmt: skip
-    """Both in turn, and the ratios."""
-    make_case(case, folder / case)
-    seconds: dict[str, list[float]] = {side: [] for side in runs}
-    faces: dict[str, int] = {}
-    for clock in clocks.values():
+@dataclass
+class Side:
+    """One of the two, in a process of its own; it is asked one line of JSON at a time."""
+
+    name: str
+    child: subprocess.Popen[str]
+
+    def ask(self, source: Path, target: Path) -> dict[str, Any]:
+        """Restores a folder of photos: seconds, faces, seconds by stage, and the peak of memory meanwhile."""
+        target.mkdir()
+        assert self.child.stdin and self.child.stdout
+        self.child.stdin.write(json.dumps([str(source), str(target)]) + "\n")
+        self.child.stdin.flush()
+        told: dict[str, Any] = json.loads(self.child.stdout.readline())
+        return told
+
+
+def begin(name: str, weights: Path, args: argparse.Namespace) -> Side:
+    """Starts a side and waits until it has loaded everything."""
+    command = [sys.executable, __file__, "--serve", name, "--weights", str(weights), "--precision", args.precision,
+               "--masks", args.masks]  # fmt: skip
+    command += ["--compile"] if args.compile else []
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout and child.stdout.readline() == READY
+    return Side(name, child)
+
+
+def serve(args: argparse.Namespace) -> None:
+    """A side: answers until its input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print
+    weights = {name: args.weights / f"{name}.pth" for name in WEIGHTS}
+    clock = Clock()
+    if args.serve == "gfp":
+        keep_memory()  # as the command does
+        run = load_ours(weights, clock, args)
+    else:
+        run = load_original(weights, clock)
+    answers.write(READY)
+    answers.flush()
+    for line in sys.stdin:
+        source, target = (Path(each) for each in json.loads(line))
         clock.spent.clear()
+        reset_peaks(torch.device("cpu"))
+        start = time.perf_counter()
+        n_faces = run(source, target)
+        seconds = time.perf_counter() - start
+        told = {"seconds": seconds, "faces": n_faces, "spent": clock.spent, "peak": peak_memory()}
+        answers.write(json.dumps(told) + "\n")
+        answers.flush()
+
+
+def compare(case: str, folder: Path, sides: list[Side], n_pairs: int) -> None:
+    """Both in turn, and the ratios."""
+    told: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     for i in range(n_pairs):
-        for side, run in runs.items():
-            target = folder / f"{case} {side} {i}"
-            target.mkdir()
-            start = time.perf_counter()
-            faces[side] = run(folder / case, target)
-            seconds[side].append(time.perf_counter() - start)
-    ratios = sorted(a / b for a, b in zip(seconds["original"], seconds["gfp"], strict=True))
-    LOG.info("%s: %.2f times as fast (%.2f to %.2f), median of %d pairs; faces %s", case, statistics.median(ratios),
-             ratios[0], ratios[-1], n_pairs, faces)  # fmt: skip
-    for side, clock in clocks.items():
-        whole = sum(seconds[side])
-        parts = {**clock.spent, "rest": whole - sum(clock.spent.values())}
-        line = ", ".join(f"{stage} {spent / n_pairs:.2f} s ({spent / whole:.0%})" for stage, spent in parts.items())
-        LOG.info("  %-8s %.2f s: %s", side, whole / n_pairs, line)
-
-
-def tell_memory(case: str, folder: Path, args: argparse.Namespace) -> None:
-    """Peak memory of each side, each in a process of its own that does the case once with the weights in `folder`."""
-    for side in ("original", "gfp"):
-        command = [sys.executable, __file__, "--cases", case, "--only", side, "--precision", args.precision,
-                   "--weights", str(folder)]  # fmt: skip
-        if args.masks:
-            command += ["--masks", args.masks]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        LOG.info("  %-8s peak memory %.2f GB", side, json.loads(done.stdout)["peak_gb"])
+        source = folder / f"{case} {i}"
+        make_case(case, source, i, n_pairs)
+        for side in sides:
+            told[side.name].append(side.ask(source, folder / f"{case} {i} {side.name}"))
+    seconds = [[each["seconds"] for each in told[side.name]] for side in sides]
+    ratios = sorted(a / b for a, b in zip(*seconds, strict=True))
+    LOG.info("%s: %.2f times as fast (%.2f to %.2f), median of %d pairs", case, statistics.median(ratios),
+             ratios[0], ratios[-1], n_pairs)  # fmt: skip
+    for name, answers in told.items():
+        whole = sum(each["seconds"] for each in answers)
+        spent = sum((Counter(each["spent"]) for each in answers), Counter())
+        parts = {**spent, "rest": whole - sum(spent.values())}
+        line = ", ".join(f"{stage} {part / n_pairs:.2f} s ({part / whole:.0%})" for stage, part in parts.items())
+        peak = max(each["peak"] for each in answers) / 1e9
+        LOG.info("  %-8s %d faces, %.2f s: %s; peak %.2f GB", name, answers[0]["faces"], whole / n_pairs, line, peak)
 
 
 def main() -> None:
@@ -220,27 +263,24 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--masks", default="", help='how masks are made, such as "bf16 at 256"; empty = what agrees')
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--weights", type=Path, help="folder with those of an earlier process; else they are made")
-    parser.add_argument("--only", choices=("original", "gfp"), help="one side, once; prints its peak memory")
+    parser.add_argument("--weights", type=Path, help="folder of these; made where not given")
+    parser.add_argument("--serve", choices=SIDES, help="be one of the two sides (it calls itself so)")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.serve:
+        serve(args)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = {n: args.weights / f"{n}.pth" for n in WEIGHTS} if args.weights else make_weights(folder)
-        clocks = {side: Clock() for side in ("original", "gfp") if args.only in (None, side)}
-        makers = {"original": lambda: load_original(weights, clocks["original"]),
-                  "gfp": lambda: load_ours(weights, clocks["gfp"], args)}  # fmt: skip
-        runs = {side: makers[side]() for side in clocks}
-        if args.only:
-            make_case(args.cases, folder / args.cases)
-            (folder / "out").mkdir()
-            runs[args.only](folder / args.cases, folder / "out")
-            sys.stdout.write(json.dumps({"peak_gb": peak_memory() / 1e9}))
-            return
+        weights = args.weights or folder / "weights"
+        if not args.weights:
+            make_weights(weights)
         LOG.info("%s, %d threads", fast.machine_of(torch.device("cpu")), torch.get_num_threads())
+        sides = [begin(side, weights, args) for side in SIDES]
         for case in args.cases.split(","):
-            compare(case, folder, runs, clocks, args.pairs)
-            tell_memory(case, folder, args)
+            compare(case, folder, sides, args.pairs)
+        for side in sides:
+            side.child.communicate()
 
 
 if __name__ == "__main__":

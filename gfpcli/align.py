@@ -1,4 +1,4 @@
-"""From landmarks to aligned crops (numpy and cv2 only)."""
+"""From landmarks to aligned crops of the faces that are asked for (numpy and cv2 only)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.errors import FaceError
-from gfpcli.types import Affine, Crop, Face, Image
+from gfpcli.errors import FaceError, InputError
+from gfpcli.options import FaceOptions
+from gfpcli.types import Affine, Crop, Face, Frame, Image
 
 # eyes, nose and mouth corners of an aligned face, px at 512 (GFPGAN / facexlib, FFHQ alignment)
 TEMPLATE_512 = np.array(
@@ -19,6 +20,7 @@ TEMPLATE_512 = np.array(
         (313.08905, 371.15118),
     ]
 )
+IDENTITY = np.eye(2, 3)
 BORDER_BGR = (135.0, 133.0, 132.0)  # what the official networks saw outside the photo
 
 
@@ -95,3 +97,38 @@ def cut_crop(image: Image, face: Face, size: int, pixel_aspect: float = 1.0) -> 
     if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
         raise FaceError("this face lies outside the photo")
     return Crop(face, warp_area(to_8_bit(image), affine, size), affine)
+
+
+def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:
+    """The faces `--faces` and `--min-face` ask for."""
+
+    def area(face: Face) -> float:
+        return float(np.prod(face.box[2:] - face.box[:2]))
+
+    def off_centre(face: Face) -> float:
+        middle = np.array(frame.image.shape[1::-1]) / 2
+        return float(np.hypot(*((face.box[:2] + face.box[2:]) / 2 - middle)))
+
+    large = [face for face in faces if min(face.box[2:] - face.box[:2]) >= options.min_face]
+    if options.faces == "all":
+        return tuple(large)
+    if options.faces == "center":
+        return tuple(sorted(large, key=off_centre)[:1])
+    n_wanted = 1 if options.faces == "largest" else int(options.faces)
+    return tuple(sorted(large, key=area, reverse=True)[:n_wanted])
+
+
+def aligned_crop(frame: Frame, size: int) -> Crop:
+    """The whole picture as one crop (bilinear resize, as upstream does).
+
+    Raises:
+        InputError: the picture is not square.
+    """
+    height, width = frame.image.shape[:2]
+    if height != width:
+        raise InputError(f"{frame.name}: {width}x{height} is not square, as --aligned needs")
+    image = to_8_bit(frame.image)
+    if height != size:
+        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+    face = Face(np.array([0.0, 0, width, height]), np.zeros((5, 2)), 1.0)
+    return Crop(face, image, IDENTITY * (size / width))

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gfpcli import __version__, fast
-from gfpcli.adapters.facexlib import PARSE_SIZE, ParseNetMasker, load_detector, load_masker
+from gfpcli.adapters.facexlib import PARSE_SIZE, FacexlibDetector, ParseNetMasker, load_detector, load_masker
 from gfpcli.adapters.realesrgan import load_upsampler
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
+from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import load_face_net, read_state
-from gfpcli.options import FaceOptions, check_device
+from gfpcli.options import FaceOptions, devices_in
 from gfpcli.paste import resize_background, soft_mask
 from gfpcli.restorer import Restorer
-from gfpcli.types import Detector, Mask, Masker, Upsampler
+from gfpcli.types import Mask, Masker, Upsampler
 from gfpcli.upsample import Watch
 from gfpcli.weights import BUILTINS, WEIGHTS, Progress, fetch, ready, sha256_of
 
@@ -153,23 +154,28 @@ def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:
     raise UsageError(f"--{flag} {value!r}: choose one of {', '.join(names)}, or a checkpoint file{near}")
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU.
+def choose_device(names: str) -> torch.device:
+    """The first of `choose_devices`."""
+    return choose_devices(names)[0]
+
+
+def choose_devices(names: str) -> tuple[torch.device, ...]:
+    """`auto` is CUDA, then MPS, then the CPU; several are separated by commas.
 
     Raises:
         DeviceError: this machine has no such device.
         UsageError: no device has such a name.
     """
     has_mps = torch.backends.mps.is_available()
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    check_device(name)
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
-    if device.type == "mps" and not has_mps:
-        raise DeviceError("--device mps: this machine has none")
-    return device
+    if names == "auto":
+        names = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    devices = tuple(torch.device(name) for name in devices_in(names))
+    for device in devices:
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise DeviceError(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices")
+        if device.type == "mps" and not has_mps:
+            raise DeviceError("--device mps: this machine has none")
+    return devices
 
 
 def load_face_model(
@@ -245,7 +251,20 @@ def load_restorer(
         CheckpointError: a file that holds something else.
         DeviceError: this machine has no such device or precision.
     """
-    device = choose_device(options.device)
+    devices = choose_devices(options.device)
+    first, *others = [_load_on(device, options, parts, n_inputs=n_inputs, warn=warn, watch=watch) for device in devices]
+    hand_back_memory()  # of what was probed
+    if parts.detector is None:
+        return replace(first, twins=tuple(others))
+    is_cuda = devices[0].type == "cuda"
+    detector = load_detector_for(options, parts.detector, devices[0] if is_cuda else None)
+    return replace(first, detector=detector, detect_many=detector.many if is_cuda else None, twins=tuple(others))
+
+
+def _load_on(
+    device: torch.device, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: Watch
+) -> Restorer:
+    """A restorer without a detector."""
     model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
     n_batch = options.batch_size or fast.batch_size(device, model.size, model.dtype)
     masker: Masker = soft_masker
@@ -255,14 +274,13 @@ def load_restorer(
             source=fast.file_of(parts.mask),
             is_exact=options.precision == "fp32",
         )
-    detector = _load_detector(options, parts, device)
     upsampler: Upsampler = resize_background
     if parts.background:
         upsampler = load_upsampler(
             read_state(parts.background), source=str(parts.background), device=device, tile=options.tile, watch=watch,
             dtype=DTYPES.get(options.precision, torch.float32), warn=warn,
         )  # fmt: skip
-    return Restorer(detector, model, masker, replace(options, batch_size=n_batch), upsampler)
+    return Restorer(lambda image: (), model, masker, replace(options, batch_size=n_batch), upsampler)
 
 
 def _fastest_masker(masker: ParseNetMasker, source: str, *, is_exact: bool) -> ParseNetMasker:
@@ -274,13 +292,7 @@ def _fastest_masker(masker: ParseNetMasker, source: str, *, is_exact: bool) -> P
     return ways[chosen]
 
 
-def _load_detector(options: FaceOptions, parts: Parts, device: torch.device) -> Detector:
-    if parts.detector is None:
-        return lambda image: ()
-    return load_detector_for(options, parts.detector, device if device.type == "cuda" else torch.device("cpu"))
-
-
-def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> Detector:
+def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:
     """The detector in a file, on `device` (the CPU). Raises CheckpointError."""
     min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
     return load_detector(
@@ -301,6 +313,7 @@ def fingerprint(options: FaceOptions, parts: Parts) -> str:
         CheckpointError: a weight file cannot be read.
     """
     facts: dict[str, object] = {key: value for key, value in asdict(options).items() if key not in SILENT}
+    facts["device"] = options.device.partition(",")[0].partition(":")[0]  # which one, and how many, changes nothing
     try:
         files = [sha256_of(path) if path else None for path in parts.files]
     except OSError as error:

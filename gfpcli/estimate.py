@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli.errors import GfpError
+from gfpcli.flow import Found
 from gfpcli.images import size_of
 from gfpcli.inputs import SUFFIX_FORMATS, Job
 from gfpcli.options import RestoreOptions
-from gfpcli.restorer import Found, Restorer
+from gfpcli.restorer import Restorer
 from gfpcli.stages import Stopwatch, assemble, decode, encode, find, make, resident_memory, watched
 from gfpcli.stream import MOST
 from gfpcli.types import FaceOutcome

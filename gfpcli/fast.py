@@ -139,6 +139,7 @@ def compiled(net: torch.nn.Module, batch: Tensor) -> Run | None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells that there is no GPU
     run: Run = torch.compile(net)
     with torch.inference_mode():
+        batch = batch.clone()  # a tensor of this mode, as faces will be: else the first one is compiled anew
         try:
             return run if faces_agree(net(batch), run(batch)) else None
         except Exception:  # no C++ compiler, or one that fails: each raises its own kind

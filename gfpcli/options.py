@@ -40,7 +40,7 @@ class FaceOptions:
     det_threshold: float = 0.8  # lowest score
     det_size: int = 1280  # longest side the detector sees, px; 0 = full size
     mask: str = "auto"  # auto | parse | soft | a ParseNet checkpoint
-    device: str = "auto"  # auto | cpu | cuda[:i] | mps
+    device: str = "auto"  # auto | cpu | cuda[:i] | mps, or several of one kind with commas
     precision: str = "auto"  # auto | fp32 | bf16 | fp16
     compile: bool | None = None  # torch.compile the face network; None: where the run is long enough
     batch_size: int = 0  # faces per network call; 0 = automatic
@@ -66,7 +66,7 @@ class FaceOptions:
         _one_of("precision", self.precision, PRECISIONS)
         if self.faces not in FACE_CHOICES and not (self.faces.isdigit() and int(self.faces) > 0):
             raise UsageError(f"--faces {self.faces!r}: choose all, largest, center or a number above 0")
-        check_device(self.device)
+        devices_in(self.device)
         _one_of("engine", self.engine, ENGINES)
         _within("gpus-per-worker", self.gpus_per_worker, 0, 64)
         if self.address and self.engine != "ray":
@@ -315,6 +315,16 @@ class TrainOptions:
         """px of the left eye's, the right eye's and the mouth's patch: 80, 80 and 120 at 512."""
         eye, mouth = (max(16, 4 * round(whole * self.size / 512 / 4)) for whole in (80, 120))
         return eye, eye, mouth
+
+
+def devices_in(names: str) -> tuple[str, ...]:
+    """The devices of a list such as cuda:0,cuda:1. Raises UsageError for what names no device, and for a mixture."""
+    devices = tuple(names.split(","))
+    for name in devices:
+        check_device(name)
+    if len(devices) > 1 and ("auto" in devices or len({name.partition(":")[0] for name in devices}) > 1):
+        raise UsageError(f"--device {names!r}: several devices must be of one kind, such as cuda:0,cuda:1")
+    return devices
 
 
 def check_device(name: str) -> None:

@@ -1,23 +1,28 @@
-"""The whole flow on one page: detect, align, restore (batched over the faces of many frames), mask, paste."""
+"""The whole flow on one page: detect, align, restore and mask (batched over the faces of many frames), paste.
+
+What is torch's runs on the caller's thread, or on one for each device where there are several; pasting runs behind.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.align import cut_crop, stretch_of, to_8_bit
+from gfpcli.align import aligned_crop, choose_faces, cut_crop, stretch_of, to_8_bit
 from gfpcli.errors import BackgroundError, FaceError, GfpError, InputError
+from gfpcli.flow import Drawn, Found, Made, Settle, found_of, weight_of
 from gfpcli.memory import is_out_of_memory, lacking
 from gfpcli.options import FaceOptions
 from gfpcli.paste import paste_faces, resize_background, without_colour
-from gfpcli.stream import batched
+from gfpcli.stream import batched, map_ahead
 from gfpcli.tensors import to_images, to_tensor
 from gfpcli.types import (
     Crop,
@@ -36,36 +41,13 @@ from gfpcli.types import (
 
 MAX_WAITING = 64_000_000  # bytes of frames that may wait until a batch is full
 NEEDED = 12  # bytes that pasting and encoding take for each pixel of an 8-bit result
+AT_ONCE = 8  # frames whose faces are looked for together
 FAULTS = (MemoryError, RuntimeError, cv2.error, np.linalg.LinAlgError)
 """What libraries raise for one frame or face; torch tells of memory, of a device and of a driver by RuntimeError."""
-IDENTITY = np.eye(2, 3)
-Made: TypeAlias = NDArray[np.uint8] | FaceError
-"""(S, S, 3) BGR from the network, or why there is none."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """A frame with its faces, on the way to the network."""
-
-    frame: Frame
-    faces: tuple[Face, ...]
-    outcomes: tuple[FaceOutcome, ...]  # one for each face; `restored` for those that were cut out
-    crops: tuple[Crop, ...]
-    seconds: float  # spent on detection and alignment
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """A frame with what the network made of its crops."""
-
-    found: Found
-    faces: tuple[Made, ...]  # one for each crop
-    seconds: float  # spent on the frame so far
-    network: float = 0.0  # seconds of them, in the network
-
-
-Settle: TypeAlias = Callable[[Iterator["Drawn | Failed"]], Iterator["Drawn | Failed"]]
-"""What is done to the faces of consecutive frames before they are pasted; as many frames come out, in order."""
+DetectMany: TypeAlias = Callable[[Sequence[Image]], list[tuple[Face, ...]]]
+"""A `Detector` of several images at once."""
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +59,48 @@ class Restorer:
     masker: Masker
     options: FaceOptions
     upsampler: Upsampler = resize_background  # Lanczos
+    twins: tuple[Restorer, ...] = ()  # the same on further devices; their detectors have nothing to do
+    detect_many: DetectMany | None = None  # None: the detector is as fast image by image
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
-        return self._in_batches(self._guarded(frame) for frame in frames)
+        if self.detect_many is None or self.options.aligned:
+            return self._flow(self._guarded(frame) for frame in frames)
+        return self._flow(self._find_together(frames, self.detect_many))
 
     def stream_known(
         self, known: Iterable[tuple[Frame, tuple[Face, ...]]], settle: Settle = iter
     ) -> Iterator[Restored | Failed]:
         """As `stream`, for frames whose faces were found before. `settle` may change what the network made of them."""
-        return self._in_batches((self.cut(frame, faces) for frame, faces in known), settle)
+        return self._flow((self.cut(frame, faces) for frame, faces in known), settle)
 
-    def _in_batches(self, found: Iterable[Found | Failed], settle: Settle = iter) -> Iterator[Restored | Failed]:
-        n_batch = max(1, self.options.batch_size)
+    def _flow(self, found: Iterable[Found | Failed], settle: Settle = iter) -> Iterator[Restored | Failed]:
+        idle: SimpleQueue[Restorer] = SimpleQueue()
+        for each in (self, *self.twins):
+            idle.put(each)
+        made = self._spread(Restorer.make, batched(found, is_full=self._is_full), idle)
+        finished = self._spread(Restorer.finish, batched(settle(made), is_full=self._is_full), idle)
+        return map_ahead(self.paste, finished, workers=1, depth=2, weigh_item=weight_of, weigh_result=weight_of)
 
-        def is_full(group: list[Found | Failed]) -> bool:
-            n_faces = sum(len(each.crops) for each in group if isinstance(each, Found))
-            return n_faces >= n_batch or sum(each.frame.image.nbytes for each in group) >= MAX_WAITING
+    def _is_full(self, group: Sequence[Found | Drawn | Failed]) -> bool:
+        n_faces = sum(len(found_of(each).crops) for each in group if not isinstance(each, Failed))
+        return n_faces >= max(1, self.options.batch_size) or sum(map(weight_of, group)) >= MAX_WAITING
 
-        made = (each for group in batched(found, is_full=is_full) for each in self.make(group))
-        return (each if isinstance(each, Failed) else self.paste(each) for each in settle(made))
+    def _spread(
+        self, work: Callable[[Restorer, list[T]], list[R]], groups: Iterable[list[T]], idle: SimpleQueue[Restorer]
+    ) -> Iterator[R]:
+        """What `work` makes of each group, in order; with twins each group is done by whoever is idle."""
+
+        def run(group: list[T]) -> list[R]:
+            one = idle.get()
+            try:
+                return work(one, group)
+            finally:
+                idle.put(one)
+
+        n_all = 1 + len(self.twins)
+        done = map_ahead(run, groups, workers=n_all, depth=2 * n_all) if self.twins else map(run, groups)
+        return (each for group in done for each in group)
 
     def restore(self, frame: Frame) -> Restored:
         """One frame. Raises GfpError where it cannot be finished."""
@@ -158,7 +162,23 @@ class Restorer:
             hint = "not enough memory to look for faces; try --det-size 640"
             return Failed(frame, InputError(f"{frame.name}: {reason_of(error, hint)}"))
 
-    def make(self, group: Sequence[Found | Failed]) -> Iterator[Drawn | Failed]:
+    def _find_together(self, frames: Iterable[Frame], detect_many: DetectMany) -> Iterator[Found | Failed]:
+        """`find` of several frames at once; one by one where that fails."""
+
+        def is_full(group: list[Frame]) -> bool:
+            return len(group) >= AT_ONCE or sum(frame.image.nbytes for frame in group) >= MAX_WAITING
+
+        for group in batched(frames, is_full=is_full):
+            start = time.monotonic()
+            try:
+                faces = detect_many([frame.image for frame in group])
+            except (GfpError, *FAULTS):
+                yield from map(self._guarded, group)
+                continue
+            share = (time.monotonic() - start) / len(group)
+            yield from (self.cut(frame, each, seconds=share) for frame, each in zip(group, faces, strict=True))
+
+    def make(self, group: Sequence[Found | Failed]) -> list[Drawn | Failed]:
         """The faces of all frames through the network together."""
         start = time.monotonic()
         crops = [(crop, each.frame.is_gray) for each in group if isinstance(each, Found) for crop in each.crops]
@@ -168,64 +188,87 @@ class Restorer:
              for face, (_, is_gray) in zip(faces, crops, strict=True)]
         )  # fmt: skip
         share = (time.monotonic() - start) / max(len(crops), 1)
+        made: list[Drawn | Failed] = []
         for each in group:
-            if isinstance(each, Failed):
-                yield each
-                continue
-            own = tuple(next(results) for _ in each.crops)
-            yield Drawn(each, own, each.seconds + share * len(own), share * len(own))
+            if isinstance(each, Found):
+                own = tuple(next(results) for _ in each.crops)
+                made.append(Drawn(each, own, each.seconds + share * len(own), share * len(own)))
+            else:
+                made.append(each)
+        return made
 
-    def paste(self, drawn: Drawn) -> Restored | Failed:
-        """The frame with its faces pasted, or why it cannot be finished."""
+    def finish(self, group: Sequence[Drawn | Failed]) -> list[Drawn | Failed]:
+        """What other networks have to do with frames before they are pasted: masks, all together, and backgrounds."""
+        start = time.monotonic()
+        drawn = [each for each in group if isinstance(each, Drawn)]
+        good = [face for each in drawn for face in each.faces if not isinstance(face, FaceError)]
+        masks = iter([] if self.options.aligned else self._masks_of(good))
+        share = (time.monotonic() - start) / max(len(good), 1)
+        return [each if isinstance(each, Failed) else self._finished(each, masks, share) for each in group]
+
+    def _finished(self, drawn: Drawn, masks: Iterator[Mask | FaceError], share: float) -> Drawn | Failed:
+        """With its own of the masks, each of which took `share` seconds; a face without a mask has failed."""
+        if self.options.aligned:
+            return drawn
+        own = [None if isinstance(face, FaceError) else next(masks) for face in drawn.faces]
+        faces = tuple(
+            mask if isinstance(mask, FaceError) else face for face, mask in zip(drawn.faces, own, strict=True)
+        )
+        found = tuple(None if isinstance(mask, FaceError) else mask for mask in own)
+        drawn = replace(drawn, faces=faces, masks=found, seconds=drawn.seconds + share * len(own))
+        if self.upsampler is resize_background:  # needs no device: part of pasting
+            return drawn
+        start = time.monotonic()
         frame = drawn.found.frame
-        try:
-            return self.assemble(drawn.found, drawn.faces, seconds=drawn.seconds, network=drawn.network)
-        except GfpError as error:
-            return Failed(frame, error)
-        except FAULTS as error:
-            hint = "not enough memory for the result; try a smaller --scale"
-            return Failed(frame, InputError(f"{frame.name}: {reason_of(error, hint)}"))
+        background = _kept(frame, lambda: self._enlarged(frame))
+        if isinstance(background, Failed):
+            return background
+        return replace(drawn, background=background, seconds=drawn.seconds + time.monotonic() - start)
+
+    def paste(self, drawn: Drawn | Failed) -> Restored | Failed:
+        """The frame with its faces pasted, or why it cannot be finished."""
+        return drawn if isinstance(drawn, Failed) else _kept(drawn.found.frame, lambda: self._pasted(drawn))
 
     def assemble(self, found: Found, faces: Sequence[Made], *, seconds: float, network: float = 0.0) -> Restored:
-        """The finished frame; where the network failed on a face the frame keeps its own.
+        """`finish` and `paste` of one frame. Raises GfpError.
 
         Args:
             seconds: spent on the frame before; `network` of them in the network.
         """
+        (finished,) = self.finish([Drawn(found, tuple(faces), seconds, network)])
+        out = self.paste(finished)
+        if isinstance(out, Failed):
+            raise out.error
+        return out
+
+    def _pasted(self, drawn: Drawn) -> Restored:
+        """The finished frame; where the network failed on a face the frame keeps its own."""
         start = time.monotonic()
-        options, frame = self.options, found.frame
-        outcomes = _outcomes_of(found.outcomes, faces)
-        done = [(crop, face) for crop, face in zip(found.crops, faces, strict=True) if not isinstance(face, FaceError)]
+        options, found = self.options, drawn.found
+        frame = found.frame
+        outcomes = _outcomes_of(found.outcomes, drawn.faces)
+        timings = {"network": drawn.network, "total": drawn.seconds}
+        done = [(c, f) for c, f in zip(found.crops, drawn.faces, strict=True) if not isinstance(f, FaceError)]
         crops, good = tuple(crop for crop, _ in done), tuple(face for _, face in done)
         if options.aligned:
-            return _aligned_result(found, crops, good, outcomes, options, {"network": network, "total": seconds})
-        crops, good, masks, outcomes = self._masked(crops, good, outcomes)
+            return _aligned_result(found, crops, good, outcomes, options, timings)
+        masks = tuple(mask for mask in drawn.masks if mask is not None)
+        canvas = self._enlarged(frame) if drawn.background is None else drawn.background
         height, width = frame.image.shape[:2]
-        size = max(1, round(height * options.scale)), max(1, round(width * options.scale))
-        if lack := lacking(size[0] * size[1] * NEEDED * frame.image.itemsize):
-            raise InputError(f"{frame.name}: not enough memory for the result; try a smaller --scale: {lack}")
-        canvas = self._enlarged(frame, size)
-        ratio = size[1] / width, size[0] / height
+        ratio = canvas.shape[1] / width, canvas.shape[0] / height
         paste_faces(canvas, good, crops, masks, scale=ratio, strength=options.strength)
-        alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
-        timings = {"network": network, "total": seconds + time.monotonic() - start}
+        alpha = None
+        if frame.alpha is not None:
+            alpha = resize_background(frame.alpha, (canvas.shape[0], canvas.shape[1]))
+        timings["total"] += time.monotonic() - start
         return Restored(frame, canvas, options.scale, found.faces, crops, good, masks, outcomes, alpha, timings)
 
-    def _masked(
-        self, crops: tuple[Crop, ...], faces: tuple[NDArray[np.uint8], ...], outcomes: tuple[FaceOutcome, ...]
-    ) -> tuple[tuple[Crop, ...], tuple[NDArray[np.uint8], ...], tuple[Mask, ...], tuple[FaceOutcome, ...]]:
-        """The faces with their masks. Where all at once fail, one by one; a face without a mask has failed."""
-        masks: list[Mask | FaceError] = []
-        if faces:
-            try:
-                masks += self.masker(faces)
-            except FAULTS:
-                masks = [self._mask_alone(face) for face in faces]
-        if not any(isinstance(mask, FaceError) for mask in masks):
-            return crops, faces, tuple(mask for mask in masks if not isinstance(mask, FaceError)), outcomes
-        whole = [each for each in zip(crops, faces, masks, strict=True) if not isinstance(each[2], FaceError)]
-        kept = tuple(mask for mask in masks if not isinstance(mask, FaceError))
-        return tuple(c for c, _, _ in whole), tuple(f for _, f, _ in whole), kept, _outcomes_of(outcomes, masks)
+    def _masks_of(self, faces: Sequence[NDArray[np.uint8]]) -> list[Mask | FaceError]:
+        """One for each face. Where all at once fail, one by one."""
+        try:
+            return [*self.masker(faces)] if faces else []
+        except FAULTS:
+            return [self._mask_alone(face) for face in faces]
 
     def _mask_alone(self, face: NDArray[np.uint8]) -> Mask | FaceError:
         torch.cuda.empty_cache()
@@ -234,8 +277,12 @@ class Restorer:
         except FAULTS as error:
             return FaceError(reason_of(error, "this face's mask does not fit into the device's memory"))
 
-    def _enlarged(self, frame: Frame, size: tuple[int, int]) -> Image:
+    def _enlarged(self, frame: Frame) -> Image:
         """The frame's picture at its final size, an array of its own."""
+        height, width = frame.image.shape[:2]
+        size = max(1, round(height * self.options.scale)), max(1, round(width * self.options.scale))
+        if lack := lacking(size[0] * size[1] * NEEDED * frame.image.itemsize):
+            raise InputError(f"{frame.name}: not enough memory for the result; try a smaller --scale: {lack}")
         try:
             return self.upsampler(frame.image, size)
         except BackgroundError as error:
@@ -271,7 +318,18 @@ def reason_of(error: Exception, no_memory: str) -> str:
     return no_memory if is_out_of_memory(error) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made | Mask]) -> tuple[FaceOutcome, ...]:
+def _kept(frame: Frame, work: Callable[[], T]) -> T | Failed:
+    """What `work` gives, or why the frame cannot be finished."""
+    try:
+        return work()
+    except GfpError as error:
+        return Failed(frame, error)
+    except FAULTS as error:
+        hint = "not enough memory for the result; try a smaller --scale"
+        return Failed(frame, InputError(f"{frame.name}: {reason_of(error, hint)}"))
+
+
+def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made]) -> tuple[FaceOutcome, ...]:
     """The outcomes so far, changed where the network failed; one of `faces` for each that was restored so far."""
     made = iter(faces)
     outcomes = []
@@ -279,41 +337,6 @@ def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made | Mask]) 
         face = next(made) if outcome.status == "restored" else None
         outcomes.append(FaceOutcome("failed", str(face)) if isinstance(face, FaceError) else outcome)
     return tuple(outcomes)
-
-
-def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:
-    """The faces `--faces` and `--min-face` ask for."""
-
-    def area(face: Face) -> float:
-        return float(np.prod(face.box[2:] - face.box[:2]))
-
-    def off_centre(face: Face) -> float:
-        middle = np.array(frame.image.shape[1::-1]) / 2
-        return float(np.hypot(*((face.box[:2] + face.box[2:]) / 2 - middle)))
-
-    large = [face for face in faces if min(face.box[2:] - face.box[:2]) >= options.min_face]
-    if options.faces == "all":
-        return tuple(large)
-    if options.faces == "center":
-        return tuple(sorted(large, key=off_centre)[:1])
-    n_wanted = 1 if options.faces == "largest" else int(options.faces)
-    return tuple(sorted(large, key=area, reverse=True)[:n_wanted])
-
-
-def aligned_crop(frame: Frame, size: int) -> Crop:
-    """The whole picture as one crop (bilinear resize, as upstream does).
-
-    Raises:
-        InputError: the picture is not square.
-    """
-    height, width = frame.image.shape[:2]
-    if height != width:
-        raise InputError(f"{frame.name}: {width}x{height} is not square, as --aligned needs")
-    image = to_8_bit(frame.image)
-    if height != size:
-        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
-    face = Face(np.array([0.0, 0, width, height]), np.zeros((5, 2)), 1.0)
-    return Crop(face, image, IDENTITY * (size / width))
 
 
 def _aligned_result(

@@ -117,7 +117,8 @@ class Work:
         try:
             made.replace(self.folder / part.file)
         except FileNotFoundError as error:
-            raise OutputError(f"{made}: is not here; the output must be on storage that all nodes share") from error
+            why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
+            raise OutputError(f"{made}: {why}") from error
         except OSError as error:
             raise OutputError(f"{made}: {error.strerror or error}") from error
         self.add(part)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.errors import FaceError
-from gfpcli.restorer import Drawn
+from gfpcli.flow import Drawn
 from gfpcli.stream import windows
 from gfpcli.track import same_face
 from gfpcli.types import Failed

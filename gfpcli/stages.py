@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
+from gfpcli.flow import Found, Made
 from gfpcli.images import encode_image, read_frame
 from gfpcli.options import RestoreOptions
 from gfpcli.paste import resize_background
-from gfpcli.restorer import Found, Made, Restorer
+from gfpcli.restorer import Restorer
 from gfpcli.types import Crop, Frame, Restored
 
 PORTS = {"detector": "detect", "masker": "mask", "upsampler": "background"}  # the restorer's fields, their stages
@@ -65,7 +66,7 @@ class Stopwatch:
             spent.peak = max(spent.peak, peak_memory())
             if self.device.type == "cuda":
                 spent.gpu_peak = max(spent.gpu_peak, torch.cuda.max_memory_allocated(self.device))
-        _reset_peaks(self.device)
+        reset_peaks(self.device)
         self._mark = time.perf_counter(), time.process_time()
 
 
@@ -95,7 +96,8 @@ def _status(key: str) -> int | None:
     return None
 
 
-def _reset_peaks(device: torch.device) -> None:
+def reset_peaks(device: torch.device) -> None:
+    """Peaks count from now on, where this system can do so."""
     with suppress(OSError):  # not Linux, or not allowed: then peaks are those of the whole run
         CLEAR_REFS.write_text("5")
     if device.type == "cuda":

@@ -66,6 +66,17 @@ def test_devices_this_machine_lacks_are_told() -> None:
         load_face_model(BUILTINS["compact"], torch.device("cpu"), "fp16", is_compiled=False)
 
 
+def test_several_devices_share_a_detector_and_a_ledger() -> None:
+    options = RestoreOptions(model="compact", detector="builtin", mask="soft", device="cpu,cpu", offline=True)
+    parts = choose_parts(options, warn=print)
+    both = load_restorer(options, parts)
+    assert len(both.twins) == 1 and both.twins[0].model is not both.model
+    assert fingerprint(options, parts) == fingerprint(replace(options, device="cpu"), parts)
+    for names in ("cpu,cuda", "auto,cpu", "cpu,"):
+        with pytest.raises(UsageError, match="--device"):
+            RestoreOptions(device=names)
+
+
 def test_bf16_agrees_with_fp32() -> None:
     faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
     out = [

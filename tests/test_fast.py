@@ -16,6 +16,7 @@ from gfpcli import fast
 from gfpcli.build import choose_parts, load_face_model, load_restorer
 from gfpcli.errors import DeviceError
 from gfpcli.options import RestoreOptions
+from gfpcli.tensors import to_tensor
 from gfpcli.weights import BUILTINS, cache_folder
 
 CPU = torch.device("cpu")
@@ -146,6 +147,23 @@ def test_what_the_compiler_made_is_kept_in_the_cache(
     assert fast.compiled(net, torch.zeros(1, 3, 8, 8)) is None
     monkeypatch.setattr(torch, "compile", lambda net: broken)  # takes no face: TypeError
     assert fast.compiled(net, torch.zeros(1, 3, 8, 8)) is None
+
+
+def test_a_face_is_run_by_what_the_probe_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compilations: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
+        compilations.append(len(inputs))
+        return graph.forward
+
+    own = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net: own(net, backend=backend))
+    monkeypatch.setenv(fast.COMPILER_FOLDER, str(cache_folder()))
+    model = load_face_model(BUILTINS["compact"], CPU, "fp32", is_compiled=True)
+    n_at_load = len(compilations)
+    with torch.inference_mode():
+        model(to_tensor(fast.probe_faces(256)[1:]))
+    assert len(compilations) == n_at_load > 0
 
 
 @pytest.mark.parametrize(("precision", "names"), [("fp32", ["fp32"]), ("auto", ["fp32", "bf16"])])

@@ -31,6 +31,20 @@ def test_done_means_same_input_same_settings_same_output(tmp_path: Path) -> None
     assert again.state_of(out, "in", "settings") == "open"
 
 
+def test_what_is_known_of_one_output_says_the_same_elsewhere(tmp_path: Path) -> None:
+    out, ledger = tmp_path / "a.png", Ledger(tmp_path)
+    ledger.add(tmp_path / "b.png", "in", "settings", "other's")
+    add(ledger, out, b"first")
+    assert ledger.known_of(tmp_path / "c.png") == ()
+    for data, state in ((b"first", "done"), (b"second", "open"), (b"first", "open"), (b"touched up", "edited")):
+        if data == b"second":  # made with other settings, then as it was
+            add(ledger, out, data, settings="others")
+        out.write_bytes(data)
+        elsewhere = Ledger(tmp_path, ledger.known_of(out))
+        assert elsewhere.outputs() == {out}
+        assert elsewhere.state_of(out, "in", "settings") == ledger.state_of(out, "in", "settings") == state
+
+
 def test_what_gfp_never_wrote_is_foreign(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"somebody's")
     (tmp_path / "b.png").symlink_to(tmp_path / "nowhere")

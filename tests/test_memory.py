@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +83,33 @@ def test_every_library_s_way_of_saying_so_is_known() -> None:
 def test_what_lacks_is_told(system: Path) -> None:
     assert memory.lacking(8e9) is None
     assert memory.lacking(1e15) == "it needs about 1000000.0 GB, 8.2 GB are free"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not platform.libc_ver()[0], reason="only glibc can be told")
+def test_memory_that_is_freed_is_had_again_without_new_pages() -> None:
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from gfpcli.memory import hand_back_memory, keep_memory\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def rss(): return int(open('/proc/self/statm').read().split()[1])\n"
+        "if sys.argv[1] == 'keep': keep_memory()\n"
+        "np.ones(8_000_000)\n"
+        "before = faults()\n"
+        "for _ in range(5): np.ones(8_000_000)\n"
+        "new, held = faults() - before, rss()\n"
+        "hand_back_memory()\n"
+        "print(new, held - rss())\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+
+    def told(how: str, **more: str) -> list[int]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, how], capture_output=True, text=True, check=True, env=environment | more
+        )
+        return [int(word) for word in done.stdout.split()]
+
+    pages = 8_000_000 * 8 // 4096  # of one array; huge pages may make it fewer
+    usual, kept = told("leave"), told("keep")
+    assert kept[0] < pages / 100 and kept[0] < usual[0] / 4
+    assert kept[1] > pages / 2  # is handed back when asked
+    assert told("keep", MALLOC_TOP_PAD_="65536")[0] > 4 * kept[0]  # the user's own settings stand

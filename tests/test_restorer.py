@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from gfpcli.build import soft_masker
 from gfpcli.errors import InputError
 from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Restorer
-from gfpcli.types import Face, Failed, Frame, Image, Restored
+from gfpcli.types import Face, Failed, Frame, Image, Mask, Restored
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 FACES = tuple(Face(np.array([x, 20, x + 60, 90.0]), TEMPLATE_512 * 0.2 + (x - 20, 0), 0.9) for x in (30, 130))
@@ -210,3 +212,65 @@ def test_a_network_that_fails_otherwise_says_why(smooth_image: Make) -> None:
     (out,) = restorer(Model(broken), batch_size=4).stream(frames(smooth_image, 1))
     assert isinstance(out, Restored) and {outcome.status for outcome in out.outcomes} == {"failed"}
     assert out.outcomes[0].error == "RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"
+
+
+def test_two_devices_work_at_once_and_give_what_one_gives_in_order(smooth_image: Make) -> None:
+    given = frames(smooth_image, 6)
+    alone = [out.image for out in restorer(Model(), batch_size=2).stream(given) if isinstance(out, Restored)]
+    both = threading.Barrier(2, timeout=20)  # opens only when two networks run at the same time
+
+    def meet(_: torch.Tensor) -> None:
+        both.wait()
+
+    models = [Model(meet) for _ in range(2)]
+    first, second = (restorer(model, batch_size=2) for model in models)
+    out = list(replace(first, twins=(second,)).stream(given))
+    assert [each.frame.name for each in out] == [each.name for each in given]
+    assert all(isinstance(each, Restored) and (each.image == one).all() for each, one in zip(out, alone, strict=True))
+    assert [model.batches for model in models] == [[2, 2, 2]] * 2
+
+
+def test_masks_are_made_for_a_whole_batch_and_nothing_is_done_for_frames_without_faces(smooth_image: Make) -> None:
+    asked: list[int] = []
+
+    def masker(faces: Sequence[NDArray[np.uint8]]) -> list[Mask]:
+        asked.append(len(faces))
+        return soft_masker(faces)
+
+    model = Model()
+    empty = [Frame(i, np.zeros((120, 240, 3), np.uint8), "empty") for i in range(3)]
+    list(Restorer(detect, model, masker, RestoreOptions(scale=1, batch_size=4)).stream(frames(smooth_image, 4)))
+    assert asked == model.batches == [4, 4]
+    asked.clear()
+    model.batches.clear()
+    out = list(Restorer(detect, model, masker, RestoreOptions(scale=1)).stream(empty))
+    assert len(out) == 3 and asked == model.batches == []
+
+
+def test_one_frame_is_pasted_while_the_network_has_the_next(
+    smooth_image: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_pasting = threading.Event()
+    seen: list[bool] = []
+
+    def second_waits(faces: torch.Tensor) -> None:
+        seen.append(not seen or is_pasting.wait(20))  # the second face comes while the first frame is pasted
+
+    monkeypatch.setattr("gfpcli.restorer.paste_faces", lambda *_, **__: is_pasting.set())
+    list(restorer(Model(second_waits), batch_size=2).stream(frames(smooth_image, 2)))
+    assert seen == [True, True] and is_pasting.is_set()
+
+
+def test_faces_of_several_frames_are_looked_for_together_and_one_by_one_where_that_fails(smooth_image: Make) -> None:
+    asked: list[int] = []
+
+    def many(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        asked.append(len(images))
+        if len(asked) > 1:
+            raise torch.OutOfMemoryError
+        return [detect(image) for image in images]
+
+    given = frames(smooth_image, 12)
+    out = list(replace(restorer(Model()), detect_many=many).stream(given))
+    assert asked == [8, 4] and [each.frame.name for each in out] == [each.name for each in given]
+    assert all(isinstance(each, Restored) and len(each.faces) == 2 for each in out)

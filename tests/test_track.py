@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gfpcli.align import TEMPLATE_512
-from gfpcli.restorer import Drawn, Found
+from gfpcli.flow import Drawn, Found
 from gfpcli.settle import calm, settle
 from gfpcli.track import GAP, REACH, Look, look_at, steady, with_cuts
 from gfpcli.types import Crop, Face, Failed, Frame

@@ -80,7 +80,7 @@ def mine(detector: FacexlibDetector, pictures: list[Picture], rng: np.random.Gen
             view[:, 2] += (side - 1) / 2 - centre
             seen = worsen(warp_area(picture.image, view, side), rng)
             back = invert(view)
-            for face in detector.candidates(seen, MINED_AT):
+            for face in detector.candidates([seen], MINED_AT)[0]:
                 middle = back[:, :2] @ ((face.box[:2] + face.box[2:]) / 2) + back[:, 2]
                 half = (face.box[2:] - face.box[:2]) / 2 / zoom
                 box = np.concatenate([middle - half, middle + half])

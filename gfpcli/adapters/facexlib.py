@@ -6,7 +6,8 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from itertools import groupby
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -36,6 +37,8 @@ LOOK_THRESHOLD = 0.3  # it is known that there is a face
 CANDIDATE = 0.3  # score from which a second network is asked
 TWIN = 0.2  # landmarks nearer than this, of the box's longer side, are those of one face
 LOOK_PREFIX = "look."  # of that network's keys, beside facexlib's
+Found: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Boxes (F, 4), landmarks (F, 5, 2) and scores (F,) on the CPU, in pixels of the image."""
 T = TypeVar("T", np.uint8, np.float32)
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PARSE_SIZE = 512  # px that ParseNet was trained at
@@ -54,25 +57,42 @@ class FacexlibDetector:
 
     def __call__(self, image: Image, /) -> tuple[Face, ...]:
         """Faces of a (H, W, 3) BGR image, best score first; nested boxes are dropped."""
-        shown = to_8_bit(image)
+        return self.many([image])[0]
+
+    def many(self, images: Sequence[Image], /) -> list[tuple[Face, ...]]:
+        """The same of several images; those that come to one size go through the network together."""
+        shown = [to_8_bit(image) for image in images]
+        threshold = self.threshold if self.look is None else min(self.threshold, CANDIDATE)
+        return [self._sure(each, faces) for each, faces in zip(shown, self.candidates(shown, threshold), strict=True)]
+
+    def _sure(self, shown: NDArray[np.uint8], candidates: tuple[Face, ...]) -> tuple[Face, ...]:
+        """The faces that stand a second look."""
         if self.look is None:
-            faces = drop_nested(tuple(face for face in self.candidates(shown, self.threshold) if is_plausible(face)))
+            faces = drop_nested(tuple(face for face in candidates if is_plausible(face)))
             return tuple(self._look_again(shown, face) for face in faces)
-        looked = self.look(shown, self.candidates(shown, min(self.threshold, CANDIDATE)))
+        looked = self.look(shown, candidates)
         sure = [face for face in looked if face.score > self.threshold and is_plausible(face)]
         return drop_nested(drop_twins(tuple(sorted(sure, key=lambda face: -face.score))))
 
-    def candidates(self, image: NDArray[np.uint8], threshold: float) -> tuple[Face, ...]:
-        """What the network alone says, best score first."""
-        longest = max(image.shape[:2])
+    def candidates(self, images: Sequence[NDArray[np.uint8]], threshold: float) -> list[tuple[Face, ...]]:
+        """What the network alone says of each image, best score first."""
+        sizes = [self._sizes_of(image) for image in images]
+        found: list[list[Found]] = [[] for _ in images]
+        for level in range(2):
+            own = [(size[level], i) for i, size in enumerate(sizes) if level < len(size)]
+            for size, group in groupby(sorted(own), key=lambda pair: pair[0]):
+                at = [i for _, i in group]
+                for i, each in zip(at, self._detect_at([images[i] for i in at], size, threshold), strict=True):
+                    found[i].append(each)
+        return [_best_of(each) for each in found]
+
+    def _sizes_of(self, image: NDArray[np.uint8]) -> list[tuple[int, int]]:
+        """(width, height) at which it is looked at: of at most `longest` px, and a large one far smaller too."""
+        height, width = image.shape[:2]
+        longest = max(height, width)
         zoom = min(1.0, self.longest / longest) if self.longest else 1.0
         zooms = [zoom, zoom / FAR] if longest * zoom > 480 else [zoom]
-        found = [self._detect_at(image, z, threshold) for z in zooms]
-        boxes, points, scores = (torch.cat(part) for part in zip(*found, strict=True))
-        return tuple(
-            Face(boxes[i].double().numpy(), points[i].double().numpy(), float(scores[i]))
-            for i in nms(boxes, scores, NMS_IOU)
-        )
+        return [(max(1, round(width * each)), max(1, round(height * each))) for each in zooms]
 
     def _look_again(self, image: NDArray[np.uint8], face: Face) -> Face:
         """The face with landmarks measured where the network measures best: upright, in the middle, at one size."""
@@ -83,7 +103,7 @@ class FacexlibDetector:
         view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, float(zoom)), np.float64)
         view[:, 2] += LOOK / 2 - centre
         square = warp_area(image, view, LOOK)
-        boxes, points, scores = self._detect_at(square, 1.0, LOOK_THRESHOLD)
+        ((boxes, points, scores),) = self._detect_at([square], (LOOK, LOOK), LOOK_THRESHOLD)
         if not len(scores):
             return face
         off = ((boxes[:, :2] + boxes[:, 2:]) / 2 - LOOK / 2).norm(dim=1)
@@ -94,20 +114,35 @@ class FacexlibDetector:
         return Face(face.box, points[best].double().numpy() @ back[:, :2].T + back[:, 2], face.score)
 
     @torch.inference_mode()
-    def _detect_at(self, image: NDArray[np.uint8], zoom: float, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes (F, 4), landmarks (F, 5, 2) and scores (F,) on the CPU, in pixels of `image`."""
-        height, width = image.shape[:2]
-        size = max(1, round(width * zoom)), max(1, round(height * zoom))
-        small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) if zoom < 1 else image
-        pixels = small.astype(np.float32) - np.array(MEAN_BGR, np.float32)
-        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().to(self.device)
+    def _detect_at(self, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], threshold: float) -> list[Found]:
+        """What is found in each image, looked at as (width, height)."""
+        small = [_resized(image, size).astype(np.float32) - np.array(MEAN_BGR, np.float32) for image in images]
+        batch = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous().to(self.device)
         boxes, scores, points = (part.cpu() for part in self.net(batch))
-        priors = PriorBox(self.net.cfg, image_size=small.shape[:2]).forward()
-        keep = scores[0, :, 1] > threshold
-        factor = torch.tensor([width, height], dtype=torch.float32)
-        corners = decode(boxes[0], priors, VARIANCES)[keep] * factor.repeat(2)
-        marks = decode_landm(points[0], priors, VARIANCES)[keep] * factor.repeat(5)
-        return corners, marks.view(-1, 5, 2) - 0.5, scores[0, keep, 1]
+        priors = PriorBox(self.net.cfg, image_size=size[::-1]).forward()
+        found = []
+        for i, image in enumerate(images):
+            keep = scores[i, :, 1] > threshold
+            factor = torch.tensor(image.shape[1::-1], dtype=torch.float32)
+            corners = decode(boxes[i], priors, VARIANCES)[keep] * factor.repeat(2)
+            marks = decode_landm(points[i], priors, VARIANCES)[keep] * factor.repeat(5)
+            found.append((corners, marks.view(-1, 5, 2) - 0.5, scores[i, keep, 1]))
+        return found
+
+
+def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if image.shape[1::-1] == size:
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _best_of(found: Sequence[Found]) -> tuple[Face, ...]:
+    """What is left of all looks at an image, best score first."""
+    boxes, points, scores = (torch.cat(part) for part in zip(*found, strict=True))
+    return tuple(
+        Face(boxes[i].double().numpy(), points[i].double().numpy(), float(scores[i]))
+        for i in nms(boxes, scores, NMS_IOU)
+    )
 
 
 def is_plausible(face: Face) -> bool:

@@ -13,6 +13,7 @@ from gfpcli.cli import flags
 from gfpcli.cli.console import FAILED, one_line_errors
 from gfpcli.cli.models import models
 from gfpcli.inputs import CONTAINERS
+from gfpcli.memory import keep_memory
 from gfpcli.options import CODECS, SAVE_KINDS, TRAIN_PRESETS, BenchOptions, RestoreOptions, VideoOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -297,4 +298,5 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def main() -> None:
     """The console script."""
+    keep_memory()
     app()

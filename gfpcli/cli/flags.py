@@ -31,7 +31,9 @@ Detector: TypeAlias = Annotated[str, typer.Option(help="auto, retinaface-r50, bu
 DetThreshold: TypeAlias = Annotated[float, typer.Option(help="lowest score")]
 DetSize: TypeAlias = Annotated[int, typer.Option(help="longest side the detector sees, 0 = full")]
 Mask: TypeAlias = Annotated[str, typer.Option(help="auto, parse, soft, or a ParseNet checkpoint")]
-Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+Device: TypeAlias = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1")
+]
 Precision: TypeAlias = Annotated[
     str, typer.Option(help=f"{', '.join(PRECISIONS)}; auto is the fastest that agrees with fp32")
 ]

@@ -25,9 +25,6 @@ IN_FLIGHT = 2  # calls of a worker: while one is done the next is there
 DEATHS_OF_TASK = 3  # so often a task is given to a worker that dies on it
 DEATHS_IN_A_ROW = 20  # of workers, without a result in between
 TELL_EVERY = 30.0  # seconds without any worker
-QUIET = {  # of a cluster that is ours alone; no statistics leave the machine
-    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}  # fmt: skip
 T = TypeVar("T")
 Actor: TypeAlias = Any
 """Ray's handle of an object with a generator `work(tasks: list[T])`, which yields lists of (place in `tasks`, result),
@@ -100,7 +97,7 @@ def ray_session(address: str) -> Iterator[Session]:
     place = address or os.environ.get("RAY_ADDRESS", "") or "local"
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if place == "local":
-        os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of each cluster
         quiet["include_dashboard"] = False
     ray._private.worker._worker_logs_enabled = False  # else a worker's death is told on stdout, `log_to_driver` or not
     try:

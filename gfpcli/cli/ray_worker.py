@@ -18,6 +18,7 @@ from gfpcli import __version__
 from gfpcli.build import Parts, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.errors import CheckpointError, EngineError, GfpError
+from gfpcli.memory import keep_memory
 from gfpcli.options import FaceOptions
 from gfpcli.restorer import Restorer
 from gfpcli.weights import BUILTINS, WEIGHTS, cache_folder, fetch, sha256_of
@@ -45,6 +46,7 @@ class Recipe:
 
     def settle_in(self) -> None:
         """Prepares this process for the work."""
+        keep_memory()
         cv2.setNumThreads(torch.get_num_threads())  # Ray gives torch as many as the worker has cores
         with suppress(OSError):  # then paths that start there are not found, and said so
             os.chdir(self.folder)

@@ -51,6 +51,23 @@ def test_a_public_checkpoint_with_other_anchors_is_recognised(shared_data: Path)
     assert len(detect(read_frame(shared_data / "photos" / "group_gfpgan_00.jpg", 0).image)) == 2
 
 
+def test_images_that_come_to_one_size_share_a_call_and_find_the_same() -> None:
+    portrait = read_frame(EXAMPLES / "photos" / "grace_hopper.jpg", 0).image
+    other = np.ascontiguousarray(portrait[:, ::-1])
+    small = np.ascontiguousarray(portrait[100:400, :300])
+    detect = detector()
+    assert isinstance(detect, FacexlibDetector)
+    alone = [detect(image) for image in (portrait, small, other)]
+    calls: list[tuple[int, ...]] = []
+    detect.net.register_forward_pre_hook(lambda net, given: calls.append(tuple(given[0].shape)))
+    together = detect.many([portrait, small, other])
+    assert sorted(shape[0] for shape in calls) == [1, 2, 2]  # the large ones are looked at twice
+    for one, same in zip(alone, together, strict=True):
+        assert len(one) == len(same) > 0
+        for face, again in zip(one, same, strict=True):
+            assert np.abs(face.box - again.box).max() < 0.01 and np.abs(face.landmarks - again.landmarks).max() < 0.01
+
+
 def test_two_boxes_on_one_face_become_one() -> None:
     box, marks = np.array([10.0, 10, 50, 60]), np.array([[22.0, 30], [38, 30], [30, 38], [24, 48], [36, 48]])
     faces = (Face(box, marks, 0.9), Face(box + 12, marks + 2, 0.8), Face(box + 25, marks + 25, 0.7))

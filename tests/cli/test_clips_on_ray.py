@@ -22,6 +22,7 @@ import gfpcli.clip
 from gfpcli.cli import clips_on_ray
 from gfpcli.cli.app import app
 from gfpcli.cli.ray_pool import Died, Needs
+from gfpcli.cli.ray_worker import Recipe
 from gfpcli.ledger import LEDGER
 from gfpcli.segments import PARTS, Part, Work
 from tests.clips import faceless, talking, write_clip
@@ -106,6 +107,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def session(address: str) -> Iterator[Here]:
         yield Here()
 
+    monkeypatch.setattr(Recipe, "settle_in", lambda self: None)  # this process is not a worker's own
     monkeypatch.setattr(clips_on_ray, "ray_session", session)
     monkeypatch.setattr(clips_on_ray, "run_on_actors", run)
     return handed
@@ -195,7 +197,7 @@ def test_a_clip_that_fails_on_the_way_fails_alone(
     assert done.exit_code == 1 and len(lines) == 4, done.stderr
     assert lines[0] == f"failed    {folder}/1.mp4: the worker died each of the 3 times it was tried"
     assert lines[1].startswith(f"failed    {source}: no such file on ")
-    assert "must be on storage that all nodes share" in lines[2] and lines[3].startswith("restored ")
+    assert "OUT must be on storage that all machines share" in lines[2] and lines[3].startswith("restored ")
     assert (out / "4.mp4").read_bytes() == (local / "c.mp4").read_bytes()
     monkeypatch.setattr(clips_on_ray, "restored_by", true)
     given.clear()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from gfpcli import __version__
 from gfpcli.cli import on_ray, ray_worker
 from gfpcli.cli.app import app
 from gfpcli.cli.ray_pool import Died, Needs, ray_session, run_on_actors
+from gfpcli.cli.restore import Run, Staged, Told
 from gfpcli.errors import CheckpointError, DeviceError, EngineError
-from gfpcli.ledger import LEDGER
+from gfpcli.inputs import Job
+from gfpcli.ledger import LEDGER, Ledger
 from gfpcli.options import RestoreOptions
 from tests.cli.actors import Adder
 from tests.faults.load import hashes_of
@@ -224,6 +229,26 @@ def test_a_cluster_that_is_not_there_is_one_line(
     done = gfp("restore", photos, "-o", tmp_path / "out", *BUILTIN, *flags)
     assert (done.exit_code, done.stderr.count("\n")) == (code, 1), done.stderr
     assert told in done.stderr
+
+
+def test_what_a_machine_does_not_see_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ray_worker.cv2, "setNumThreads", lambda n_threads: None)
+    run = Run(RestoreOptions(), tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact")
+    job = Job(tmp_path / "in.jpg", tmp_path / "out" / "in.jpg")
+    recipe = ray_worker.Recipe(run.options, "compact", {}, 1, tmp_path)
+    plan = on_ray.Plan(run, recipe, False)
+    (items,) = on_ray.RestoreWorker(plan).work([on_ray.Sent(job, ())])
+    ((place, made),) = items
+    assert place == 0 and isinstance(made, Told)
+    assert made.record["error"] == f"{job.source}: No such file or directory on {platform.node()}"
+    staged = Staged(job, Told(run.record(job, "restored")), tmp_path / "out" / ".gfp-x.part", "", "", "")
+    told = on_ray.commit(run, staged)
+    assert told.record["status"] == "failed"
+    assert "OUT must be on storage that all machines share" in told.record["error"]
+    assert not run.ledger.path.exists()
+    with pytest.raises(EngineError, match=f"^on {platform.node()}: gfpcli is {__version__}, not 0.0.1"):
+        replace(recipe, version="0.0.1").load(lambda line: None)
 
 
 def test_a_checkpoint_must_be_the_same_on_every_machine(tmp_path: Path) -> None:
