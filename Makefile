@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 FUZZ_SECONDS ?= 1800
 
-.PHONY: help setup demo check test torture load fuzz bench clean
+.PHONY: help setup demo check test torture load cluster fuzz bench clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -32,6 +32,9 @@ torture: setup ## kill -9 at 26 random moments, Ctrl-C once (minutes)
 
 load: setup ## 2,000 photos in one run with its memory watched, and a batch ten times (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.load
+
+cluster: setup ## 200 photos on two simulated Ray nodes: as locally, one node lost, the driver killed (minutes)
+	GFP_RAY_PHOTOS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v tests/cli/test_ray.py -k "two_nodes or is_lost or is_killed"
 
 fuzz: setup ## coverage-guided fuzzing of the image readers and the checkpoint loader, FUZZ_SECONDS each
 	$(BIN)/pip install -q atheris

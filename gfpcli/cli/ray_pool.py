@@ -266,7 +266,8 @@ class _Pool(Generic[T]):
                     self.again.append(each)
 
     def close(self) -> None:
-        for worker in self.workers:
+        """Ends the workers; with the session they have ended by themselves, and Ray would begin another to end them."""
+        for worker in self.workers if self.ray.is_initialized() else ():
             with suppress(self.ray.exceptions.RayError, ValueError):
                 self.ray.kill(worker.actor)
 

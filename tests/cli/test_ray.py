@@ -33,7 +33,8 @@ from tests.faults.load import hashes_of
 pytest.importorskip("ray", reason="the extra gfpcli[ray] is not installed")
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--scale", "1")
-N_PHOTOS = 32
+N_PHOTOS = int(os.environ.get("GFP_RAY_PHOTOS", "32"))
+MIDWAY = N_PHOTOS // 3  # each worker still has photos before it
 
 
 def gfp(*words: object) -> Result:
@@ -105,7 +106,7 @@ def test_a_node_is_lost(cluster: Any, photos: Path, local: Path, tmp_path: Path)
     (node,) = cluster.worker_nodes
 
     def lose(n_done: int, pid: int) -> None:
-        if n_done == 3:
+        if n_done == MIDWAY:
             cluster.remove_node(node, allow_graceful=False)
 
     try:
@@ -119,7 +120,7 @@ def test_a_node_is_lost(cluster: Any, photos: Path, local: Path, tmp_path: Path)
 
 def test_the_driver_is_killed(cluster: Any, photos: Path, local: Path, tmp_path: Path) -> None:
     words = on_cluster(cluster, photos, tmp_path / "out")
-    code, told = driven(words, lambda n_done, pid: os.kill(pid, signal.SIGKILL) if n_done == 10 else None)
+    code, told = driven(words, lambda n_done, pid: os.kill(pid, signal.SIGKILL) if n_done == MIDWAY else None)
     n_before = len(lines_of(tmp_path / "out"))
     assert code == -signal.SIGKILL and len(told) <= n_before < N_PHOTOS
     again = gfp(*words)
