@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 
 import gfpcli.clip
-import gfpcli.stretches
 from gfpcli.build import choose_parts, load_restorer
 from gfpcli.cli.video import open_clip
 from gfpcli.clip import Clip, Done, finish, restore_clip
@@ -19,6 +19,8 @@ from gfpcli.options import VideoOptions
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Work
 from gfpcli.stretches import plan_stretches, restore_alone
+from gfpcli.types import Frame
+from gfpcli.video import VideoInfo
 from tests.clips import talking, write_clip
 
 OPTIONS = VideoOptions(
@@ -92,3 +94,20 @@ def test_real_clips_too(
     done, many = apart(source, tmp_path / "apart.mp4", restorer, start=start, end=end)
     assert once == done and len(one.parts) > 1 and one.parts == many.parts
     assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
+
+
+def test_a_file_that_loses_a_frame_in_a_jump_is_read_from_its_start(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", talking(20))
+    _, one = at_once(source, tmp_path / "once.mp4", restorer)
+    true = gfpcli.clip.read_frames
+
+    def torn(info: VideoInfo, *, start: Fraction, end: Fraction | None) -> Iterator[Frame]:
+        for i, frame in enumerate(true(info, start=start, end=end)):
+            if i != 12 or start == info.start or not info.can_seek:
+                yield frame
+
+    monkeypatch.setattr(gfpcli.clip, "read_frames", torn)
+    _, many = apart(source, tmp_path / "apart.mp4", restorer)
+    assert len(one.parts) == 2 and one.parts == many.parts

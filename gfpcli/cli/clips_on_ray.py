@@ -10,7 +10,7 @@ import os
 import platform
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -85,7 +85,8 @@ def restored_by(restorer: Restorer, task: Task) -> Part | str:
     try:
         return restore_alone(clip, restorer, task.stretch, path)
     except Exception as error:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         is_there = os.path.lexists(clip.info.path) and path.parent.is_dir()
         return reason_of(clip.info.path, error) + ("" if is_there else f" on {platform.node()}")
 
