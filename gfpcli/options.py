@@ -69,6 +69,8 @@ class FaceOptions:
         devices_in(self.device)
         _one_of("engine", self.engine, ENGINES)
         _within("gpus-per-worker", self.gpus_per_worker, 0, 64)
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:  # Ray gives shares of one GPU, not of several
+            raise UsageError(f"--gpus-per-worker {self.gpus_per_worker:g}: choose a whole number, or less than 1")
         if self.address and self.engine != "ray":
             raise UsageError("--address is of --engine ray: give both")
         if self.aligned and self.background != "none":

@@ -144,7 +144,7 @@ class Spreading:
         own.record = own.record or next(iter(failed), None)
 
     def close(self, own: Spread | None) -> Spread | None:
-        """Finishes a clip."""
+        """Finishes a clip that has all its stretches; nothing to do for one that has its record, or for None."""
         if own and own.opened and not own.record:
             with self.run.failing(own.job) as failed:
                 opened = own.opened
@@ -186,7 +186,7 @@ def over(spreading: Spreading, jobs: Sequence[VideoJob], recipe: Recipe) -> Iter
             results = run_on_actors(
                 session, session.starter(StretchWorker, needs, recipe), chain([first], tasks),
                 n_actors=options.workers or session.n_fitting(needs), hear=tell_once(),
-                wait=partial(tell, f"waiting for a machine of the cluster with {needs.told()} free for a worker"),
+                wait=partial(tell, f"no worker is up yet; each takes {needs.told()} of a machine of the cluster"),
             )  # fmt: skip
             with closing(results):
                 for task, result in results:

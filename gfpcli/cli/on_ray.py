@@ -104,7 +104,7 @@ def process_on_ray(run: Run, jobs: list[Job], parts: Parts, emit: Callable[[Told
         results = run_on_actors(
             session, session.starter(RestoreWorker, needs, plan), sent, n_actors=n_workers,
             n_each=min(MOST_EACH, max(1, len(jobs) // (SHARES * n_workers))), hear=tell_once(),
-            wait=lambda: tell(f"waiting for a machine of the cluster with {needs.told()} free for a worker"),
+            wait=lambda: tell(f"no worker is up yet; each takes {needs.told()} of a machine of the cluster"),
         )  # fmt: skip
         with closing(results):
             deliver_all((result_of(run, *each) for each in results), partial(commit, run), emit)

@@ -24,7 +24,7 @@ ANSWER_S = 5.0  # for a cluster that is there
 IN_FLIGHT = 2  # calls of a worker: while one is done the next is there
 DEATHS_OF_TASK = 3  # so often a task is given to a worker that dies on it
 DEATHS_IN_A_ROW = 20  # of workers, without a result in between
-TELL_EVERY = 30.0  # seconds without any worker
+TELL_EVERY = 60.0  # seconds without any worker
 T = TypeVar("T")
 Actor: TypeAlias = Any
 """Ray's handle of an object with a generator `work(tasks: list[T])`, which yields lists of (place in `tasks`, result),
@@ -287,7 +287,7 @@ def run_on_actors(
         n_actors: workers; those that find no place in the cluster are waited for beside the work of the others.
         n_each: tasks in a call.
         hear: hears what the workers tell besides results.
-        wait: called each half minute in which no worker has a place.
+        wait: called each minute in which no worker is up: they find no room, or take long to start.
 
     Raises:
         EngineError: no worker can be started, or each one dies.

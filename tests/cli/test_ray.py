@@ -94,7 +94,7 @@ def test_two_nodes_make_what_one_machine_makes(cluster: Any, photos: Path, local
     done = gfp(*on_cluster(cluster, photos, out), "--report", page, "--json", records)
     assert done.exit_code == 0, done.stderr
     assert_same(out, local)
-    lines = done.stderr.splitlines()
+    lines = said(done.stderr.splitlines())
     assert len(lines) == N_PHOTOS + 1 and all(line.startswith("restored  ") for line in lines[:-1]), done.stderr
     assert lines[-1] == f"{N_PHOTOS} restored; {N_PHOTOS} faces restored; results in {out}, report in {page}"
     rows = [json.loads(line) for line in records.read_text().splitlines()]
@@ -140,7 +140,12 @@ def driven(words: Sequence[str], heard: Callable[[int, int], None]) -> tuple[int
         for line in process.stderr:
             told.append(line)
             heard(len(told), process.pid)
-    return process.wait(), told
+    return process.wait(), said(told)
+
+
+def said(lines: list[str]) -> list[str]:
+    """All but what is told on a machine so busy that workers take a minute to start."""
+    return [line for line in lines if not line.startswith("no worker is up yet")]
 
 
 class DeadlyWorker(on_ray.RestoreWorker):
@@ -169,7 +174,7 @@ def test_a_photo_that_kills_its_worker_stops_no_other(
     }  # fmt: skip
     assert done.exit_code == 1
     assert rows["deadly"]["error"] == f"{folder}/deadly.jpg: the worker died each of the 3 times it was tried"
-    assert sorted(line.split()[0] for line in done.stderr.splitlines()) == ["failed", "failed"], done.stderr
+    assert sorted(line.split()[0] for line in said(done.stderr.splitlines())) == ["failed", "failed"], done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LEDGER, "a.jpg", "z.jpg"]
 
 
@@ -218,6 +223,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     ("flags", "code", "told"),
     [
         (("--engine", "spark"), 2, "choose one of local, ray"),
+        (("--engine", "ray", "--gpus-per-worker", 1.5), 2, "a whole number, or less than 1"),
         (("--address", "auto"), 2, "--address is of --engine ray"),
         (("--engine", "ray", "--address", "ray://head:10001"), 1, "give auto, HOST or HOST:PORT"),
         (("--engine", "ray", "--address", "127.0.0.1:1"), 1, "no Ray cluster answers at 127.0.0.1:1"),
@@ -225,7 +231,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_line(
-    photos: Path, tmp_path: Path, flags: tuple[str, ...], code: int, told: str
+    photos: Path, tmp_path: Path, flags: tuple[object, ...], code: int, told: str
 ) -> None:
     done = gfp("restore", photos, "-o", tmp_path / "out", *BUILTIN, *flags)
     assert (done.exit_code, done.stderr.count("\n")) == (code, 1), done.stderr
