@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ from gfpcli.restorer import Restorer
 from gfpcli.segments import Part, Work
 from gfpcli.settle import settle
 from gfpcli.stream import map_ahead, prefetch
-from gfpcli.track import REACH, Steady, look_at, same_face, steady
+from gfpcli.track import REACH, Look, Steady, look_at, same_face, steady
 from gfpcli.types import Face, Failed, Frame, Image, Restored
 from gfpcli.video import VideoInfo, read_frames
 from gfpcli.weights import sha256_of
@@ -51,6 +51,7 @@ Claim: TypeAlias = Callable[[str], None]
 """Hears the SHA-256 of a file that is about to take its name."""
 Recent: TypeAlias = deque[tuple[Fraction, int]]
 """Times and indices of the last finished frames."""
+Seen = TypeVar("Seen", Look, Steady)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,20 @@ def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch, claim
     """
     parts = work.parts
     last = parts[-1] if parts else None
+    step = counted(clip, parts, watch)
+    start, index = (last.look_back, last.look_back_index) if last else (clip.begin, 0)
+    with closing(prefetch(clip.frames(start), depth=AHEAD)) as frames:
+        steadied = steadied_frames(numbered(frames, index), restorer, clip.options)
+        recent: Recent = deque(maxlen=LOOK_BACK)
+        fresh = undone(steadied, last.last, recent) if last else steadied
+        for number, stretch in groupby(stretches(fresh, len(parts)), key=lambda pair: pair[0]):
+            path = work.path_of(number, clip.encoder.suffix)
+            work.add(restore_stretch(clip, restorer, (each for _, each in stretch), path, recent, step))
+    return finish(clip, work, claim)
+
+
+def counted(clip: Clip, parts: Sequence[Part], watch: Watch) -> Step:
+    """What adds up for `watch`, which hears at once of the parts that are done."""
     counts = np.array([sum(part.n_frames for part in parts), sum(part.n_faces for part in parts)])
 
     def step(n_frames: int, n_faces: int) -> None:
@@ -152,17 +167,7 @@ def restore_clip(clip: Clip, restorer: Restorer, work: Work, watch: Watch, claim
         watch(int(counts[0]), clip.n_frames, int(counts[1]))
 
     step(0, 0)
-    start, index = (last.look_back, last.look_back_index) if last else (clip.begin, 0)
-    with closing(prefetch(clip.frames(start), depth=AHEAD)) as frames:
-        steadied = steadied_frames(_numbered(frames, index), restorer, clip.options)
-        recent: Recent = deque(maxlen=LOOK_BACK)
-        fresh = _after(steadied, last.last, recent) if last else steadied
-        for number, stretch in groupby(stretches(fresh, len(parts)), key=lambda pair: pair[0]):
-            path = work.path_of(number, clip.encoder.suffix)
-            work.add(restore_stretch(clip, restorer, (each for _, each in stretch), path, recent, step))
-    if not work.parts:
-        raise InputError(f"{clip.info.path}: no frame between --start and --end")
-    return finish(clip, work, claim)
+    return step
 
 
 def steadied_frames(frames: Iterator[Frame], restorer: Restorer, options: VideoOptions) -> Iterator[Steady]:
@@ -171,15 +176,15 @@ def steadied_frames(frames: Iterator[Frame], restorer: Restorer, options: VideoO
     return steady(look_at(frames, restorer.detect, every=every), smooth=options.smooth)
 
 
-def _numbered(frames: Iterator[Frame], first: int) -> Iterator[Frame]:
+def numbered(frames: Iterator[Frame], first: int) -> Iterator[Frame]:
     """The frames with their index in the whole clip."""
     for frame in frames:
         yield replace(frame, index=frame.index + first) if first else frame
 
 
-def _after(steadied: Iterator[Steady], last: Fraction, recent: Recent) -> Iterator[Steady]:
-    """The frames that are not done yet; `recent` gets the ones that are."""
-    for each in steadied:
+def undone(seen: Iterator[Seen], last: Fraction, recent: Recent) -> Iterator[Seen]:
+    """The frames after `last`, that are not done yet; `recent` gets the ones that are."""
+    for each in seen:
         if time_of(each.frame) > last:
             yield each
         else:
@@ -191,11 +196,11 @@ def time_of(frame: Frame) -> Fraction:
     return frame.pts or Fraction(0)
 
 
-def stretches(steadied: Iterator[Steady], number: int) -> Iterator[tuple[int, Steady]]:
+def stretches(seen: Iterator[Seen], number: int) -> Iterator[tuple[int, Seen]]:
     """Each frame with the number of its stretch, which depends on the frames since the stretch began only."""
-    begun: Steady | None = None
+    begun: Seen | None = None
     n_frames = 0
-    for each in steadied:
+    for each in seen:
         age = time_of(each.frame) - time_of(begun.frame) if begun else Fraction(0)
         if begun and (each.is_cut and age >= SHORTEST or age >= LONGEST or n_frames >= MOST_FRAMES):
             number, n_frames, begun = number + 1, 0, None
@@ -260,7 +265,9 @@ def keep_frame(result: Restored, clip: Clip) -> None:
 
 
 def finish(clip: Clip, work: Work, claim: Claim) -> Done:
-    """Joins the stretches, adds what else the source holds, and moves the whole file to its name."""
+    """Joins the stretches, adds what else the source holds, and moves the whole file to its name. Raises GfpError."""
+    if not work.parts:
+        raise InputError(f"{clip.info.path}: no frame between --start and --end")
     zero = work.parts[0].first if clip.options.start else Fraction(0)
     notes = assemble(clip, work.segments(), Kept(zero, clip.stop), work.folder, claim)
     parts = work.parts

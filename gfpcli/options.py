@@ -134,6 +134,7 @@ class VideoOptions(FaceOptions):
     rate: float = 25.0  # frames/s of a folder of frames
     frames_dir: str = ""  # folder that keeps each finished frame as PNG
     preview: int = 0  # frames of a before/after strip, made instead of the video; 0 = the video
+    workers: int = 0  # of a cluster; 0 = as many as it holds
 
     def __post_init__(self) -> None:
         FaceOptions.__post_init__(self)
@@ -142,6 +143,9 @@ class VideoOptions(FaceOptions):
         _within("detect-every", self.detect_every, 0, 60)
         _within("rate", self.rate, 0.1, 1000)
         _within("preview", self.preview, 0, 32)
+        _within("workers", self.workers, 0, 10_000)
+        if self.workers and self.engine == "local":
+            raise UsageError("--workers is of --engine ray: give both")
         _within("start", self.start, 0, 1e9)
         _within("end", self.end, 0, 1e9)
         _check_suffix(self.suffix)

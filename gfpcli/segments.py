@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Work:
 
     def __init__(self, target: Path, key: str, *, is_fresh: bool) -> None:
         self.folder = target.parent / f"{short_name(target.name)}.gfp"
-        self.parts: list[Part] = []
+        self._found: dict[int, Part] = {}  # by number; workers finish some before their turn
         self._file = self.folder / PARTS
         try:
             if self.folder.is_symlink():
@@ -56,25 +57,41 @@ class Work:
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write([key, *(_line_of(part) for part in self.parts)])
+            self._write([key, *(_line_of(part) for part in self._found.values())])
+            self._sweep()
         except OSError as error:
             raise OutputError(f"{self.folder}: {error.strerror or error}") from error
 
     def _take(self, lines: list[str]) -> None:
-        """The parts up to the first whose line or file is not whole."""
+        """The parts whose line and file are whole."""
         for line in lines:
             try:
                 part = _part_of(json.loads(line))
-                if sha256_of(self.folder / part.file) != part.sha256:
-                    return
+                if sha256_of(self.folder / part.file) == part.sha256:
+                    self._found[_number_of(part)] = part
             except (ValueError, TypeError, KeyError, OSError):
-                return
-            self.parts.append(part)
+                continue
+
+    def _sweep(self) -> None:
+        """Removes what was being made when a run was killed."""
+        kept = {PARTS, *(part.file for part in self._found.values())}
+        for path in self.folder.iterdir():
+            if path.name not in kept and not path.is_dir():
+                path.unlink()
 
     def _write(self, lines: list[str]) -> None:
         temporary = self._file.with_suffix(".part")
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
         temporary.replace(self._file)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The finished stretches from the first up to one that is missing."""
+        return [self._found[number] for number in takewhile(self._found.__contains__, count())]
+
+    def part(self, number: int) -> Part | None:
+        """A finished stretch."""
+        return self._found.get(number)
 
     def path_of(self, number: int, suffix: str) -> Path:
         """Where stretch `number` is encoded."""
@@ -87,7 +104,25 @@ class Work:
                 file.write(_line_of(part) + "\n")
         except OSError as error:
             raise OutputError(f"{self._file}: {error.strerror or error}") from error
-        self.parts.append(part)
+        self._found[_number_of(part)] = part
+
+    def receive(self, part: Part, number: int) -> Part:
+        """Enters stretch `number`, which a worker made in this folder under a name of its own.
+
+        Raises:
+            OutputError: its file is not there, or nothing can be written.
+        """
+        made = self.folder / part.file
+        part = replace(part, file=self.path_of(number, made.suffix).name)
+        try:
+            made.replace(self.folder / part.file)
+        except FileNotFoundError as error:
+            why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
+            raise OutputError(f"{made}: {why}") from error
+        except OSError as error:
+            raise OutputError(f"{made}: {error.strerror or error}") from error
+        self.add(part)
+        return part
 
     def segments(self) -> list[Segment]:
         """The finished stretches, to be joined."""
@@ -96,6 +131,10 @@ class Work:
     def clear(self) -> None:
         """Takes the folder away."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _number_of(part: Part) -> int:
+    return int(Path(part.file).stem)
 
 
 def _line_of(part: Part) -> str:

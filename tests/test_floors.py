@@ -15,6 +15,7 @@ FLOORS = {
     "pixels": 1, "memory": 1, "tiles": 1, "video": 1, "encode": 1, "mux": 1, "segments": 1, "track": 1, "sheets": 1,
     "report": 1, "tensors": 2, "upsample": 2, "fast": 2, "model": 2, "look": 2, "flow": 2, "adapters": 3, "restorer": 4,
     "train": 4, "clip": 5, "preview": 5, "settle": 5, "stages": 5, "estimate": 5, "build": 5, "build_run": 5, "cli": 6,
+    "stretches": 5,
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "facexlib", "basicsr", "realesrgan"}
 

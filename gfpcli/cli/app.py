@@ -122,8 +122,8 @@ def video(
     context: typer.Context,
     inputs: Annotated[list[str], typer.Argument(help="videos, folders of videos, or a folder of frames")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help=f"folder, or for one input a file: {', '.join(CONTAINERS)}")
-    ] = Path("restored"),
+        str, typer.Option("--output", "-o", help=f"folder, or for one input a file: {', '.join(CONTAINERS)}")
+    ] = "restored",
     model: flags.Model = CLIP.model,
     scale: flags.Scale = CLIP.scale,
     strength: flags.Strength = CLIP.strength,
@@ -156,6 +156,13 @@ def video(
     dry_run: flags.DryRun = CLIP.dry_run,
     offline: flags.Offline = CLIP.offline,
     fail_fast: flags.FailFast = CLIP.fail_fast,
+    engine: flags.Engine = CLIP.engine,
+    address: flags.Address = CLIP.address,
+    workers: Annotated[
+        int,
+        typer.Option(help="with --engine ray: that share the clips' stretches; 0 = as many as the cluster holds"),
+    ] = CLIP.workers,
+    gpus_per_worker: flags.GpusPerWorker = CLIP.gpus_per_worker,
     json: flags.Json = None,
     config: flags.Config = None,
     quiet: flags.Quiet = False,
@@ -164,7 +171,8 @@ def video(
     """Restore the faces of videos; sound, subtitles, chapters and times are kept. A run that was stopped goes on.
 
     Examples: gfp video old.mp4 -o new.mp4; gfp video clips -o out --codec h265 --smooth 0.8;
-    gfp video film.mkv -o look.mkv --start 60 --end 70 --preview 6
+    gfp video film.mkv -o look.mkv --start 60 --end 70 --preview 6;
+    gfp video /shared/films -o /shared/out --engine ray --address auto
     """
     from gfpcli.cli.config import given_options
 

@@ -10,42 +10,24 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, fields, replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import cv2
-import torch
-
-from gfpcli import __version__
-from gfpcli.build import Parts, load_restorer
+from gfpcli.build import Parts
 from gfpcli.cli.console import tell
 from gfpcli.cli.ray_pool import Died, ray_session, run_on_actors
+from gfpcli.cli.ray_worker import Recipe, recipe_of, tell_once
 from gfpcli.cli.restore import WAITING, Run, Staged, Told, deliver_all, weight_of_result
-from gfpcli.errors import CheckpointError, EngineError, GfpError
 from gfpcli.inputs import Job
 from gfpcli.ledger import Entry, Ledger
-from gfpcli.memory import keep_memory
-from gfpcli.options import RestoreOptions
 from gfpcli.places import exists, is_url
 from gfpcli.report import pictures_for
 from gfpcli.restorer import Restorer
 from gfpcli.stream import map_ahead
-from gfpcli.weights import BUILTINS, WEIGHTS, cache_folder, fetch, sha256_of
 
 MOST_EACH, SHARES = 32, 8  # jobs in a call: so many, or fewer where a worker would get fewer calls than that
 TELL_EVERY = 0.2  # seconds in which a worker gathers what is done
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A weight file as every machine finds it: in the package, in its own cache, or under the same path."""
-
-    path: Path  # on the driver, absolute
-    name: str | None  # of a weight that is known
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +35,8 @@ class Plan:
     """What a worker has to know of the run."""
 
     run: Run  # without its ledger's content
-    sources: dict[str, Source | None]  # by the name of the part
-    n_inputs: int
+    recipe: Recipe
     has_pictures: bool  # a report is wanted
-    folder: Path  # the driver's current one, from which the paths may start
-    version: str = __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +53,9 @@ class RestoreWorker:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.restorer: Restorer | None = None
-        picture = pictures_for(plan.n_inputs) if plan.has_pictures else None
+        picture = pictures_for(plan.recipe.n_inputs) if plan.has_pictures else None
         self.run = replace(plan.run, picture=picture)
-        keep_memory()
-        cv2.setNumThreads(torch.get_num_threads())  # Ray gives torch as many as the worker has cores
-        with suppress(OSError):  # then paths that start there are not found, and said so
-            os.chdir(plan.folder)
+        plan.recipe.settle_in()
 
     def work(self, sent: Sequence[Sent]) -> Iterator[list[tuple[int | None, Staged | Told | str]]]:
         """The jobs through the very flow of a local run; lines that are to be told have no place."""
@@ -109,45 +85,8 @@ class RestoreWorker:
     def load(self, warn: Callable[[str], None]) -> Restorer:
         """The restorer; the first call reads its files. Raises GfpError, which names this machine."""
         if self.restorer is None:
-            plan = self.plan
-            try:
-                if plan.version != __version__:
-                    raise EngineError(f"gfpcli is {__version__}, not {plan.version} as where the run began")
-                files: dict[str, Any] = {
-                    part: source and file_of(source, plan.run.options) for part, source in plan.sources.items()
-                }
-                parts = Parts(model_name=plan.run.model_name, **files)
-                self.restorer = load_restorer(plan.run.options, parts, n_inputs=plan.n_inputs, warn=warn)
-            except GfpError as error:
-                raise type(error)(f"on {platform.node()}: {error}") from error
+            self.restorer = self.plan.recipe.load(warn)
         return self.restorer
-
-
-def source_of(path: Path) -> Source:
-    """How the other machines find a file of this one."""
-    names = {file: name for name, file in BUILTINS.items()}
-    names |= {cache_folder() / weight.file: name for name, weight in WEIGHTS.items()}
-    return Source(path.absolute(), names.get(path), sha256_of(path))
-
-
-def file_of(source: Source, options: RestoreOptions) -> Path:
-    """The file on this machine, downloaded where it is known by name and not in the cache.
-
-    Raises:
-        CheckpointError: there is none, or another.
-        WeightsError: as `fetch`.
-    """
-    if source.name in BUILTINS:
-        path = BUILTINS[source.name]
-    else:
-        path = fetch(source.name, offline=options.offline) if source.name else source.path
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; the file must lie there on every machine") from error
-    if digest != source.sha256:
-        raise CheckpointError(f"{path}: is not the file that the run began with: every machine must have the same")
-    return path
 
 
 def process_on_ray(run: Run, jobs: list[Job], parts: Parts, emit: Callable[[Told], None]) -> None:
@@ -157,24 +96,15 @@ def process_on_ray(run: Run, jobs: list[Job], parts: Parts, emit: Callable[[Told
         EngineError: there is no cluster, or it cannot hold a worker.
         GfpError: a worker cannot load the restorer.
     """
-    files = {each.name: getattr(parts, each.name) for each in fields(parts) if each.name != "model_name"}
-    sources = {part: path and source_of(path) for part, path in files.items()}
     alone = replace(run, ledger=Ledger(run.root, ()), picture=None)
-    plan = Plan(alone, sources, len(jobs), run.picture is not None, Path.cwd())
-    said: set[str] = set()
-
-    def hear(line: str) -> None:
-        if line not in said:  # once, not by every worker
-            said.add(line)
-            tell(line)
-
+    plan = Plan(alone, recipe_of(run.options, parts, n_inputs=len(jobs)), run.picture is not None)
     with ray_session(run.options.address) as session:
         needs = session.needs(run.options)
         n_workers = min(run.options.workers or session.n_fitting(needs), len(jobs))
         sent = (Sent(job, run.ledger.known_of(job.target)) for job in jobs)
         results = run_on_actors(
             session, session.starter(RestoreWorker, needs, plan), sent, n_actors=n_workers,
-            n_each=min(MOST_EACH, max(1, len(jobs) // (SHARES * n_workers))), hear=hear,
+            n_each=min(MOST_EACH, max(1, len(jobs) // (SHARES * n_workers))), hear=tell_once(),
             wait=lambda: tell(f"no worker is up yet; each takes {needs.told()} of a machine of the cluster"),
         )  # fmt: skip
         with closing(results):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, partial
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import av
 
-from gfpcli.build import choose_parts, fingerprint, load_restorer
+from gfpcli.build import Parts, choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
 from gfpcli.cli.output import json_line, json_sink, what_stands
-from gfpcli.cli.progress import Record, show_clips, tell_download
-from gfpcli.clip import Clip, Done, Watch, restore_clip
+from gfpcli.cli.progress import Begin, Record, show_clips, tell_download
+from gfpcli.cli.ray_pool import import_ray
+from gfpcli.clip import Claim, Clip, Done, Watch, restore_clip
 from gfpcli.encode import choose_encoder
 from gfpcli.errors import GfpError, InputError, UsageError
 from gfpcli.images import read_frame
@@ -27,12 +28,23 @@ from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import VideoOptions
 from gfpcli.outputs import check_inside, hold, lock_of, sweep
-from gfpcli.places import is_url
+from gfpcli.places import is_url, local_word, place_of
 from gfpcli.preview import preview_names, write_preview
 from gfpcli.restorer import Restorer
 from gfpcli.segments import Work
 from gfpcli.video import VideoInfo, frames_info, probe
 from gfpcli.weights import sha256_of
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A clip that is to be restored, or gone on with."""
+
+    job: VideoJob
+    clip: Clip
+    work: Work
+    claim: Claim
+    began: float  # by the monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +60,41 @@ class Run:
 
     def process(self, job: VideoJob, watch: Watch) -> Record:
         """Restores one clip, or goes on with it. What goes wrong is told in its record."""
-        start = time.monotonic()
-        try:
+        with self.failing(job) as failed:
             if self.options.preview:
                 clip = open_clip(job, self.options)
                 strip, short = write_preview(clip, self.restorer())
                 return {**self.record(job, "previewed"), "output": str(strip), "notes": [f"side by side: {short}"]}
-            check_inside(self.root, job.target)
-            digest = digest_of(job)
-            if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
-                return {**self.record(job, "skipped"), "note": reason}
-            clip = open_clip(job, self.options)
-            work = Work(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
-            claim = partial(self.ledger.add, job.target, digest, self.settings)
-            done = restore_clip(clip, self.restorer(), work, watch, claim)
-            work.clear()
-            return self.record_of(job, clip, done, time.monotonic() - start)
-        except GfpError as error:
-            return self.record(job, "failed", str(error))
-        except Exception as error:  # a fault of ours, or no memory: the other clips are restored
-            reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-            return self.record(job, "failed", f"{job.source}: {' '.join(reason.split())}")
+            opened = self.open(job)
+            if not isinstance(opened, Opened):
+                return opened
+            return self.close(opened, restore_clip(opened.clip, self.restorer(), opened.work, watch, opened.claim))
+        return failed[0]
+
+    @contextmanager
+    def failing(self, job: VideoJob) -> Iterator[list[Record]]:
+        """Turns what goes wrong with one clip into its record: the other clips are restored."""
+        failed: list[Record] = []
+        try:
+            yield failed
+        except Exception as error:
+            failed.append(self.record(job, "failed", reason_of(job.source, error)))
+
+    def open(self, job: VideoJob) -> Opened | Record:
+        """A clip that is to be restored; the record of one that is done. Raises GfpError."""
+        began = time.monotonic()
+        check_inside(self.root, job.target)
+        digest = digest_of(job)
+        if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
+            return {**self.record(job, "skipped"), "note": reason}
+        clip = open_clip(job, self.options)
+        work = Work(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
+        return Opened(job, clip, work, partial(self.ledger.add, job.target, digest, self.settings), began)
+
+    def close(self, opened: Opened, done: Done) -> Record:
+        """The record of a clip that has its name; its work folder goes."""
+        opened.work.clear()
+        return self.record_of(opened.job, opened.clip, done, time.monotonic() - opened.began)
 
     def record_of(self, job: VideoJob, clip: Clip, done: Done, seconds: float) -> Record:
         """The JSON record of a finished clip. Faces that failed keep the clip's pixels and make the error."""
@@ -88,6 +114,14 @@ class Run:
             "n_frames": 0, "n_faces": 0, "width": None, "height": None, "scale": self.options.scale,
             "model": self.model_name, "flicker": None, "seconds": 0.0, "fps": None, "notes": [], "error": error,
         }  # fmt: skip
+
+
+def reason_of(source: Path, error: Exception) -> str:
+    """One line that names the clip; where it is not a `GfpError` a fault of ours, or no memory."""
+    if isinstance(error, GfpError):
+        return str(error)
+    reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+    return f"{source}: {' '.join(reason.split())}"
 
 
 def digest_of(job: VideoJob) -> str:
@@ -111,14 +145,20 @@ def open_clip(job: VideoJob, options: VideoOptions) -> Clip:
     return Clip(info, job.pictures, choose_encoder(options, info, job.target), options, job.target, job.target.stem)
 
 
-def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: str | None, *, quiet: bool) -> int:
+def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_to: str | None, *, quiet: bool) -> int:
     """Restores all it can; gives the number of inputs that failed.
+
+    Args:
+        output_word: path or `file://`.
 
     Raises:
         GfpError: nothing could be started.
     """
+    inputs, output = [local_word(word) for word in inputs], place_of(output_word)
     if url := next(filter(is_url, [*inputs, str(output)]), None):
         raise UsageError(f"{url}: gfp video reads and writes files of this machine: copy the clip, or mount its store")
+    if options.engine == "ray":
+        import_ray()  # said before any work that it is missing
     is_file = is_file_name(output, CONTAINERS)
     root = output.parent if is_file else output
     jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
@@ -137,9 +177,8 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
         run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, restorer)
         sink = json_sink(json_to, stack)
         begin = show_clips(stack, quiet=quiet)
-        for job in jobs:
-            watch, end = begin(job.source)
-            record = run.process(job, watch)
+        records = stack.enter_context(closing(each_record(run, jobs, parts, begin)))
+        for end, record in records:
             end(record)
             n_failed += record["error"] is not None
             if sink:
@@ -148,6 +187,20 @@ def run_video(inputs: list[str], output: Path, options: VideoOptions, json_to: s
             if options.fail_fast and record["error"]:
                 break
     return n_failed
+
+
+def each_record(
+    run: Run, jobs: list[VideoJob], parts: Parts, begin: Begin
+) -> Generator[tuple[Callable[[Record], None], Record], None, None]:
+    """The record of each clip as soon as it is done with, and what shows it."""
+    if run.options.engine == "ray" and not run.options.preview:
+        from gfpcli.cli.clips_on_ray import process_on_ray  # which is made of what is here
+
+        yield from process_on_ray(run, jobs, parts, begin)
+        return
+    for job in jobs:
+        watch, end = begin(job.source)
+        yield end, run.process(job, watch)
 
 
 def check_no_source(jobs: list[VideoJob], options: VideoOptions) -> None:

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gfpcli import __version__
-from gfpcli.cli import on_ray
+from gfpcli.cli import on_ray, ray_worker
 from gfpcli.cli.app import app
 from gfpcli.cli.ray_pool import Died, Needs, ray_session, run_on_actors
 from gfpcli.cli.restore import Run, Staged, Told
@@ -39,20 +39,6 @@ MIDWAY = N_PHOTOS // 3  # each worker still has photos before it
 
 def gfp(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes of one core each."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        cluster.add_node(num_cpus=1)
-        yield cluster
-        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +240,11 @@ def test_a_cluster_that_is_not_there_is_one_line(
 
 def test_what_a_machine_does_not_see_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(on_ray.cv2, "setNumThreads", lambda n_threads: None)
+    monkeypatch.setattr(ray_worker.cv2, "setNumThreads", lambda n_threads: None)
     run = Run(RestoreOptions(), tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact")
     job = Job(tmp_path / "in.jpg", tmp_path / "out" / "in.jpg")
-    plan = on_ray.Plan(run, {}, 1, False, tmp_path)
+    recipe = ray_worker.Recipe(run.options, "compact", {}, 1, tmp_path)
+    plan = on_ray.Plan(run, recipe, False)
     (items,) = on_ray.RestoreWorker(plan).work([on_ray.Sent(job, ())])
     ((place, made),) = items
     assert place == 0 and isinstance(made, Told)
@@ -268,17 +255,17 @@ def test_what_a_machine_does_not_see_is_told_with_its_name(tmp_path: Path, monke
     assert "OUT must be on storage that all machines share" in told.record["error"]
     assert not run.ledger.path.exists()
     with pytest.raises(EngineError, match=f"^on {platform.node()}: gfpcli is {__version__}, not 0.0.1"):
-        on_ray.RestoreWorker(replace(plan, version="0.0.1")).load(lambda line: None)
+        replace(recipe, version="0.0.1").load(lambda line: None)
 
 
 def test_a_checkpoint_must_be_the_same_on_every_machine(tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     file.write_bytes(b"weights")
-    source = on_ray.source_of(file)
-    assert on_ray.file_of(source, RestoreOptions()) == file
+    source = ray_worker.source_of(file)
+    assert ray_worker.file_of(source, RestoreOptions()) == file
     file.write_bytes(b"others")
     with pytest.raises(CheckpointError, match="every machine must have the same"):
-        on_ray.file_of(source, RestoreOptions())
+        ray_worker.file_of(source, RestoreOptions())
     file.unlink()
     with pytest.raises(CheckpointError, match="must lie there on every machine"):
-        on_ray.file_of(source, RestoreOptions())
+        ray_worker.file_of(source, RestoreOptions())

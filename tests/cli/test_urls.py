@@ -149,7 +149,9 @@ def test_one_object_to_one_file_and_globs(store: fsspec.AbstractFileSystem, tmp_
     assert none.exit_code == 1 and none.stderr == "gfp: memory://in/nothing: no such object or folder\n"
     for words in (["memory://in", "--dry-run"], ["x", "-o", "s4://a"]):
         assert restore(*words).exit_code == 2
-    assert gfp("video", "memory://in/a.mp4").exit_code == 2
+    for words in (["memory://in/a.mp4"], ["a.mp4", "-o", "memory://out"]):
+        refused = gfp("video", *words)
+        assert refused.exit_code == 2 and "copy the clip, or mount its store" in refused.stderr
 
 
 def test_many_lines_fill_several_objects(store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
