@@ -30,6 +30,7 @@ from tests.clips import faceless, talking, write_clip
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--preset", "ultrafast")
 SHORT = "import gfpcli.clip as c; from fractions import Fraction as F; c.SHORTEST, c.LONGEST = F(1, 5), F(1, 4)"
+pytestmark = pytest.mark.usefixtures("one_thread")
 STRETCHES = [*(("a.mp4", i) for i in range(4)), *(("c.mp4", i) for i in range(2))]
 
 
@@ -54,7 +55,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local(one_thread: None, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one machine makes of them."""
     out = tmp_path_factory.mktemp("local")
     with pytest.MonkeyPatch.context() as patch:

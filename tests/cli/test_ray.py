@@ -57,7 +57,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local(one_thread: None, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one machine makes of them."""
     out = tmp_path_factory.mktemp("local")
     done = gfp("restore", photos, "-o", out, *BUILTIN)
