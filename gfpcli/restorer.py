@@ -153,9 +153,10 @@ class Restorer:
                 outcomes.append(FaceOutcome("failed", str(error)))
         return Found(frame, faces, tuple(outcomes), tuple(crops), time.monotonic() - start)
 
-    def _guarded(self, frame: Frame) -> Found | Failed:
+    def _guarded(self, frame: Frame, faces: tuple[Face, ...] | None = None, seconds: float = 0.0) -> Found | Failed:
+        """`find`, or where the faces are known `cut`, or why that failed."""
         try:
-            return self.find(frame)
+            return self.find(frame) if faces is None else self.cut(frame, faces, seconds=seconds)
         except GfpError as error:
             return Failed(frame, error)
         except FAULTS as error:
@@ -176,7 +177,7 @@ class Restorer:
                 yield from map(self._guarded, group)
                 continue
             share = (time.monotonic() - start) / len(group)
-            yield from (self.cut(frame, each, seconds=share) for frame, each in zip(group, faces, strict=True))
+            yield from (self._guarded(frame, each, share) for frame, each in zip(group, faces, strict=True))
 
     def make(self, group: Sequence[Found | Failed]) -> list[Drawn | Failed]:
         """The faces of all frames through the network together."""

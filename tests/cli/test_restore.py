@@ -326,3 +326,18 @@ def test_fail_fast_stops_and_a_file_that_is_no_folder_is_told(tmp_path: Path) ->
     (tmp_path / "file").write_text("x")
     blocked = restore(PHOTOS, "-o", tmp_path / "file" / "out")
     assert blocked.exit_code == 1 and blocked.stderr.count("\n") == 1
+
+
+def test_two_devices_give_the_outputs_and_the_ledger_of_one(tmp_path: Path) -> None:
+    photos = tmp_path / "in"
+    photos.mkdir()
+    for i in range(6):
+        shutil.copy(PHOTOS / ("grace_hopper.jpg" if i % 2 else "astronaut_small.jpg"), photos / f"{i}.jpg")
+    facts = {}
+    for devices in ("cpu", "cpu,cpu"):
+        out = tmp_path / devices
+        assert restore(photos, "-o", out, "--device", devices).exit_code == 0
+        rows = [json.loads(line) for line in (out / ".gfp-ledger.jsonl").read_text().splitlines()]
+        order = [(row["output"], row["settings"], row["output_sha256"]) for row in rows]
+        facts[devices] = order, [(out / name).read_bytes() for name, _, _ in order]
+    assert facts["cpu"] == facts["cpu,cpu"] and len(facts["cpu"][0]) == 6

@@ -232,6 +232,22 @@ def test_s3_as_a_local_run_also_after_kill_9(s3: Store, tmp_path: Path) -> None:
     assert sorted(set(lines_of(objects))) == lines_of((tmp_path / "out" / LEDGER).read_text())
 
 
+def test_s3_by_the_workers_of_a_cluster(s3: Store, one_thread: None, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra gfpcli[ray] is not installed")
+    photos = small(4, tmp_path / "in")
+    for name, data in photos.items():
+        s3.put(f"in/{name}", data)
+    assert gfp("restore", tmp_path / "in", "-o", tmp_path / "out", *FLAGS).exit_code == 0
+    words = ["restore", "s3://photos/in", "-o", "s3://photos/out", "--engine", "ray", "--workers", "1", *FLAGS]
+    environment = s3.environment | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", "gfpcli", *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {key.removeprefix("out/"): s3.get(key) for key in s3.names() if key.startswith("out/")}
+    objects = "".join(found.pop(name).decode() for name in sorted(found) if name.startswith(OBJECTS))
+    assert found == {name: (tmp_path / "out" / name).read_bytes() for name in photos}
+    assert lines_of(objects) == lines_of((tmp_path / "out" / LEDGER).read_text())
+
+
 @pytest.mark.parametrize(
     ("words", "change", "told"),
     [

@@ -68,6 +68,12 @@ def _frame(path: Path, index: int) -> np.ndarray:
         return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)][index]
 
 
+def test_two_devices_give_the_bytes_of_one(clip: Path, tmp_path: Path) -> None:
+    for name, devices in (("one", "cpu"), ("two", "cpu,cpu")):
+        assert video(clip, "-o", tmp_path / name / "out.mp4", "--device", devices).exit_code == 0
+    assert (tmp_path / "one" / "out.mp4").read_bytes() == (tmp_path / "two" / "out.mp4").read_bytes()
+
+
 def test_smoothing_lowers_flicker(clip: Path, tmp_path: Path) -> None:
     flicker = [record_of(clip, "-o", tmp_path / f"{s}.mp4", "--smooth", s)["flicker"] for s in (0, 0.5)]
     assert flicker[1] < flicker[0] - 0.2  # type: ignore[operator]
