@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from gfpcli import __version__, fast
 from gfpcli.adapters.facexlib import PARSE_SIZE, FacexlibDetector, ParseNetMasker, load_detector, load_masker
-from gfpcli.adapters.realesrgan import load_upsampler
 from gfpcli.errors import CheckpointError, DeviceError, DownloadError, UsageError
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import load_face_net, read_state
@@ -278,6 +277,8 @@ def _load_on(
         )
     upsampler: Upsampler = resize_background
     if parts.background:
+        from gfpcli.adapters.realesrgan import load_upsampler  # most runs need none, and it takes 0.7 s to import
+
         upsampler = load_upsampler(
             read_state(parts.background), source=str(parts.background), device=device, tile=options.tile, watch=watch,
             dtype=DTYPES.get(options.precision, torch.float32), warn=warn,

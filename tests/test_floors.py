@@ -56,3 +56,15 @@ def test_help_and_import_leave_torch_alone() -> None:
     code = f"import sys, gfpcli, gfpcli.cli.app; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_run_starts_without_what_it_may_not_need_and_can_still_compile() -> None:
+    code = (
+        "import sys, gfpcli.cli.restore, torch, torchvision\n"
+        "print([m for m in ('torch._dynamo', 'basicsr', 'realesrgan', 'ray', 'upath') if m in sys.modules])\n"
+        "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())\n"
+        "boxes = torch.tensor([[0.0, 0, 0, 4, 4]])\n"
+        "print(torchvision.ops.roi_align(torch.ones(1, 1, 8, 8), boxes, 2).mean().item())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split("\n") == ["[]", "2.0", "1.0", ""], done.stderr

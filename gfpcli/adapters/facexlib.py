@@ -12,19 +12,23 @@ from typing import TypeAlias, TypeVar
 import cv2
 import numpy as np
 import torch
-from facexlib.detection.retinaface import RetinaFace
-from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm
-from facexlib.parsing.parsenet import ParseNet
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import nms
 
+from gfpcli.adapters._compat import prepare_torchvision
 from gfpcli.align import to_8_bit, warp_area
 from gfpcli.errors import CheckpointError
 from gfpcli.look import SecondLook
 from gfpcli.model.landmarks import LandmarkNet
 from gfpcli.tensors import to_tensor
 from gfpcli.types import Face, Image, Mask
+
+prepare_torchvision()
+
+from facexlib.detection.retinaface import RetinaFace  # noqa: E402  (only after the preparation above)
+from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm  # noqa: E402
+from facexlib.parsing.parsenet import ParseNet  # noqa: E402
+from torchvision.ops import nms  # noqa: E402
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 VARIANCES = [0.1, 0.2]
