@@ -169,6 +169,8 @@ def test_not_finite_losses_roll_back_and_end_after_three(make_run: MakeRun, monk
 
 
 def test_an_interrupt_saves_and_the_run_goes_on(make_run: MakeRun) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in a shell's background ignores it
+
     def press(progress: Progress, values: dict[str, float]) -> None:
         if progress.iteration == 3:
             signal.raise_signal(signal.SIGINT)
