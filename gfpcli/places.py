@@ -67,7 +67,7 @@ def is_remote(place: Path) -> bool:
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Turns what the clients of object stores raise into OSError, as which files tell the same."""
+    """Turns what the clients of object stores raise into OSError, which is what files raise."""
     try:
         yield
     except OSError:
@@ -77,7 +77,7 @@ def os_errors() -> Iterator[None]:
 
 
 def _line_of(error: Exception) -> str:
-    return f"{' '.join(str(error).split())[:300] or type(error).__name__}"
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def exists(place: Path) -> bool:
