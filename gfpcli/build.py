@@ -69,9 +69,10 @@ class FaceNet:
 
     def __call__(self, faces: Tensor, /) -> Tensor:
         """(N, 3, S, S) float32 RGB in [-1, 1] on the CPU, to the same."""
-        if self.device.type == "cuda":
+        is_cuda = self.device.type == "cuda"
+        if is_cuda:
             faces = faces.pin_memory()  # which the GPU reads by itself
-        batch = faces.to(self.device, self.dtype, memory_format=torch.channels_last, non_blocking=True)
+        batch = faces.to(self.device, self.dtype, memory_format=torch.channels_last, non_blocking=is_cuda)
         return self.net(batch).float().cpu()
 
 

@@ -206,10 +206,8 @@ def write_part(path: Path, chunks: Iterable[bytes]) -> Path:
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
     finally:
-        if part and is_remote(part):
-            remove_behind([part])
-        elif part:
-            part.unlink(missing_ok=True)
+        if part:
+            drop_part(part)
 
 
 def name_part(part: Path, path: Path) -> None:
@@ -220,12 +218,17 @@ def name_part(part: Path, path: Path) -> None:
         else:
             part.replace(path)
     except OSError as error:
-        if is_remote(path):
-            remove_behind([part])
-        else:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+        drop_part(part)
         raise OutputError(f"{path}: {error.strerror or error}") from error
+
+
+def drop_part(part: Path) -> None:
+    """Removes what `write_part` wrote, as far as that can be done."""
+    if is_remote(part):
+        remove_behind([part])
+    else:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)

@@ -206,7 +206,11 @@ def plan_jobs(
 
 
 def _is_one_file(word: str) -> bool:
-    return not is_folder(place_of(word)) if is_url(word) else Path(word).is_file()
+    """Raises InputError."""
+    try:
+        return not is_folder(place_of(word)) if is_url(word) else Path(word).is_file()
+    except OSError as error:
+        raise InputError(f"{word}: {error.strerror or error}") from error
 
 
 def _folded(path: Path) -> str:

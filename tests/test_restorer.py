@@ -11,12 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.align import TEMPLATE_512
+from gfpcli.align import TEMPLATE_512, cut_crop
 from gfpcli.build import soft_masker
 from gfpcli.errors import InputError
 from gfpcli.options import RestoreOptions
 from gfpcli.restorer import Restorer
-from gfpcli.types import Face, Failed, Frame, Image, Mask, Restored
+from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, Restored
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 FACES = tuple(Face(np.array([x, 20, x + 60, 90.0]), TEMPLATE_512 * 0.2 + (x - 20, 0), 0.9) for x in (30, 130))
@@ -274,3 +274,19 @@ def test_faces_of_several_frames_are_looked_for_together_and_one_by_one_where_th
     out = list(replace(restorer(Model()), detect_many=many).stream(given))
     assert asked == [8, 4] and [each.frame.name for each in out] == [each.name for each in given]
     assert all(isinstance(each, Restored) and len(each.faces) == 2 for each in out)
+
+
+def test_a_face_that_cannot_be_cut_stops_no_other_frame_either_way(
+    smooth_image: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = frames(smooth_image, 3)
+
+    def cut(image: Image, *rest: object) -> Crop:
+        if image is given[1].image:
+            raise MemoryError
+        return cut_crop(image, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("gfpcli.restorer.cut_crop", cut)
+    alone = restorer(Model())
+    for parts in (alone, replace(alone, detect_many=lambda images: [detect(image) for image in images])):
+        assert [type(each) for each in parts.stream(given)] == [Restored, Failed, Restored]

@@ -92,7 +92,7 @@ def restore(
     gpus_per_worker: flags.GpusPerWorker = DEFAULT.gpus_per_worker,
     json: flags.Json = None,
     report: Annotated[
-        Path | None, typer.Option(help="FILE.html: one page with before/after sliders, faces, failures, settings")
+        str | None, typer.Option(help="FILE.html: one page with before/after sliders, faces, failures, settings")
     ] = None,
     config: flags.Config = None,
     quiet: flags.Quiet = False,

@@ -120,7 +120,11 @@ def result_of(run: Run, sent: Sent, result: Staged | Told | Died) -> Staged | To
 
 def commit(run: Run, made: Staged | Told) -> Told:
     """As `Run.commit`, for what another machine may have written."""
-    if isinstance(made, Staged) and not exists(made.part):
+    if isinstance(made, Told):
+        return made
+    with run.failing(made.job) as failed:  # a store that does not answer
+        if exists(made.part):
+            return run.commit(made)
         why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
         return Told(run.record(made.job, "failed", error=f"{made.job.target}: {why}"))
-    return run.commit(made)
+    return failed[0]

@@ -12,6 +12,7 @@ from gfpcli.cli.progress import Record
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.inputs import OTHER_SUFFIXES, SUFFIX_FORMATS, VIDEOS
 from gfpcli.ledger import Ledger
+from gfpcli.places import is_url
 
 
 def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str | None:
@@ -36,6 +37,8 @@ def json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
     """
     if json_to is None or json_to == "-":
         return sys.stdout if json_to else None
+    if is_url(json_to):
+        raise UsageError(f"--json {json_to}: is written on this machine; give a path")
     if Path(json_to).suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES, *VIDEOS):
         raise UsageError(f"--json {json_to}: is named like a photo or a video; choose a name such as records.jsonl")
     try:

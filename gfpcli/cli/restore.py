@@ -26,6 +26,7 @@ from gfpcli.cli.ray_pool import import_ray
 from gfpcli.errors import GfpError, UsageError
 from gfpcli.images import (
     decode_frame,
+    drop_part,
     encode_image,
     name_part,
     read_file,
@@ -39,7 +40,7 @@ from gfpcli.ledger import Ledger
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import RestoreOptions
 from gfpcli.outputs import check_inside, hold, lock_of, sweep
-from gfpcli.places import is_remote, place_of
+from gfpcli.places import is_remote, is_url, place_of
 from gfpcli.report import Pictures, Picturing, check_report_path, open_report, pictures_for
 from gfpcli.restorer import Restorer
 from gfpcli.sheets import Layers
@@ -166,7 +167,7 @@ class Run:
             try:
                 self.ledger.add(job.target, made.input_sha256, made.settings, made.output_sha256, faces)
             except GfpError:
-                made.part.unlink(missing_ok=True)
+                drop_part(made.part)
                 raise
             name_part(made.part, job.target)
             return made.told
@@ -276,7 +277,7 @@ class _Stop(Exception):
 
 
 def run_restore(
-    inputs: list[str], output_word: str, options: RestoreOptions, json_to: str | None, report_to: Path | None, *,
+    inputs: list[str], output_word: str, options: RestoreOptions, json_to: str | None, report_word: str | None, *,
     began: float, quiet: bool,
 ) -> int:  # fmt: skip
     """Restores all it can; gives the number of inputs that failed.
@@ -289,6 +290,9 @@ def run_restore(
         GfpError: nothing could be started.
     """
     output = place_of(output_word)
+    if report_word and is_url(report_word):
+        raise UsageError(f"--report {report_word}: is written on this machine; give a path")
+    report_to = Path(report_word) if report_word else None
     if report_to:
         check_report_path(report_to)
     if options.engine == "ray":

@@ -147,7 +147,9 @@ def test_one_object_to_one_file_and_globs(store: fsspec.AbstractFileSystem, tmp_
     assert [path for path in store.find("/glob") if OBJECTS not in path] == ["/glob/a #photo? 01%20.jpg"]
     none = restore("memory://in/nothing", "-o", tmp_path / "out")
     assert none.exit_code == 1 and none.stderr == "gfp: memory://in/nothing: no such object or folder\n"
-    for words in (["memory://in", "--dry-run"], ["x", "-o", "s4://a"]):
+    photo = tmp_path / "in" / first
+    local_only = ([photo, "--report", "s3://a/b.html"], [photo, "--json", "s3://a/b.jsonl", "-o", tmp_path / "none"])
+    for words in (["memory://in", "--dry-run"], ["x", "-o", "s4://a"], *local_only):
         assert restore(*words).exit_code == 2
     for words in (["memory://in/a.mp4"], ["a.mp4", "-o", "memory://out"]):
         refused = gfp("video", *words)
