@@ -34,7 +34,7 @@ load: setup ## 2,000 photos in one run with its memory watched, and a batch ten 
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.load
 
 cluster: setup ## 200 photos on two simulated Ray nodes: as locally, one node lost, the driver killed (minutes)
-	GFP_RAY_PHOTOS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v tests/cli/test_ray.py -k "two_nodes or is_lost or is_killed"
+	GFP_RAY_PHOTOS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v tests/cluster/test_photos.py -k "two_nodes or is_lost or is_killed"
 
 fuzz: setup ## coverage-guided fuzzing of the image readers and the checkpoint loader, FUZZ_SECONDS each
 	$(BIN)/pip install -q atheris

@@ -30,21 +30,22 @@ import numpy as np
 import torch
 from facexlib.detection.retinaface import RetinaFace
 from facexlib.parsing.parsenet import ParseNet
+from gfpcli.weights.cache.build import load_restorer
+from gfpcli.weights.cache.choose import choose_parts
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from gfpcli import fast
 from gfpcli.adapters._compat import prepare_basicsr
-from gfpcli.build import choose_parts, load_restorer
-from gfpcli.cli import restore
-from gfpcli.cli.restore import Run, Told
-from gfpcli.inputs import plan_jobs
-from gfpcli.ledger import Ledger
+from gfpcli.files.ledger import Ledger
 from gfpcli.memory import keep_memory
 from gfpcli.options import RestoreOptions
-from gfpcli.restorer import Restorer
-from gfpcli.stages import peak_memory, reset_peaks
-from gfpcli.weights import BUILTINS
+from gfpcli.photo import batch as restore
+from gfpcli.photo.batch import Run, Told
+from gfpcli.photo.inputs import plan_jobs
+from gfpcli.photo.profile import peak_memory, reset_peaks
+from gfpcli.pipeline.restorer import Restorer
+from gfpcli.weights import autotune as fast
+from gfpcli.weights.cache import BUILTINS
 
 LOG = logging.getLogger("against_original")
 PHOTOS = Path(__file__).parent / "photos"

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from gfpcli.cli import on_ray, restore
 from gfpcli.cli.progress import Record, Tally
+from gfpcli.cluster import photos as on_ray
 from gfpcli.options import RestoreOptions
-from gfpcli.stages import peak_memory
+from gfpcli.photo import batch as restore
+from gfpcli.photo.profile import peak_memory
 from gfpcli.types import Face, FaceOutcome, Frame, Restored
 
 LOG = logging.getLogger("driver_load")

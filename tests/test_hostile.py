@@ -19,9 +19,9 @@ import tifffile
 from PIL import Image as Pillow
 
 from gfpcli.errors import CheckpointError, InputError
-from gfpcli.images import decode_frame, encode_image, read_frame, writable
-from gfpcli.inputs import format_of
 from gfpcli.model.checkpoint import load_face_net
+from gfpcli.photo.codec import decode_frame, encode_image, read_frame, writable
+from gfpcli.photo.inputs import format_of
 from tests.fuzz.seeds import images
 
 FOUND = Path(__file__).parent / "fuzz" / "found"
@@ -119,7 +119,7 @@ def test_a_declared_size_takes_no_memory_and_no_time(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
     code = (
         "import sys, time, resource; from pathlib import Path\n"
-        "from gfpcli.images import read_frame; from gfpcli.errors import InputError\n"
+        "from gfpcli.photo.codec import read_frame; from gfpcli.errors import InputError\n"
         "resource.setrlimit(resource.RLIMIT_AS, (1_500_000_000,) * 2)\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
         "    start = time.process_time()\n"

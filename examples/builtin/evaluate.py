@@ -11,10 +11,12 @@ import re
 import sys
 from pathlib import Path
 
-from gfpcli.build import Parts, choose_parts, load_restorer
-from gfpcli.images import read_frame
+from gfpcli.weights.cache.build import load_restorer
+from gfpcli.weights.cache.choose import Parts, choose_parts
+
 from gfpcli.options import RestoreOptions
-from gfpcli.restorer import Restorer
+from gfpcli.photo.codec import read_frame
+from gfpcli.pipeline.restorer import Restorer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_detector import score_detector

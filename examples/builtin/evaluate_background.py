@@ -21,9 +21,9 @@ import torch
 from gfpcli.adapters.basicsr import psnr
 from gfpcli.adapters.realesrgan import load_enlarging_net
 from gfpcli.model.checkpoint import read_state
-from gfpcli.paste import resize_background
-from gfpcli.upsample import NetUpsampler
-from gfpcli.weights import BUILTINS
+from gfpcli.pipeline.paste import resize_background
+from gfpcli.pipeline.upsample import NetUpsampler
+from gfpcli.weights.cache import BUILTINS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mild import HELD_OUT_SHRINK, Picture, damage, read_photos

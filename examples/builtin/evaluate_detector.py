@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gfpcli.weights.cache.build import load_detector_for
 from numpy.typing import NDArray
 
-from gfpcli.build import load_detector_for
-from gfpcli.images import read_frame
 from gfpcli.options import RestoreOptions
+from gfpcli.photo.codec import read_frame
 from gfpcli.types import Detector, Face, Image
-from gfpcli.weights import BUILTINS
+from gfpcli.weights.cache import BUILTINS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from wild import CHOOSING, HELD_OUT, tenth_of

@@ -27,10 +27,10 @@ from safetensors.torch import load_file
 from torchvision.ops import box_iou
 
 from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, load_detector
-from gfpcli.align import invert, warp_area
-from gfpcli.look import turn_of, view_of
 from gfpcli.model.landmarks import SIZE, LandmarkNet
-from gfpcli.tensors import to_tensor
+from gfpcli.pipeline.align import invert, warp_area
+from gfpcli.pipeline.refine import turn_of, view_of
+from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.nets import update_mean
 from gfpcli.types import Affine
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.align import warp_area
+from gfpcli.pipeline.align import warp_area
 
 SIZE = 320  # px of a view
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfpcli.adapters._compat import prepare_torchvision
-from gfpcli.align import to_8_bit, warp_area
 from gfpcli.errors import CheckpointError
-from gfpcli.look import SecondLook
 from gfpcli.model.landmarks import LandmarkNet
-from gfpcli.tensors import to_tensor
+from gfpcli.pipeline.align import to_8_bit, warp_area
+from gfpcli.pipeline.refine import SecondLook
+from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.types import Face, Image, Mask
 
 prepare_torchvision()

@@ -14,7 +14,7 @@ from torch import Tensor
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.errors import CheckpointError
 from gfpcli.model.checkpoint import KINDS, kind_of
-from gfpcli.upsample import EnlargingNet, NetUpsampler, Watch, faster
+from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, Watch, faster
 
 prepare_basicsr()
 

@@ -12,9 +12,10 @@ from gfpcli import __version__
 from gfpcli.cli import flags
 from gfpcli.cli.console import FAILED, one_line_errors
 from gfpcli.cli.models import models
-from gfpcli.inputs import CONTAINERS
+from gfpcli.files.formats import CONTAINERS
 from gfpcli.memory import keep_memory
-from gfpcli.options import CODECS, SAVE_KINDS, TRAIN_PRESETS, BenchOptions, RestoreOptions, VideoOptions
+from gfpcli.options import CODECS, SAVE_KINDS, BenchOptions, RestoreOptions, VideoOptions
+from gfpcli.train.options import TRAIN_PRESETS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(models, name="models")
@@ -111,7 +112,7 @@ def restore(
 
     with one_line_errors(is_debug=debug):
         options = given_options(RestoreOptions, context, config, table="restore")
-        from gfpcli.cli.restore import run_restore
+        from gfpcli.photo.batch import run_restore
 
         n_failed = run_restore(inputs, output, options, json, report, began=began, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)
@@ -178,7 +179,7 @@ def video(
 
     with one_line_errors(is_debug=debug):
         options = given_options(VideoOptions, context, config, table="video")
-        from gfpcli.cli.video import run_video
+        from gfpcli.clip.batch import run_video
 
         n_failed = run_video(inputs, output, options, json, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)

@@ -13,15 +13,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gfpcli.build import choose_device, choose_parts, load_restorer
 from gfpcli.cli.console import tell
+from gfpcli.cli.output import json_sink
 from gfpcli.cli.progress import Record, tell_download
-from gfpcli.cli.restore import json_sink
-from gfpcli.inputs import FORMAT_SUFFIXES, SUFFIX_FORMATS, find_images
+from gfpcli.files.formats import FORMAT_SUFFIXES, SUFFIX_FORMATS
 from gfpcli.options import BenchOptions
-from gfpcli.restorer import Restorer
-from gfpcli.stages import STAGES, Spent, Stopwatch, assemble, decode, encode, find, make, watched
-from gfpcli.weights import BUILTIN
+from gfpcli.photo.inputs import find_images
+from gfpcli.photo.profile import STAGES, Spent, Stopwatch, assemble, decode, encode, find, make, watched
+from gfpcli.pipeline.restorer import Restorer
+from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.weights.cache import BUILTIN
+from gfpcli.weights.choose import choose_parts
 
 PORTRAIT = BUILTIN / "portrait.jpg"
 

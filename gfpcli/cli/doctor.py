@@ -12,11 +12,12 @@ import torch
 import typer
 
 from gfpcli import __version__
-from gfpcli.build import choose_device, choose_parts, load_restorer
 from gfpcli.errors import GfpError
 from gfpcli.options import RestoreOptions
 from gfpcli.types import Frame
-from gfpcli.weights import WEIGHTS, cache_folder, cached, verify
+from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.weights.cache import WEIGHTS, cache_folder, cached, verify
+from gfpcli.weights.choose import choose_parts
 
 
 def examine() -> int:

@@ -14,16 +14,16 @@ from rich.table import Table
 
 from gfpcli.adapters.basicsr import inception
 from gfpcli.adapters.lpips import lpips_metric
-from gfpcli.align import to_8_bit
-from gfpcli.build_run import load_arcface
 from gfpcli.cli.console import tell
 from gfpcli.cli.output import json_sink
 from gfpcli.errors import InputError
-from gfpcli.images import read_frame
-from gfpcli.inputs import find_images
 from gfpcli.model.checkpoint import read_state
+from gfpcli.photo.codec import read_frame
+from gfpcli.photo.inputs import find_images
+from gfpcli.pipeline.align import to_8_bit
+from gfpcli.train.build import load_arcface
 from gfpcli.train.evaluate import Features, Judges, compare, fid_of
-from gfpcli.weights import cached
+from gfpcli.weights.cache import cached
 
 NEEDS = {"lpips": "vgg16", "deg": "arcface-r18", "fid": "inception-fid"}
 UNITS = {

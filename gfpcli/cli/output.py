@@ -10,22 +10,8 @@ from typing import TextIO
 
 from gfpcli.cli.progress import Record
 from gfpcli.errors import OutputError, UsageError
-from gfpcli.inputs import OTHER_SUFFIXES, SUFFIX_FORMATS, VIDEOS
-from gfpcli.ledger import Ledger
-from gfpcli.places import is_url
-
-
-def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str | None:
-    """Why an output is left as it is, None where it is to be made.
-
-    Raises:
-        OutputError: something stands there that is not ours.
-    """
-    state = ledger.state_of(target, digest, settings)
-    if state == "foreign":
-        raise OutputError(f"{target}: is there already and is not gfp's: choose another --output, or --force")
-    changed = f"{target} was changed after gfp wrote it and is kept; --force replaces it"
-    return {"done": "done before", "edited": changed}.get(state)
+from gfpcli.files.formats import OTHER_SUFFIXES, SUFFIX_FORMATS, VIDEOS
+from gfpcli.files.storage import is_url
 
 
 def json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:

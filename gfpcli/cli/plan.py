@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gfpcli.build import choose_device, choose_parts, fingerprint, load_restorer
 from gfpcli.cli.console import tell
-from gfpcli.estimate import Estimate, Look, estimate
-from gfpcli.inputs import Job
-from gfpcli.ledger import Ledger
+from gfpcli.files.atomic import sha256_of
+from gfpcli.files.jobs import Job
+from gfpcli.files.ledger import Ledger
 from gfpcli.options import RestoreOptions
-from gfpcli.weights import sha256_of
+from gfpcli.photo.estimate import Estimate, Look, estimate
+from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.weights.choose import choose_parts, fingerprint
 
 MOST_ROWS = 200
 WIDTH = 140  # columns where there is no terminal

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gfpcli.cli.console import plain, tell
-from gfpcli.weights import BLOCK
+from gfpcli.weights.cache import BLOCK
 
 Record = dict[str, Any]  # one JSON line, as the contract of `--json` says
 Watch: TypeAlias = Callable[[int, int, int], None]

@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from gfpcli.build_run import choose_files, load_run, open_samples
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import tell_download
 from gfpcli.errors import UsageError
-from gfpcli.images import write_bytes
-from gfpcli.options import TrainOptions
-from gfpcli.outputs import hold, lock_of, sweep
-from gfpcli.train.board import GRIDS
+from gfpcli.files.atomic import write_bytes
+from gfpcli.files.locking import hold, lock_of, sweep
+from gfpcli.train.build import choose_files, load_run, open_samples
+from gfpcli.train.distributed import Ranks, join_ranks
 from gfpcli.train.faces import CUT
 from gfpcli.train.loop import Run, Values, Watch, train
 from gfpcli.train.nets import make_nets
-from gfpcli.train.ranks import Ranks, join_ranks
+from gfpcli.train.options import TrainOptions
+from gfpcli.train.run_log import GRIDS
 from gfpcli.train.sources import open_source
 from gfpcli.train.state import STATE, Progress, plain
 from gfpcli.train.validate import Validation, contact_sheet

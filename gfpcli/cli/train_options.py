@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from gfpcli.errors import InputError, UsageError
-from gfpcli.options import DEGRADATIONS, TRAIN_PRESETS, TrainOptions
+from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, TrainOptions
 
 
 def train_options(preset: str, config: Path | None, changes: list[str], flags: Mapping[str, Any]) -> TrainOptions:

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli.errors import CheckpointError, InputError
-from gfpcli.options import TrainOptions
-from gfpcli.tensors import to_tensor
+from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.degrade import degrade, draw
 from gfpcli.train.faces import TrainingFace
+from gfpcli.train.options import TrainOptions
 from gfpcli.train.sources import Source
 
 EYE_ENLARGED = 1.4  # upstream's eye boxes, over the eye itself

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import gaussian_kernel
-from gfpcli.options import DegradeOptions
+from gfpcli.train.options import DegradeOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gfpcli.adapters.basicsr import niqe, psnr, ssim
 from gfpcli.model.arcface import gray_for_identity
-from gfpcli.tensors import to_tensor
+from gfpcli.pipeline.tensors import to_tensor
 
 Picture = NDArray[np.uint8]
 MIN_FID = 2  # pictures: a spread needs two

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.align import TEMPLATE_512, cut_crop
 from gfpcli.errors import CheckpointError, FaceError, InputError
-from gfpcli.images import write_bytes
+from gfpcli.files.atomic import write_bytes
+from gfpcli.pipeline.align import TEMPLATE_512, cut_crop
 from gfpcli.train.sources import Source
 from gfpcli.types import Detector
 

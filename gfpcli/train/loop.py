@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from gfpcli.errors import GfpError, InputError
-from gfpcli.options import TrainOptions
-from gfpcli.train.board import Board, open_board
 from gfpcli.train.data import Batch, FaceSamples, Schedule, collate
+from gfpcli.train.distributed import Ranks
 from gfpcli.train.losses import ema_decay_of
 from gfpcli.train.nets import Nets, update_mean
 from gfpcli.train.objective import Objective
-from gfpcli.train.ranks import Ranks
+from gfpcli.train.options import TrainOptions
+from gfpcli.train.run_log import Board, open_board
 from gfpcli.train.state import STATE, Optimizers, Progress, load_state, save_state, save_weights, set_rng
 from gfpcli.train.validate import Validation, validate
 

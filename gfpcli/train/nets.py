@@ -17,7 +17,7 @@ from gfpcli.model.compact import CompactUNet
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
 from gfpcli.model.gfpgan import GFPGAN, GFPGANClean, Shape
 from gfpcli.model.paper import GFPGANPaper
-from gfpcli.options import TrainOptions
+from gfpcli.train.options import TrainOptions
 
 PARTS = ("left_eye", "right_eye", "mouth")
 N_STYLE, N_MLP = 512, 8

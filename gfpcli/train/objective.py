@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from gfpcli.model.arcface import gray_for_identity
 from gfpcli.model.gfpgan import GFPGAN
-from gfpcli.options import TrainOptions
 from gfpcli.train import losses
 from gfpcli.train.data import Batch
 from gfpcli.train.nets import PARTS, Nets
+from gfpcli.train.options import TrainOptions
 
 Terms = dict[str, Tensor]
 Perceptual = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

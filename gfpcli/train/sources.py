@@ -10,10 +10,10 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.align import to_8_bit
 from gfpcli.errors import InputError
-from gfpcli.images import decode_frame, read_frame
-from gfpcli.inputs import find_images
+from gfpcli.photo.codec import decode_frame, read_frame
+from gfpcli.photo.inputs import find_images
+from gfpcli.pipeline.align import to_8_bit
 
 META = "meta_info.txt"  # BasicSR: one line a picture, "name.png (height,width,channels) compression"
 

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gfpcli.errors import CheckpointError, OutputError, UsageError
-from gfpcli.options import TrainOptions
 from gfpcli.train.nets import KIND_OF, Nets
+from gfpcli.train.options import TrainOptions
 
 STATE = "state.pt"
 FORMAT = 1

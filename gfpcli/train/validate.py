@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gfpcli.adapters.basicsr import niqe, psnr, ssim
-from gfpcli.tensors import to_images, to_tensor
+from gfpcli.pipeline.tensors import to_images, to_tensor
 from gfpcli.train.data import FaceSamples, Sample
 
 N_SHOWN = 8  # rows of the picture

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
+from gfpcli.weights.cache.build import OTHER_DETECTORS, load_restorer
+from gfpcli.weights.cache.choose import choose_parts
 
 from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, drop_twins, load_detector, load_masker
-from gfpcli.build import OTHER_DETECTORS, choose_parts, load_restorer
 from gfpcli.errors import CheckpointError
-from gfpcli.images import read_frame
+from gfpcli.files.atomic import sha256_of
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
+from gfpcli.photo.codec import read_frame
 from gfpcli.types import Detector, Face
-from gfpcli.weights import BUILTINS, sha256_of
+from gfpcli.weights.cache import BUILTINS
 
 CPU = torch.device("cpu")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

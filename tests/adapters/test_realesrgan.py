@@ -16,7 +16,7 @@ from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.adapters.realesrgan import load_enlarging_net
 from gfpcli.errors import CheckpointError
 from gfpcli.model.checkpoint import read_state
-from gfpcli.upsample import NetUpsampler
+from gfpcli.pipeline.upsample import NetUpsampler
 
 prepare_basicsr()
 from basicsr.archs.rrdbnet_arch import RRDBNet  # noqa: E402

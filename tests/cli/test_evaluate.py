@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.cli.app import app
 from gfpcli.model.arcface import ArcFaceR18
-from gfpcli.weights import WEIGHTS, cache_folder
+from gfpcli.weights.cache import WEIGHTS, cache_folder
 
 prepare_basicsr()
 

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner, Result
 
-import gfpcli.cli.restore
+import gfpcli.photo.batch
 from gfpcli.cli.app import app
-from gfpcli.ledger import LEDGER
+from gfpcli.files.ledger import LEDGER
+from gfpcli.files.locking import hold, lock_of
 from gfpcli.options import RestoreOptions
-from gfpcli.outputs import hold, lock_of
-from gfpcli.restorer import Restorer
+from gfpcli.pipeline.restorer import Restorer
 from tests.clips import faceless, write_clip
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -55,7 +55,7 @@ def names_in(folder: Path) -> list[str]:
 def faceless_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos without faces need no face network: its loading alone would take most of the time."""
     nobody = Restorer(lambda image: (), lambda faces: faces, lambda faces: [], RestoreOptions(scale=1))  # type: ignore[arg-type]
-    monkeypatch.setattr(gfpcli.cli.restore, "load_restorer", lambda *_, **__: nobody)
+    monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", lambda *_, **__: nobody)
 
 
 def test_names_of_every_kind_come_through(tmp_path: Path) -> None:
@@ -170,14 +170,14 @@ def test_an_input_is_never_an_output(tmp_path: Path) -> None:
 def test_an_input_that_vanishes_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.png", "b.png"):
         picture(tmp_path / "in" / name)
-    true = gfpcli.cli.restore.plan_jobs
+    true = gfpcli.photo.batch.plan_jobs
 
     def plan(*words: object, **more: object) -> object:
         jobs = true(*words, **more)  # type: ignore[arg-type]
         (tmp_path / "in" / "a.png").unlink()
         return jobs
 
-    monkeypatch.setattr(gfpcli.cli.restore, "plan_jobs", plan)
+    monkeypatch.setattr(gfpcli.photo.batch, "plan_jobs", plan)
     rows = rows_of(tmp_path / "in", "-o", tmp_path / "out")
     assert [row["status"] for row in rows] == ["failed", "no_face"] and "No such file" in str(rows[0]["error"])
 
@@ -192,7 +192,7 @@ def test_a_fault_in_one_photo_is_its_reason(
 ) -> None:
     for name in ("a.png", "b.png"):
         picture(tmp_path / "in" / name)
-    true, calls = getattr(gfpcli.cli.restore, stage), []
+    true, calls = getattr(gfpcli.photo.batch, stage), []
 
     def once(*words: object) -> object:
         calls.append(words)
@@ -200,11 +200,11 @@ def test_a_fault_in_one_photo_is_its_reason(
             raise error
         return true(*words)
 
-    monkeypatch.setattr(gfpcli.cli.restore, stage, once)
+    monkeypatch.setattr(gfpcli.photo.batch, stage, once)
     rows = rows_of(tmp_path / "in", "-o", tmp_path / "out", "--save", "crops")
     assert sorted(str(row["status"]) for row in rows) == ["failed", "no_face"]
     assert told in next(str(row["error"]) for row in rows if row["error"])
-    monkeypatch.setattr(gfpcli.cli.restore, stage, true)
+    monkeypatch.setattr(gfpcli.photo.batch, stage, true)
     rows = rows_of(tmp_path / "in", "-o", tmp_path / "out", "--save", "crops")
     assert sorted(str(row["status"]) for row in rows) == ["no_face", "skipped"]
 
@@ -339,7 +339,7 @@ def test_a_full_a_read_only_and_the_same_folder_mounted(mounts: Path) -> None:
 def test_ctrl_c_tells_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(9):
         picture(tmp_path / "in" / f"{i}.png")
-    true, seen = gfpcli.cli.restore.Tally.add, []
+    true, seen = gfpcli.photo.batch.Tally.add, []
 
     def add(self: object, record: dict[str, object]) -> None:
         true(self, record)  # type: ignore[arg-type]
@@ -347,7 +347,7 @@ def test_ctrl_c_tells_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(gfpcli.cli.restore.Tally, "add", add)
+    monkeypatch.setattr(gfpcli.photo.batch.Tally, "add", add)
     done = restore(tmp_path / "in", "-o", tmp_path / "out")
     n_done = len(list((tmp_path / "out").glob("*.png")))
     assert 3 <= n_done < 9 and not list((tmp_path / "out").glob(".gfp-*.part"))
@@ -359,7 +359,7 @@ def test_no_memory_for_a_whole_command_is_one_line(tmp_path: Path, monkeypatch: 
     def full(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(gfpcli.cli.restore, "load_restorer", full)
+    monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", full)
     done = restore(picture(tmp_path / "a.png"), "-o", tmp_path / "out")
     assert done.exit_code == 1 and done.stderr.startswith("gfp: not enough memory") and done.stderr.count("\n") == 1
 

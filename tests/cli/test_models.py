@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from gfpcli.cli.app import app
 from gfpcli.model.checkpoint import read_state
 from gfpcli.model.compact import CompactUNet
-from gfpcli.weights import WEIGHTS, cache_folder
+from gfpcli.weights.cache import WEIGHTS, cache_folder
 
 
 def gfp(*words: object) -> Result:

@@ -17,10 +17,10 @@ from PIL import Image as Pillow
 from typer.testing import CliRunner, Result
 
 from gfpcli.cli.app import app
-from gfpcli.images import read_frame
-from gfpcli.inputs import format_of
 from gfpcli.model.checkpoint import read_state
-from gfpcli.weights import BUILTINS
+from gfpcli.photo.codec import read_frame
+from gfpcli.photo.inputs import format_of
+from gfpcli.weights.cache import BUILTINS
 from tests.model.test_gfpgan import reference
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -123,7 +123,7 @@ def test_a_face_that_fails_is_told_and_tried_again(tmp_path: Path, monkeypatch: 
     Pillow.open(PHOTOS / "astronaut_small.jpg").save(tmp_path / "a.png")
     words = (tmp_path / "a.png", "-o", tmp_path / "out", "--scale", 1, "--json", "-", "-q")
     with monkeypatch.context() as broken:
-        broken.setattr("gfpcli.build.FaceNet.__call__", lambda self, faces: faces * float("nan"))
+        broken.setattr("gfpcli.weights.build.FaceNet.__call__", lambda self, faces: faces * float("nan"))
         done = restore(*words)
     (row,) = map(json.loads, done.stdout.splitlines())
     assert done.exit_code == 1 and row["status"] == "failed" and "1 of 1 faces failed" in row["error"]

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from gfpcli.cli.app import app
 from gfpcli.model.arcface import ArcFaceR18
-from gfpcli.weights import cache_folder
+from gfpcli.weights.cache import cache_folder
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
 SMALL = ("--preset", "tiny", "--set", "size=32", "--set", "held_out=0", "--set", "n_valid=2", "--batch-size", "2")

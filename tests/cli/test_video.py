@@ -16,12 +16,13 @@ import av
 import cv2
 import numpy as np
 import pytest
+from gfpcli.clip.clip.segments import PARTS
 from typer.testing import CliRunner, Result
 
-import gfpcli.clip
-import gfpcli.encode
+import gfpcli.clip.clip
+import gfpcli.clip.encode
+import gfpcli.clip.segments
 from gfpcli.cli.app import app
-from gfpcli.segments import PARTS
 from tests.clips import faceless, ffmpeg, pixels_of, sound_of, talking, times_of, write_clip
 
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--preset", "ultrafast")
@@ -92,7 +93,7 @@ def test_no_face_of_the_shot_before_appears_after_a_cut(tmp_path: Path) -> None:
 
 
 def _exact(path: Path, index: int) -> np.ndarray:
-    from gfpcli.video import probe, read_frames
+    from gfpcli.clip.clip.read import probe, read_frames
 
     return [frame.image for frame in read_frames(probe(path))][index]
 
@@ -165,9 +166,9 @@ def test_squeezed_pixels_are_seen_as_they_are_shown(tmp_path: Path) -> None:
 
 def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stretches of half a second, so that there are some to keep."""
-    setting = "import gfpcli.clip as c; from fractions import Fraction as F; c.SHORTEST, c.LONGEST = F(1, 2), F(1, 2)"
-    monkeypatch.setattr(gfpcli.clip, "LONGEST", Fraction(1, 2))
-    monkeypatch.setattr(gfpcli.clip, "SHORTEST", Fraction(1, 2))
+    setting = "import gfpcli.clip.segments as c; from fractions import Fraction as F; c.SHORTEST, c.LONGEST = F(1, 2), F(1, 2)"
+    monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
+    monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 2))
     stopped, whole = tmp_path / "stopped.mp4", tmp_path / "whole.mp4"
     words = ["video", str(clip), "-o", str(stopped), *BUILTIN]
     code = f"import sys; {setting}; from gfpcli.cli.app import main; sys.argv = ['gfp', *{words!r}]; main()"
@@ -181,9 +182,9 @@ def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, mon
     assert work.returncode == -signal.SIGKILL and not told and not stopped.exists()
     n_done = len(parts.read_text().splitlines()) - 1
     read_from: list[Fraction] = []
-    true = gfpcli.clip.read_frames
+    true = gfpcli.clip.clip.read_frames
     monkeypatch.setattr(
-        gfpcli.clip, "read_frames", lambda info, **range: read_from.append(range["start"]) or true(info, **range)
+        gfpcli.clip.clip, "read_frames", lambda info, **range: read_from.append(range["start"]) or true(info, **range)
     )
     rows = [record_of(clip, "-o", out) for out in (stopped, whole)]
     assert n_done >= 2 and read_from[0] > read_from[1] + Fraction(1, 3)
@@ -195,16 +196,16 @@ def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, mon
 def test_other_settings_or_a_damaged_stretch_are_not_gone_on_with(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gfpcli.clip, "LONGEST", Fraction(1, 2))
+    monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
     out, work = tmp_path / "out.mp4", tmp_path / ".out.mp4.gfp"
     with monkeypatch.context() as broken:
-        broken.setattr(gfpcli.clip, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(gfpcli.clip.clip, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert video(clip, "-o", out).exit_code == 130
     n_parts = len((work / PARTS).read_text().splitlines()) - 1
     (work / "000001.mp4").write_bytes(b"damaged")
     numbers: list[int] = []
-    true = gfpcli.clip.restore_stretch
-    monkeypatch.setattr(gfpcli.clip, "restore_stretch", lambda *args: numbers.append(int(args[3].stem)) or true(*args))
+    true = gfpcli.clip.clip.restore_stretch
+    monkeypatch.setattr(gfpcli.clip.clip, "restore_stretch", lambda *args: numbers.append(int(args[3].stem)) or true(*args))
     assert record_of(clip, "-o", out)["n_frames"] == 30
     assert numbers == list(range(1, n_parts))
 
@@ -296,7 +297,7 @@ def test_an_output_that_cannot_be_written_is_told_and_the_work_is_kept(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as small:
-        small.setattr(gfpcli.encode, "_mux", full)
+        small.setattr(gfpcli.clip.encode, "_mux", full)
         done = video(clip, "-o", tmp_path / "out.mp4")
     assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1 and "No space left on device" in done.stderr
     assert not (tmp_path / "out.mp4").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gfpcli.ledger import LEDGER
+from gfpcli.files.ledger import LEDGER
 from tests.faults.launcher import ROOT, Launcher, is_alive
 
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "-q")

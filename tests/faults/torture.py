@@ -22,11 +22,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from signal import SIGINT, SIGKILL
 
+from gfpcli.clip.clip.segments import PARTS
 from safetensors.torch import load_file
 
-from gfpcli.ledger import LEDGER
-from gfpcli.segments import PARTS
-from gfpcli.weights import BLOCK
+from gfpcli.files.ledger import LEDGER
+from gfpcli.weights.cache import BLOCK
 from tests.clips import faceless, pixels_of, sound_of, talking, times_of, write_clip
 from tests.faults.launcher import Launcher, is_alive
 from tests.faults.load import BUILTIN, hashes_of, make_photos

@@ -10,9 +10,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["PIL", "gfpcli", "tifffile"]):
-    from gfpcli import images
     from gfpcli.errors import InputError, OutputError
-    from gfpcli.images import decode_frame, encode_image, writable
+    from gfpcli.photo import codec as images
+    from gfpcli.photo.codec import decode_frame, encode_image, writable
 
 images.MAX_PIXELS = 1_000_000  # small pictures find as much, and faster
 KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")

@@ -8,7 +8,7 @@ import torch
 from gfpcli.adapters.facexlib import LOOK_PREFIX
 from gfpcli.model.checkpoint import kind_of, read_state
 from gfpcli.model.landmarks import CELL, N_VOTE, SIZE, LandmarkNet
-from gfpcli.weights import BUILTINS
+from gfpcli.weights.cache import BUILTINS
 
 
 def test_a_fresh_network_reads_a_mean_face_in_the_middle_off_the_whole_square() -> None:

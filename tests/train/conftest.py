@@ -13,15 +13,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.align import TEMPLATE_512
 from gfpcli.errors import InputError
-from gfpcli.options import TRAIN_PRESETS, LossOptions, TrainOptions
+from gfpcli.pipeline.align import TEMPLATE_512
 from gfpcli.train.data import FaceSamples
+from gfpcli.train.distributed import Ranks
 from gfpcli.train.faces import TrainingFace
 from gfpcli.train.loop import Run, Watch
 from gfpcli.train.nets import make_nets
 from gfpcli.train.objective import Objective
-from gfpcli.train.ranks import Ranks
+from gfpcli.train.options import TRAIN_PRESETS, LossOptions, TrainOptions
 
 MakeRun = Callable[..., Run]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from gfpcli.align import TEMPLATE_512
 from gfpcli.errors import CheckpointError, InputError
+from gfpcli.pipeline.align import TEMPLATE_512
 from gfpcli.train.data import (
     Components,
     Sample,

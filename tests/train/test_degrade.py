@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from gfpcli.errors import UsageError
-from gfpcli.options import DEGRADATIONS as PRESETS
-from gfpcli.options import DegradeOptions
 from gfpcli.train.degrade import Degradation, degrade, draw
+from gfpcli.train.options import DEGRADATIONS as PRESETS
+from gfpcli.train.options import DegradeOptions
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 NOTHING = Degradation(0.1, 0.1, 0.0, 1.0, 0.0, 0, 100, None, None, False)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gfpcli.align import TEMPLATE_512
 from gfpcli.errors import CheckpointError, InputError
+from gfpcli.pipeline.align import TEMPLATE_512
 from gfpcli.train.faces import CACHE, CANVAS, CUT, look_at_all
 from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.types import Face, Image

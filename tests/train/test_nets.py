@@ -10,8 +10,8 @@ import torch
 
 from gfpcli.errors import CheckpointError, UsageError
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
-from gfpcli.options import TRAIN_PRESETS
 from gfpcli.train.nets import load_judges, make_nets, shape_for, update_mean, widths_of
+from gfpcli.train.options import TRAIN_PRESETS
 from tests.model.test_gfpgan import reference
 from tests.train.conftest import options_of
 

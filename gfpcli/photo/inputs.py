@@ -1,0 +1,165 @@
+"""The photos that the user named, and where each result goes; all of it known before work starts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Set
+from functools import partial
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from gfpcli.errors import InputError, UsageError
+from gfpcli.files.formats import FORMAT_SUFFIXES, OTHER_SUFFIXES, READ_FORMATS, SUFFIX_FORMATS
+from gfpcli.files.jobs import Job, check_no_input, expand, folded, is_file_name, is_same, note_closed, real
+from gfpcli.files.storage import (
+    exists,
+    files_behind,
+    is_folder,
+    is_remote,
+    is_url,
+    local_word,
+    matches_behind,
+    place_of,
+)
+
+# os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
+# ruff: noqa: PTH110, PTH112, PTH113
+
+
+def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = frozenset()) -> list[tuple[Path, Path]]:
+    """(file, path relative to its input) of every image; folders are searched whole, but not `output` inside them.
+
+    What is named like an image and cannot be opened (a dead link, a closed folder) is among them: reading says why.
+
+    Args:
+        made: files that are results of an earlier run, left out where they lie among the photos.
+
+    Raises:
+        InputError: an input does not exist, or nothing was found.
+    """
+    inputs = list(inputs)
+    found: dict[Path, Path] = {}
+    behind: dict[str, tuple[Path, Path]] = {}  # by URL
+    for word in filter(is_url, inputs):
+        behind |= {str(place): (place, relative) for place, relative in _images_behind(word, output, made)}
+    for entry in (Path(each) for word in inputs if not is_url(word) for each in expand(word)):
+        if os.path.isdir(entry):
+            for file in _walk(entry, output, {real(path) for path in made}):
+                found.setdefault(file, file.relative_to(entry))
+        elif os.path.isfile(entry):
+            found.setdefault(entry, Path(entry.name))
+        else:
+            raise InputError(f"{entry}: no such file or folder")
+    if not found and not behind:
+        raise InputError(f"no images in {', '.join(inputs)}")
+    return [*sorted(found.items()), *(behind[url] for url in sorted(behind))]
+
+
+def _images_behind(word: str, output: Path | None, made: Set[Path]) -> Iterator[tuple[Path, Path]]:
+    """As `find_images`, of a URL. What is named like an image counts as one: nothing is opened.
+
+    Raises:
+        InputError: nothing is there, or it cannot be listed.
+    """
+    results = {str(path) for path in made}
+    try:
+        for place in matches_behind(word):
+            if is_folder(place):
+                for file in files_behind(place):
+                    relative = Path(file.relative_to(place).as_posix())
+                    is_hidden = any(part.startswith(".gfp-") for part in relative.parts)
+                    is_ours = str(file) in results or output not in (None, place) and output in file.parents
+                    if _is_named_like_image(file) and not is_hidden and not is_ours:
+                        yield file, relative
+            elif exists(place):
+                yield place, Path(place.name)
+            else:
+                raise InputError(f"{word}: no such object or folder")
+    except OSError as error:
+        raise InputError(f"{word}: {error.strerror or error}") from error
+
+
+def _walk(folder: Path, output: Path | None, made: Set[str]) -> Iterator[Path]:
+    closed: list[Path] = []
+    for at, folders, names in os.walk(folder, onerror=partial(note_closed, folder, closed)):
+        folders[:] = sorted(name for name in folders if not is_same(Path(at, name), output))
+        for name in sorted(names):
+            file = Path(at, name)
+            is_dead = file.is_symlink() and not file.exists() and _is_named_like_image(file)
+            is_image = is_dead or file.is_file() and _looks_like_image(file)
+            if is_image and not name.startswith(".gfp-") and os.path.realpath(file) not in made:
+                yield file
+    yield from closed
+
+
+def _is_named_like_image(path: Path) -> bool:
+    return path.suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES)
+
+
+def _looks_like_image(path: Path) -> bool:
+    return _is_named_like_image(path) or format_of(path) is not None
+
+
+def format_of(path: Path) -> str | None:
+    """Pillow's name of the format by content; None where it is no image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(path, formats=READ_FORMATS) as picture:
+                return picture.format
+    except Exception:
+        return None  # a note, a sidecar, a broken file: reading it will say why
+
+
+def suffix_for(source: Path, wanted: str) -> str:
+    """The output's suffix: `wanted`, else the input's own where it tells its content's format, else that format's."""
+    if wanted != "auto":
+        return f".{wanted}"
+    kind = None if is_remote(source) else format_of(source)
+    suffix = source.suffix.lower()
+    if kind is None:
+        return suffix if suffix in SUFFIX_FORMATS else ".png"
+    true = FORMAT_SUFFIXES.get(kind, ".png")
+    return source.suffix if SUFFIX_FORMATS.get(suffix) == SUFFIX_FORMATS[true] else true
+
+
+def plan_jobs(
+    inputs: Iterable[str], output: Path, *, wanted: str, added: str, made: Set[Path] = frozenset()
+) -> list[Job]:
+    """Every input with its output. `output` is a file where it has an image's suffix and there is one input file.
+
+    Args:
+        made: as for `find_images`.
+
+    Raises:
+        InputError: as `find_images`.
+        UsageError: two inputs would become one file, or an output would replace an input.
+    """
+    inputs = [local_word(word) for word in inputs]
+    is_file = is_file_name(output, SUFFIX_FORMATS)
+    if is_file and (len(inputs) != 1 or not _is_one_file(inputs[0])):
+        raise UsageError(f"--output {output} is a file: it takes exactly one input file")
+    jobs: list[Job] = []
+    owners: dict[str, Path] = {}
+    for source, relative in find_images(inputs, output, made):
+        suffix = output.suffix if is_file else suffix_for(source, wanted)
+        stem = relative.stem if _is_named_like_image(relative) else relative.name
+        target = output if is_file else output / relative.with_name(f"{stem}{added}{suffix}").as_posix()
+        owner = owners.setdefault(folded(target), source)
+        if owner is not source:
+            raise UsageError(
+                f"{owner} and {source} would both become {target}: run them apart, or add --format or --suffix"
+            )
+        jobs.append(Job(source, target))
+    check_no_input(jobs)
+    return jobs
+
+
+def _is_one_file(word: str) -> bool:
+    """Raises InputError."""
+    try:
+        return not is_folder(place_of(word)) if is_url(word) else Path(word).is_file()
+    except OSError as error:
+        raise InputError(f"{word}: {error.strerror or error}") from error

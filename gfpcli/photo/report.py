@@ -1,0 +1,183 @@
+"""The HTML report of `gfp restore`: one file to judge the result by, opened from disk.
+
+Thumbnails lie inside as WebP; full-size pictures stay where they are and are linked. What is known of an input goes
+to a nameless file at once, so memory does not grow with the number of inputs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+from urllib.parse import quote
+
+import cv2
+import jinja2
+import numpy as np
+
+from gfpcli.errors import OutputError, UsageError
+from gfpcli.files.atomic import write_chunks
+from gfpcli.photo.sheets import Layers, Picture, face_pair, pair_of
+
+SUFFIXES = (".html", ".htm")
+TEMPLATE = "report.html"
+STATUSES = ("restored", "no_face", "skipped", "failed")
+THUMB, FACE = 640, 160  # px, longer side
+MANY, THUMB_OF_MANY, FACE_OF_MANY = 200, 400, 128  # so many inputs get smaller ones
+QUALITY = 74  # of WebP
+
+Record: TypeAlias = Mapping[str, Any]
+"""As `gfp restore --json` writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What is shown of one input: data URLs, (before, after) each."""
+
+    whole: tuple[str, str]
+    sizes: tuple[tuple[int, int], tuple[int, int]]  # (width, height) before and after
+    faces: tuple[tuple[str, str], ...]  # as many as the record has
+
+
+Picturing: TypeAlias = Callable[[Layers, Layers, Sequence[Record]], Pictures]
+"""Before, after and the faces' records to pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is told of a run besides its inputs: names and values, in order."""
+
+    version: str
+    weights: Sequence[tuple[str, str, str]]  # what, its file or name, its licence
+    settings: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Takes one entry for each input."""
+
+    folder: Path  # of the report: links start there
+    spool: IO[str]
+
+    def add(self, record: Record, pictures: Pictures | None) -> None:
+        """Raises OutputError where the disk is full."""
+        links = {key: url_of(Path(record[key]), self.folder) for key in ("input", "output") if record[key]}
+        shown = None
+        if pictures:
+            shown = {"whole": pictures.whole, "sizes": pictures.sizes, "faces": pictures.faces}
+        try:
+            self.spool.write(json.dumps({"record": dict(record), "links": links, "shown": shown}) + "\n")
+        except OSError as error:
+            raise OutputError(f"the report in {self.folder}: {error.strerror or error}") from error
+
+
+def check_report_path(path: Path) -> None:
+    """Raises UsageError where `path` is not named like an HTML file: it shall replace nothing else."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--report {path}: the name must end in .html")
+    if path.is_dir():
+        raise UsageError(f"--report {path}: this is a folder")
+
+
+@contextmanager
+def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
+    """A report that appears as `path` when the block ends, however it ends: a run that is stopped has one too.
+
+    Raises:
+        OutputError: the folder or file cannot be written.
+    """
+    began = time.time()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        spool = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+    with spool:
+        try:
+            yield Report(path.parent, spool)
+        finally:
+            write_chunks(path, _chunks(spool, about, n_inputs, began))
+
+
+def _chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> Iterator[bytes]:
+    totals = _totals_of(_entries(spool))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    stream = environment.get_template(TEMPLATE).generate(
+        about=about,
+        entries=_entries(spool),
+        totals=totals,
+        statuses=[status for status in STATUSES if totals[status]],
+        n_missing=n_inputs - totals["inputs"],
+        began=time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
+        seconds=time.time() - began,
+    )
+    for piece in stream:
+        yield piece.encode("utf-8", "replace")  # names may hold bytes that are no text
+
+
+def _entries(spool: IO[str]) -> Iterator[dict[str, Any]]:
+    spool.seek(0)
+    return map(json.loads, spool)
+
+
+def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
+    """Inputs by status, and faces found, restored and failed."""
+    totals: Counter[str] = Counter()
+    for entry in entries:
+        record = entry["record"]
+        totals["inputs"] += 1
+        totals[record["status"]] += 1
+        totals["errors"] += record["error"] is not None
+        totals["faces"] += len(record["faces"])
+        totals.update(f"faces_{face['status']}" for face in record["faces"])
+    return totals
+
+
+def pictures_for(n_inputs: int) -> Picturing:
+    """What makes the pictures of a run's inputs: smaller ones where there are many."""
+    edges = (THUMB, FACE) if n_inputs <= MANY else (THUMB_OF_MANY, FACE_OF_MANY)
+    return lambda before, after, faces: pictures_of(before, after, faces, *edges)
+
+
+def pictures_of(
+    before: Layers, after: Layers, faces: Sequence[Record], thumb: int = THUMB, face_edge: int = FACE
+) -> Pictures:
+    """Thumbnails of both and a pair for each face; the boxes are in pixels of `before`."""
+    whole = pair_of(before, after, thumb)
+    pairs = [face_pair(before, after, np.asarray(face["box"], np.float64), face_edge) for face in faces]
+    sizes = [(picture.shape[1], picture.shape[0]) for picture, _ in (before, after)]
+    return Pictures(_urls_of(whole), (sizes[0], sizes[1]), tuple(map(_urls_of, pairs)))
+
+
+def _urls_of(pair: tuple[Picture, Picture]) -> tuple[str, str]:
+    return data_url(pair[0]), data_url(pair[1])
+
+
+def data_url(picture: Picture) -> str:
+    """The picture as WebP in a URL."""
+    data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
+    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+
+
+def url_of(path: Path, folder: Path) -> str:
+    """A link to `path` from a page in `folder`, relative where both are on one drive; percent-encoded."""
+    target = path.parent.resolve() / path.name  # a link is linked to, not what it leads to
+    try:
+        relative = Path(os.path.relpath(target, folder.resolve()))
+    except ValueError:  # another drive
+        return target.as_uri()
+    return quote(os.fsencode(relative.as_posix()))

@@ -1,0 +1,82 @@
+"""Before and after as small pictures to look at: thumbnails, pairs of faces, sheets of both side by side."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfpcli.pipeline.align import to_8_bit
+from gfpcli.types import Image
+
+WIDEST = 2048  # px of one half of a sheet, its longer side
+GAP = 16  # px between the halves
+GAP_LEVEL = 128
+FACE_MARGIN = 0.3  # of a face's longer side, shown around its box
+
+Picture: TypeAlias = NDArray[np.uint8]
+"""(H, W, 3) BGR."""
+Alpha: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | None
+Layers: TypeAlias = tuple[Image, Alpha]
+"""A picture and its (H, W) alpha of the same depth, None where it is opaque."""
+
+
+def compare_sheet(before: Layers, after: Layers) -> Picture:
+    """Before left, after right, at the size of `after` but each at most `WIDEST` px long."""
+    left, right = pair_of(before, after, WIDEST)
+    gap = np.full((left.shape[0], GAP, 3), GAP_LEVEL, np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def pair_of(before: Layers, after: Layers, longest: int) -> tuple[Picture, Picture]:
+    """Both at one size: that of `after`, at most `longest` px on its longer side."""
+    size = _fit(after[0].shape[:2], longest)
+    return resized(before, size), resized(after, size)
+
+
+def face_pair(before: Layers, after: Layers, box: NDArray[np.float64], longest: int) -> tuple[Picture, Picture]:
+    """The surroundings of a face in both, at one size: that in `after`, at most `longest` px on the longer side.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 in pixels of `before`.
+    """
+    height, width = before[0].shape[:2]
+    around = FACE_MARGIN * max(box[2] - box[0], box[3] - box[1])
+    low = np.clip(box[:2] - around, 0, (width - 1, height - 1))
+    high = np.clip(box[2:] + around, low + 1, (width, height))
+    ratio = np.array(after[0].shape[1::-1]) / (width, height)
+    parts = [_part(before, low, high), _part(after, low * ratio, high * ratio)]
+    return pair_of(parts[0], parts[1], longest)
+
+
+def resized(layers: Layers, size: tuple[int, int]) -> Picture:
+    """At (height, width), 8 bit, over white where it is transparent."""
+    image, alpha = layers
+    picture = to_8_bit(_resize(image, size))
+    if alpha is None:
+        return picture
+    share = _resize(alpha, size).astype(np.float32)[..., None] / np.iinfo(alpha.dtype).max
+    return np.asarray(np.round(picture * share + 255 * (1 - share)), np.uint8)
+
+
+def _resize(image: Image, size: tuple[int, int]) -> Image:
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    is_smaller = height * width < image.shape[0] * image.shape[1]
+    out = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC)
+    return np.asarray(out, np.uint16) if image.dtype == np.uint16 else np.asarray(out, np.uint8)
+
+
+def _fit(size: tuple[int, ...], longest: int) -> tuple[int, int]:
+    zoom = min(1.0, longest / max(size))
+    return max(1, round(size[0] * zoom)), max(1, round(size[1] * zoom))
+
+
+def _part(layers: Layers, low: NDArray[np.float64], high: NDArray[np.float64]) -> Layers:
+    x0, y0 = np.floor(low).astype(int)
+    x1, y1 = np.ceil(high).astype(int)
+    image, alpha = layers
+    return image[y0:y1, x0:x1], None if alpha is None else alpha[y0:y1, x0:x1]

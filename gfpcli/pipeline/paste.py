@@ -1,0 +1,144 @@
+"""Restored faces back into the frame (numpy and cv2 only)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfpcli.pipeline.align import invert
+from gfpcli.types import Crop, Image, Mask
+
+CLEAN_LEVELS = 1.6  # rms grey levels of change up to which a face counts as clean
+
+
+@lru_cache(maxsize=4)
+def soft_mask(size: int) -> Mask:
+    """A feathered oval (size, size): 1 on the face, 0 at the crop's border. Read-only."""
+    mask = np.zeros((size, size), np.float32)
+    unit = size / 512
+    centre = (round(256 * unit), round(285 * unit))
+    cv2.ellipse(mask, centre, (round(150 * unit), round(190 * unit)), 0, 0, 360, 1.0, -1)
+    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), 14 * unit), np.float32)
+    mask[mask < 1 / 512] = 0
+    mask.flags.writeable = False
+    return mask
+
+
+def resize_background(image: Image, size: tuple[int, int]) -> Image:
+    """Lanczos to (height, width); the same pixels where the size is the same."""
+    height, width = size
+    if image.shape[:2] == size:
+        return image.copy()
+    large = cv2.resize(image, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    return np.asarray(large, np.uint16) if image.dtype == np.uint16 else np.asarray(large, np.uint8)
+
+
+def without_colour(image: Image) -> Image:
+    """Luma (BT.601) in three equal channels."""
+    luma = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), image.dtype)
+    return np.repeat(luma[..., None], 3, axis=2)  # type: ignore[return-value]
+
+
+def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.float64]:
+    """Crop pixels to canvas pixels, by pixel centres: p_canvas = s*p + 0.5*(s-1). `scale` is (x, y)."""
+    affine = invert(crop.frame_to_crop)
+    factors = np.array(scale)
+    affine *= factors[:, None]
+    affine[:, 2] += 0.5 * (factors - 1)
+    return affine
+
+
+def paste_faces(
+    canvas: Image,
+    faces: Sequence[NDArray[np.uint8]],
+    crops: Sequence[Crop],
+    masks: Sequence[Mask],
+    *,
+    scale: tuple[float, float],
+    strength: float = 1.0,
+) -> None:
+    """Blend restored (S, S, 3) BGR faces into `canvas` in place, touching each face's own rectangle only.
+
+    Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes
+    the share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y).
+    """
+    if strength == 0:
+        return
+    affines = [crop_to_canvas_of(crop, scale) for crop in crops]
+    places = [_place_of(affine, len(face), canvas) for affine, face in zip(affines, faces, strict=True)]
+    rivals = [[j for j in range(len(faces)) if j != i and _intersect(places[i], places[j])] for i in range(len(faces))]
+    before = {i: canvas[places[i]].copy() for i in range(len(faces)) if rivals[i]}
+    for i, face in enumerate(faces):
+        place = canvas[places[i]]
+        if not place.size:
+            continue
+        weight = _warp_mask(masks[i], affines[i], places[i])
+        if rivals[i]:
+            total = weight + sum(_warp_mask(masks[j], affines[j], places[i]) for j in rivals[i])
+            weight = weight * weight / np.maximum(total, 1e-6)
+        weight = weight[..., None] * np.float32(strength)
+        unit = np.float32(257 if canvas.dtype == np.uint16 else 1)
+        under = before.get(i, place).astype(np.float32)
+        step = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit - under
+        if keep := detail_kept(face, crops[i], masks[i]):
+            step += np.float32(keep) * (
+                under - _warp_face(crops[i].image.astype(np.float32), affines[i], places[i]) * unit
+            )
+        blended = place + weight * step
+        top = np.iinfo(canvas.dtype).max
+        np.copyto(place, np.clip(np.round(blended), 0, top).astype(canvas.dtype), where=weight > 0)
+
+
+def detail_kept(face: NDArray[np.uint8], crop: Crop, mask: Mask) -> float:
+    """0..1: how much of the photo's detail finer than the crop is put back under the restored face.
+
+    A face larger than the network's size loses detail in its crop. Where the network found little to clean (a small
+    change inside the mask), that detail is the face's own; where it cleaned much, it is noise of the same kind.
+    """
+    if np.linalg.det(crop.frame_to_crop[:, :2]) >= 1:
+        return 0.0
+    change = np.square(face.astype(np.float32) - crop.image).mean(axis=2)
+    power = float((change * mask).sum() / max(float(mask.sum()), 1e-6))
+    return float(np.exp(-power / CLEAN_LEVELS**2))
+
+
+def _place_of(affine: NDArray[np.float64], size: int, canvas: Image) -> tuple[slice, slice]:
+    """Rows and columns of the canvas that a warped (size, size) crop can touch; empty where it lies outside."""
+    corners = np.array([(0, 0), (size, 0), (0, size), (size, size)], np.float64) @ affine[:, :2].T + affine[:, 2]
+    limit = (canvas.shape[1], canvas.shape[0])
+    x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(axis=0)), 0, limit))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(axis=0)) + 1, 0, limit))
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _intersect(one: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
+def _into(affine: NDArray[np.float64], place: tuple[slice, slice]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """The affine into the rectangle's own pixels, and the rectangle's (width, height)."""
+    rows, columns = place
+    moved = affine.copy()
+    moved[:, 2] -= (columns.start, rows.start)
+    return moved, (columns.stop - columns.start, rows.stop - rows.start)
+
+
+def _warp_mask(mask: Mask, affine: NDArray[np.float64], place: tuple[slice, slice]) -> Mask:
+    moved, extent = _into(affine, place)
+    return np.asarray(cv2.warpAffine(mask, moved, extent, flags=cv2.INTER_LINEAR), np.float32)
+
+
+def _warp_face(
+    face: NDArray[np.float32], affine: NDArray[np.float64], place: tuple[slice, slice]
+) -> NDArray[np.float32]:
+    """The face in the rectangle; one that shrinks is first blurred, against aliasing."""
+    moved, extent = _into(affine, place)
+    zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+    if zoom < 0.9:
+        face = np.asarray(cv2.GaussianBlur(face, (0, 0), 0.45 * np.sqrt(1 / zoom**2 - 1)), np.float32)
+    warped = cv2.warpAffine(face, moved, extent, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.float32)

@@ -1,0 +1,285 @@
+"""Weight files as data: where each comes from, its SHA-256 and licence, and one cache for all of them.
+
+A download comes over https, goes to `NAME.part`, goes on where it was cut, and takes its name only when its hash is
+right. The hash is looked at again whenever the file is taken from the cache.
+Sources of the table: the official releases of GFPGAN, facexlib and Real-ESRGAN.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO
+
+from gfpcli.errors import ChecksumError, DownloadError, OutputError, WeightsError
+from gfpcli.files.atomic import sha256_of
+from gfpcli.files.locking import hold
+
+GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
+FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
+ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+TORCH = "https://download.pytorch.org/models"
+FID_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+GFPGAN_LICENCE = "Apache-2.0, StyleGAN2 parts non-commercial (NVIDIA)"
+TIMEOUT_S = 15.0
+LOCALHOST = ("localhost", "127.0.0.1", "::1")
+BLOCK = 1 << 20  # bytes read at once
+BUILTIN = Path(__file__).parents[1] / "builtin"
+RECORD = "recorded.json"  # hashes seen at the first download, where upstream publishes none
+
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One file of an official release; size and hash are None where they are not published."""
+
+    name: str
+    url: str
+    licence: str
+    size: int | None = None  # bytes
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        return self.url.rsplit("/", 1)[1]
+
+
+WEIGHTS = {
+    weight.name: weight
+    for weight in (
+        Weight(
+            "gfpgan-1.4", f"{GFPGAN}/v1.3.0/GFPGANv1.4.pth", GFPGAN_LICENCE, 348632874,
+            "e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
+        ),
+        Weight(
+            "gfpgan-1.3", f"{GFPGAN}/v1.3.0/GFPGANv1.3.pth", GFPGAN_LICENCE, 348632874,
+            "c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
+        ),
+        Weight("gfpgan-1.2", f"{GFPGAN}/v0.2.0/GFPGANCleanv1-NoCE-C2.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1", f"{GFPGAN}/v0.1.0/GFPGANv1.pth", GFPGAN_LICENCE),
+        Weight(
+            "retinaface-r50", f"{FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth", "MIT", 109497761,
+            "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+        ),
+        Weight(
+            "parsenet", f"{FACEXLIB}/v0.2.2/parsing_parsenet.pth", "MIT", 85331193,
+            "3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
+        ),
+        Weight(
+            "realesrgan-x2", f"{ESRGAN}/v0.2.1/RealESRGAN_x2plus.pth", "BSD-3-Clause", 67061725,
+            "49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+        ),
+        Weight(
+            "realesrgan-x4", f"{ESRGAN}/v0.1.0/RealESRGAN_x4plus.pth", "BSD-3-Clause", 67040989,
+            "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+        ),
+        Weight(
+            "realesr-general", f"{ESRGAN}/v0.2.5.0/realesr-general-x4v3.pth", "BSD-3-Clause", 4885111,
+            "8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+        ),
+        Weight(
+            "realesr-general-wdn", f"{ESRGAN}/v0.2.5.0/realesr-general-wdn-x4v3.pth", "BSD-3-Clause", 4885111,
+            "1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
+        ),
+        Weight("stylegan2-ffhq", f"{GFPGAN}/v0.1.0/StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth", GFPGAN_LICENCE),
+        Weight("arcface-r18", f"{GFPGAN}/v0.1.0/arcface_resnet18.pth", GFPGAN_LICENCE),
+        Weight("ffhq-components", f"{GFPGAN}/v0.1.0/FFHQ_eye_mouth_landmarks_512.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d-left-eye", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_left_eye.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d-right-eye", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_right_eye.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d-mouth", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_mouth.pth", GFPGAN_LICENCE),
+        # torchvision's own `VGG19_Weights.IMAGENET1K_V1` and `VGG16_...`
+        Weight("vgg19", f"{TORCH}/vgg19-dcbb9e9d.pth", "BSD-3-Clause (torchvision)"),
+        Weight("inception-fid", FID_URL, "Apache-2.0 (pytorch-fid)"),
+        Weight("vgg16", f"{TORCH}/vgg16-397923af.pth", "BSD-3-Clause (torchvision)"),
+    )
+}  # fmt: skip
+BUILTINS = {
+    "compact": BUILTIN / "compact.safetensors",
+    "builtin": BUILTIN / "detector.safetensors",
+    "compact-x2": BUILTIN / "compact-x2.safetensors",
+}
+BUILTIN_LICENCES = {"compact": "CC BY-NC-SA 4.0", "builtin": "CC BY-NC-SA 4.0", "compact-x2": "Apache-2.0"}
+
+
+def cache_folder() -> Path:
+    """`GFP_HOME`, or the platform's cache folder for gfpcli. Not made here."""
+    if home := os.environ.get("GFP_HOME"):
+        return Path(home).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "gfpcli"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gfpcli"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gfpcli"
+
+
+def weight_of(name: str) -> Weight:
+    """The table's entry. Raises WeightsError, which lists the names."""
+    if name not in WEIGHTS:
+        raise WeightsError(f"no weights called {name!r}: choose one of {', '.join(WEIGHTS)}")
+    return WEIGHTS[name]
+
+
+def licence_of(path: Path) -> str:
+    """The licence of a weight file, known by its name."""
+    built_in = {BUILTINS[name]: licence for name, licence in BUILTIN_LICENCES.items()}
+    known = {weight.file: weight.licence for weight in WEIGHTS.values()}
+    return built_in.get(path) or known.get(path.name, "its own (a file of yours)")
+
+
+def cached(name: str) -> Path | None:
+    """The file in the cache, None where it is not there. Its hash was checked when it was downloaded."""
+    path = cache_folder() / weight_of(name).file
+    return path if path.is_file() else None
+
+
+def expected_hash(weight: Weight) -> str | None:
+    """The pinned hash, else the one recorded at the first download, else None."""
+    return weight.sha256 or _recorded().get(weight.file)
+
+
+def verify(name: str) -> bool | None:
+    """Whether the cached file has its expected hash; None where it is not in the cache.
+
+    Raises:
+        WeightsError: no such name.
+    """
+    path = cached(name)
+    return None if path is None else sha256_of(path) == expected_hash(weight_of(name))
+
+
+def ready(name: str) -> Path | None:
+    """As `cached`, its hash looked at again.
+
+    Raises:
+        ChecksumError: the file is not what it should be: damaged, or another under this name.
+        WeightsError: no such name, or the file cannot be read.
+    """
+    path = cached(name)
+    expected = expected_hash(weight_of(name))
+    if path is None or expected is None:
+        return path
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+    if digest != expected:
+        raise ChecksumError(f"{path}: has SHA-256 {digest}, not {expected}: run `gfp models pull {name}` to replace it")
+    return path
+
+
+def fetch(name: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
+    """The file in the cache, downloaded first if needed. `GFP_MIRROR` replaces everything before the file's name.
+
+    Raises:
+        DownloadError: the network failed, or `offline` forbids it. What came so far is kept for the next try.
+        ChecksumError: the bytes are not the pinned ones; a download that is wrong is removed.
+        OutputError: the cache cannot be written.
+    """
+    weight = weight_of(name)
+    if path := ready(name):
+        return path
+    if offline:
+        raise DownloadError(
+            f"{name} is not in {cache_folder()} and --offline is set: run `gfp models pull {name}` first"
+        )
+    path = cache_folder() / weight.file
+    mirror = os.environ.get("GFP_MIRROR")
+    url = f"{mirror.rstrip('/')}/{weight.file}" if mirror else weight.url
+    part = path.with_name(path.name + ".part")
+    lock, busy = path.with_name(f".{path.name}.lock"), f"{part}: another gfp run is downloading it"
+    try:
+        with hold(lock, busy, is_patient=True):
+            if path.is_file():  # by the run that was waited for
+                return path
+            _download(url, part, progress)
+            _accept(weight, part, path)
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise DownloadError(f"{name}: {url} could not be downloaded ({_reason(error)})") from error
+    except OSError as error:
+        raise OutputError(f"{part}: {error.strerror or error}") from error
+    return path
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "reason", error) or type(error).__name__).split())
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody between can read or change what comes: https, a file, or this very machine."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme in ("https", "file") or parts.scheme == "http" and parts.hostname in LOCALHOST
+
+
+class _OnlyPrivate(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection only to where `is_private` holds."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not is_private(newurl) or newurl.startswith("file:"):
+            raise urllib.error.URLError(f"it leads to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _download(url: str, part: Path, progress: Progress | None) -> None:
+    """Appends what is missing to `part`; a server that cannot resume starts over."""
+    if not is_private(url):
+        raise urllib.error.URLError("not https")
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "gfpcli"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        response = urllib.request.build_opener(_OnlyPrivate).open(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is missing, or the part is not of this file: the hash decides
+            return
+        raise
+    with response:
+        is_resumed = response.status == 206
+        done = start if is_resumed else 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        with part.open("ab" if is_resumed else "wb") as file:
+            while block := response.read(BLOCK):
+                file.write(block)
+                done += len(block)
+                if progress:
+                    progress(done, total)
+    if total is not None and done < total:
+        raise ConnectionError(f"cut after {done} of {total} bytes; run it again to go on")
+
+
+def _accept(weight: Weight, part: Path, path: Path) -> None:
+    digest, expected = sha256_of(part), expected_hash(weight)
+    if expected and digest != expected:
+        part.unlink()
+        raise ChecksumError(f"{weight.file}: the download has SHA-256 {digest}, not {expected}; removed")
+    if not expected:
+        _write_recorded({**_recorded(), weight.file: digest})
+    part.replace(path)
+
+
+def _recorded() -> dict[str, str]:
+    try:
+        known = json.loads((cache_folder() / RECORD).read_text())
+        return known if isinstance(known, dict) else {}
+    except (OSError, ValueError):
+        return {}  # none yet
+
+
+def _write_recorded(hashes: dict[str, str]) -> None:
+    path = cache_folder() / RECORD
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(hashes, indent=1))
+    part.replace(path)

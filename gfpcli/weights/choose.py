@@ -1,0 +1,131 @@
+"""From flags to weight files, and the fingerprint of a run's settings and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gfpcli import __version__
+from gfpcli.errors import CheckpointError, DownloadError, UsageError
+from gfpcli.files.atomic import sha256_of
+from gfpcli.options import FaceOptions
+from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
+
+MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
+BACKGROUNDS = ("realesrgan-x2", "realesrgan-x4", "realesr-general", "realesr-general-wdn")
+# settings that change neither pixels nor files
+SILENT = (
+    "force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "background", "batch_size",
+    "compile", "engine", "address", "gpus_per_worker",
+)  # fmt: skip
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The files a run uses; None where a part needs none."""
+
+    model: Path
+    model_name: str
+    detector: Path | None
+    mask: Path | None
+    background: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path | None, ...]:
+        """All of them, in a fixed order."""
+        return self.model, self.detector, self.mask, self.background
+
+
+def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:
+    """Names to files, downloaded where they are not in the cache.
+
+    Raises:
+        UsageError: a name that is neither known nor a file.
+        WeightsError: a named download that failed or is not allowed.
+    """
+    mask = None
+    if not options.aligned and options.mask != "soft":
+        if options.mask == "auto":
+            mask = ready("parsenet")
+        elif options.mask == "parse":
+            mask = fetch("parsenet", offline=options.offline, progress=progress)
+        else:
+            mask = _file_of("mask", options.mask, ("auto", "parse", "soft"))
+    detector = None if options.aligned else _detector_of(options, progress)
+    background = _background_of(options, progress)
+    model, name = _model_of(options, warn, progress)
+    return Parts(model, name, detector, mask, background)
+
+
+def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
+    if options.model == "compact":
+        return BUILTINS["compact"], "compact"
+    if options.model in MODELS:
+        return fetch(options.model, offline=options.offline, progress=progress), options.model
+    if options.model != "auto":
+        return _file_of("model", options.model, ("auto", "compact", *MODELS)), options.model
+    for name in MODELS:
+        if path := ready(name):
+            return path, name
+    try:
+        return fetch(MODELS[0], offline=options.offline, progress=progress), MODELS[0]
+    except DownloadError as error:
+        why = "--offline is set" if options.offline else f"the network failed ({error})"
+        warn(f"{MODELS[0]} is not in the cache and {why}; the small built-in model is used; "
+             f"for full quality run `gfp models pull {MODELS[0]}` once, or give --model FILE")  # fmt: skip
+        return BUILTINS["compact"], "compact"
+
+
+def _detector_of(options: FaceOptions, progress: Progress | None) -> Path:
+    if options.detector == "builtin":
+        return BUILTINS["builtin"]
+    if options.detector == "retinaface-r50":
+        return fetch("retinaface-r50", offline=options.offline, progress=progress)
+    if options.detector != "auto":
+        return _file_of("detector", options.detector, ("auto", "builtin", "retinaface-r50"))
+    if path := ready("retinaface-r50"):
+        return path
+    if options.model == "compact" or options.offline:
+        return BUILTINS["builtin"]  # somebody who asks for the built-in model wants no download
+    try:
+        return fetch("retinaface-r50", progress=progress)
+    except DownloadError:
+        return BUILTINS["builtin"]  # the model's warning names the network's failure
+
+
+def _background_of(options: FaceOptions, progress: Progress | None) -> Path | None:
+    if options.background == "none":
+        return None
+    if options.background == "compact-x2":
+        return BUILTINS["compact-x2"]
+    if options.background in BACKGROUNDS:
+        return fetch(options.background, offline=options.offline, progress=progress)
+    return _file_of("background", options.background, ("none", "compact-x2", *BACKGROUNDS))
+
+
+def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:
+    for path in (Path(value), Path(f"{value}.safetensors")):  # a run's weights go by RUN/best
+        if path.is_file():
+            return path
+    near = f" ({value} is known, but not for this flag)" if value in WEIGHTS else ""
+    raise UsageError(f"--{flag} {value!r}: choose one of {', '.join(names)}, or a checkpoint file{near}")
+
+
+def fingerprint(options: FaceOptions, parts: Parts) -> str:
+    """A hash of everything that changes pixels or files: settings, weights and version.
+
+    Raises:
+        CheckpointError: a weight file cannot be read.
+    """
+    facts: dict[str, object] = {key: value for key, value in asdict(options).items() if key not in SILENT}
+    facts["device"] = options.device.partition(",")[0].partition(":")[0]  # which one, and how many, changes nothing
+    try:
+        files = [sha256_of(path) if path else None for path in parts.files]
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: {error.strerror}") from error
+    text = json.dumps([__version__, facts, files], sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

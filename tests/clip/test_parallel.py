@@ -1,0 +1,115 @@
+"""A clip restored stretch by stretch, each alone and the last first, is the clip of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gfpcli.clip.clip.batch import open_clip
+from gfpcli.clip.clip.parallel import plan_stretches, restore_alone
+from gfpcli.clip.clip.read import VideoInfo
+from gfpcli.clip.clip.segments import Work
+from gfpcli.weights.cache.build import load_restorer
+from gfpcli.weights.cache.choose import choose_parts
+
+import gfpcli.clip.clip
+import gfpcli.clip.segments
+from gfpcli.clip.clip import Clip, Done, finish, restore_clip
+from gfpcli.files.jobs import VideoJob
+from gfpcli.options import VideoOptions
+from gfpcli.pipeline.restorer import Restorer
+from gfpcli.types import Frame
+from tests.clips import talking, write_clip
+
+OPTIONS = VideoOptions(
+    model="compact", detector="builtin", mask="soft", preset="ultrafast", device="cpu", offline=True, batch_size=4
+)
+
+
+@pytest.fixture(scope="module")
+def restorer() -> Restorer:
+    return load_restorer(OPTIONS, choose_parts(OPTIONS, warn=lambda line: None))
+
+
+@pytest.fixture(autouse=True)
+def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 5))
+    monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(2, 5))
+
+
+def opened(source: Path, target: Path, **changes: object) -> tuple[Clip, Work]:
+    clip = open_clip(VideoJob(source, target), replace(OPTIONS, **changes))  # type: ignore[arg-type]
+    return clip, Work(target, "key", is_fresh=False)
+
+
+def at_once(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[Done, Work]:
+    clip, work = opened(source, target, **changes)
+    return restore_clip(clip, restorer, work, lambda *_: None, lambda _: None), work
+
+
+def apart(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[Done, Work]:
+    clip, work = opened(source, target, **changes)
+    for stretch in reversed(list(plan_stretches(clip, None, 0))):
+        own = work.folder / f"{stretch.number:06d}-worker{clip.encoder.suffix}"
+        assert stretch.fits(work.receive(restore_alone(clip, restorer, stretch, own), stretch.number))
+    return finish(clip, work, lambda _: None), work
+
+
+def test_stretches_made_last_first_give_the_same_bytes(restorer: Restorer, tmp_path: Path) -> None:
+    """Uneven times; the first cut ends a stretch, the second comes too soon to end one, the others end by their length.
+
+    The last shot goes over boundaries that are no cuts, where steadying looks across.
+    """
+    ticks = np.cumsum([512 * (1 + (i % 5 == 1)) for i in range(29)]).tolist()
+    flipped = [np.ascontiguousarray(frame[::-1, :, ::-1]) for frame in talking(3)]
+    source = write_clip(tmp_path / "in.mp4", [*talking(6), *flipped, *talking(20)], ticks=ticks, tone=True)
+    once, one = at_once(source, tmp_path / "once.mp4", restorer)
+    done, many = apart(source, tmp_path / "apart.mp4", restorer)
+    assert len(one.parts) >= 4 and one.parts == many.parts and one.parts[0].n_frames == 6
+    assert once == done and done.n_faces >= 24
+    for part in one.parts:
+        assert (one.folder / part.file).read_bytes() == (many.folder / part.file).read_bytes()
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
+    clip, _ = opened(source, tmp_path / "later.mp4")
+    planned = list(plan_stretches(clip, None, 0))
+    for number in range(1, len(planned)):
+        assert list(plan_stretches(clip, one.parts[number - 1], number)) == planned[number:]
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end"),
+    [
+        ("cuts_audio_640x360_2997.mp4", 2.3, 2.9),
+        ("vfr_audio_512.mp4", 0.3, 1.1),
+        ("odd/interlaced_tff.mp4", 0, 0.9),
+    ],
+)
+def test_real_clips_too(
+    shared_data: Path, restorer: Restorer, tmp_path: Path, name: str, start: float, end: float
+) -> None:
+    source = shared_data / "video" / name
+    once, one = at_once(source, tmp_path / "once.mp4", restorer, start=start, end=end)
+    done, many = apart(source, tmp_path / "apart.mp4", restorer, start=start, end=end)
+    assert once == done and len(one.parts) > 1 and one.parts == many.parts
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
+
+
+def test_a_file_that_loses_a_frame_in_a_jump_is_read_from_its_start(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", talking(26))
+    _, one = at_once(source, tmp_path / "once.mp4", restorer)
+    true = gfpcli.clip.clip.read_frames
+
+    def torn(info: VideoInfo, *, start: Fraction, end: Fraction | None) -> Iterator[Frame]:
+        for i, frame in enumerate(true(info, start=start, end=end)):
+            if i != 12 or start == info.start or not info.can_seek:
+                yield frame
+
+    monkeypatch.setattr(gfpcli.clip.clip, "read_frames", torn)
+    _, many = apart(source, tmp_path / "apart.mp4", restorer)
+    assert len(one.parts) == 3 and one.parts == many.parts

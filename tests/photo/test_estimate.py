@@ -1,0 +1,86 @@
+"""What a dry run reckons, with stages whose cost is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gfpcli.files.jobs import Job
+from gfpcli.options import RestoreOptions
+from gfpcli.photo import estimate as module
+from gfpcli.photo.estimate import estimate, shuffled
+from gfpcli.types import Face, Image
+from tests.pipeline.test_restorer import FACES, Model, restorer
+
+Make = Callable[[int, int], NDArray[np.uint8]]
+OPTIONS = RestoreOptions(scale=1)
+CPU = torch.device("cpu")
+
+
+def slow_detect(image: Image) -> tuple[Face, ...]:
+    time.sleep(0.02)
+    return FACES
+
+
+class SlowModel(Model):
+    def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.03 * len(faces))
+        return super().__call__(faces)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, smooth_image: Make) -> list[Job]:
+    for i in range(20):
+        cv2.imwrite(str(tmp_path / f"{i:02d}.png"), smooth_image(120, 240))
+    (tmp_path / "07.png").write_text("not an image")
+    return [Job(path, tmp_path / "out" / path.name) for path in sorted(tmp_path.glob("*.png"))]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 400])
+def test_any_first_part_of_the_order_stands_for_the_whole(n: int) -> None:
+    order = shuffled(n)
+    assert sorted(order) == list(range(n))
+    if n == 400:
+        for period in (2, 3, 5, 8, 44):
+            assert np.bincount(np.array(order[:200]) % period, minlength=period).min() > 0
+        assert 60 < sum(index < 200 for index in order[:200]) < 140
+
+
+def test_time_faces_and_failures_are_foreseen(jobs: list[Job]) -> None:
+    parts = replace(restorer(SlowModel()), detector=slow_detect)
+    plan = estimate(jobs, parts, OPTIONS, CPU)
+    assert [look.job for look in plan.looks] == jobs
+    assert [look.n_chosen for look in plan.looks] == [2] * 7 + [0] + [2] * 12
+    assert plan.n_faces == 38 and plan.looks[0].planned == (120, 240)
+    assert "07.png" in (plan.looks[7].problem or "") and plan.looks[7].n_found is None
+    slept = 19 * (0.02 + 2 * 0.03)
+    assert slept < plan.seconds < 2 * slept
+    assert plan.memory > 50e6 and plan.gpu_memory == 0
+    assert not (jobs[0].target.parent).exists()
+
+
+def test_many_inputs_are_reckoned_from_a_sample(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BUDGET_S", 0.3)
+    parts = replace(restorer(SlowModel()), detector=slow_detect)
+    plan = estimate(jobs, parts, OPTIONS, CPU)
+    n_seen = sum(look.n_found is not None for look in plan.looks)
+    assert 1 <= n_seen < 15
+    assert plan.n_faces == 38
+    assert 19 * 0.08 < plan.seconds < 2 * 19 * 0.08
+    assert plan.looks[7].problem and plan.looks[-1].planned == (120, 240)
+
+
+def test_a_result_that_its_format_cannot_hold_is_foreseen(tmp_path: Path, smooth_image: Make) -> None:
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((2, 9000, 3), np.uint8))
+    job = Job(tmp_path / "wide.png", tmp_path / "out" / "wide.webp")
+    parts = replace(restorer(Model()), options=RestoreOptions(scale=2))
+    (look,) = estimate([job], parts, RestoreOptions(scale=2), CPU).looks
+    assert look.problem and "WEBP" in look.problem

@@ -1,0 +1,117 @@
+"""Names to files, devices, precision and the settings' fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gfpcli.weights.cache.build import choose_device, load_face_model, load_restorer
+from gfpcli.weights.cache.choose import choose_parts, fingerprint
+
+from gfpcli.errors import ChecksumError, DeviceError, DownloadError, UsageError
+from gfpcli.model.checkpoint import read_state
+from gfpcli.options import RestoreOptions
+from gfpcli.pipeline.upsample import NetUpsampler
+from gfpcli.weights.cache import BUILTINS, WEIGHTS, cache_folder
+
+AUTO = RestoreOptions(offline=True)
+
+
+def put(name: str) -> Path:
+    path = cache_folder() / WEIGHTS[name].file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(name.encode())
+    return path
+
+
+def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    parts = choose_parts(AUTO, warn=told.append)
+    assert (parts.model, parts.detector, parts.mask) == (BUILTINS["compact"], BUILTINS["builtin"], None)
+    assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0]
+    paths = {name: put(name) for name in ("gfpgan-1.3", "gfpgan-1", "retinaface-r50", "parsenet")}
+    with pytest.raises(ChecksumError, match="gfp models pull"):  # the right name is not enough
+        choose_parts(AUTO, warn=told.append)
+    monkeypatch.setattr("gfpcli.weights.cache.expected_hash", lambda weight: None)
+    parts = choose_parts(AUTO, warn=told.append)
+    assert len(told) == 1 and parts.model_name == "gfpgan-1.3"
+    assert (parts.model, parts.detector, parts.mask) == tuple(
+        paths[n] for n in ("gfpgan-1.3", "retinaface-r50", "parsenet")
+    )
+    assert choose_parts(replace(AUTO, aligned=True), warn=told.append).detector is None
+
+
+def test_auto_without_a_network_works_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GFP_MIRROR", "http://127.0.0.1:9")
+    told: list[str] = []
+    assert choose_parts(RestoreOptions(), warn=told.append).model_name == "compact"
+    assert "the network failed" in told[0] and "\n" not in told[0]
+    with pytest.raises(DownloadError):
+        choose_parts(RestoreOptions(model="gfpgan-1.4"), warn=told.append)
+
+
+@pytest.mark.parametrize("flag", ["model", "detector", "mask"])
+def test_an_unknown_name_lists_the_known_ones(flag: str) -> None:
+    with pytest.raises(UsageError, match=f"--{flag} 'nonsense': choose one of auto, "):
+        choose_parts(replace(RestoreOptions(model="compact", offline=True), **{flag: "nonsense"}), warn=print)
+
+
+def test_devices_this_machine_lacks_are_told() -> None:
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(DeviceError, match="cuda:99"):
+        choose_device("cuda:99")
+    with pytest.raises(DeviceError, match="fp16 needs a GPU"):
+        load_face_model(BUILTINS["compact"], torch.device("cpu"), "fp16", is_compiled=False)
+
+
+def test_several_devices_share_a_detector_and_a_ledger() -> None:
+    options = RestoreOptions(model="compact", detector="builtin", mask="soft", device="cpu,cpu", offline=True)
+    parts = choose_parts(options, warn=print)
+    both = load_restorer(options, parts)
+    assert len(both.twins) == 1 and both.twins[0].model is not both.model
+    assert fingerprint(options, parts) == fingerprint(replace(options, device="cpu"), parts)
+    for names in ("cpu,cuda", "auto,cpu", "cpu,"):
+        with pytest.raises(UsageError, match="--device"):
+            RestoreOptions(device=names)
+
+
+def test_bf16_agrees_with_fp32() -> None:
+    faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    out = [
+        load_face_model(BUILTINS["compact"], torch.device("cpu"), precision, is_compiled=False)(faces).detach()
+        for precision in ("fp32", "bf16")
+    ]
+    error = (out[0] - out[1]).square().mean().item()
+    assert error > 0 and 10 * np.log10(4 / error) > 40
+
+
+def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -> None:
+    options = RestoreOptions(model="compact", offline=True)
+    parts = choose_parts(options, warn=print)
+    base = fingerprint(options, parts)
+    assert fingerprint(replace(options, workers=7, force=True), parts) == base
+    assert fingerprint(replace(options, strength=0.5), parts) != base
+    (tmp_path / "x.pth").write_bytes(b"other weights")
+    assert fingerprint(options, replace(parts, model=tmp_path / "x.pth")) != base
+    assert fingerprint(options, replace(parts, background=tmp_path / "x.pth")) != base
+
+
+def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gfpcli.weights.cache.expected_hash", lambda weight: None)
+    options = RestoreOptions(model="compact", offline=True, background="compact-x2", tile=77, precision="bf16")
+    parts = choose_parts(options, warn=print)
+    assert parts.background == BUILTINS["compact-x2"]
+    put("realesr-general")
+    assert choose_parts(replace(options, background="realesr-general"), warn=print).background is not None
+    told: list[str] = []
+    upsampler = load_restorer(options, parts, warn=told.append).upsampler
+    assert isinstance(upsampler, NetUpsampler) and upsampler.tile == 77 and not told
+    assert upsampler.fast is not None and upsampler.dtype == torch.bfloat16
+    state = {key: 1e4 * value for key, value in read_state(BUILTINS["compact-x2"]).items()}
+    torch.save(state, tmp_path / "wild.pth")
+    wild = load_restorer(options, replace(parts, background=tmp_path / "wild.pth"), warn=told.append).upsampler
+    assert isinstance(wild, NetUpsampler) and wild.fast is None
+    assert "does not agree with fp32" in told[0]
