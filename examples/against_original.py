@@ -30,8 +30,6 @@ import numpy as np
 import torch
 from facexlib.detection.retinaface import RetinaFace
 from facexlib.parsing.parsenet import ParseNet
-from gfpcli.weights.cache.build import load_restorer
-from gfpcli.weights.cache.choose import choose_parts
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
@@ -45,7 +43,9 @@ from gfpcli.photo.inputs import plan_jobs
 from gfpcli.photo.profile import peak_memory, reset_peaks
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.weights import autotune as fast
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS
+from gfpcli.weights.choose import choose_parts
 
 LOG = logging.getLogger("against_original")
 PHOTOS = Path(__file__).parent / "photos"

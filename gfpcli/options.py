@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gfpcli.errors import UsageError
 
@@ -15,6 +16,23 @@ CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
 LEAST_TILE = 32  # px
 THREADS = 2  # that decode
+T = TypeVar("T")
+
+
+def option(
+    default: T, help: str, *, short: str = "", panel: str = "", flag: str = "", in_fingerprint: bool = True
+) -> T:
+    """A field of an options dataclass with all that is said of it: commands are made from these fields.
+
+    Args:
+        help: one line for `--help`.
+        short: the one-letter flag, such as `-m`.
+        panel: the group of flags under which `--help` lists it.
+        flag: its name on the command line where that is not the field's (`--from` for `start`).
+        in_fingerprint: whether it changes the pixels or the file of an output, so that outputs are made again with it.
+    """
+    facts = {"help": help, "short": short, "panel": panel, "flag": flag, "in_fingerprint": in_fingerprint}
+    return field(default=default, metadata=facts)  # type: ignore[no-any-return, call-overload]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ import re
 import sys
 from pathlib import Path
 
-from gfpcli.weights.cache.build import load_restorer
-from gfpcli.weights.cache.choose import Parts, choose_parts
-
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.weights.build import load_restorer
+from gfpcli.weights.choose import Parts, choose_parts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_detector import score_detector

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gfpcli.weights.cache.build import load_detector_for
 from numpy.typing import NDArray
 
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
 from gfpcli.types import Detector, Face, Image
+from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -16,13 +16,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from gfpcli.weights.cache.build import load_face_model
 from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import niqe, psnr
 from gfpcli.pipeline.tensors import to_images, to_tensor
 from gfpcli.train.degrade import degrade, draw
 from gfpcli.train.options import DegradeOptions
+from gfpcli.weights.build import load_face_model
 
 LOG = logging.getLogger("evaluate_restorer")
 SEED = 1

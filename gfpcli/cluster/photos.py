@@ -123,7 +123,7 @@ def commit(run: Run, made: Staged | Told) -> Told:
     if isinstance(made, Told):
         return made
     with run.failing(made.job) as failed:  # a store that does not answer
-        if exists(made.part):
+        if exists(made.pending.temporary):
             return run.commit(made)
         why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
         return Told(run.record(made.job, "failed", error=f"{made.job.target}: {why}"))

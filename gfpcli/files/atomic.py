@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,54 +23,60 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     """As `write_bytes`, piece by piece. Raises OutputError."""
-    name_part(write_part(path, chunks), path)
+    prepare_output(path, chunks).publish()
 
 
-def write_part(path: Path, chunks: Iterable[bytes]) -> Path:
-    """What shall become `path`, whole and on the disk under a hidden name beside it. Raises OutputError."""
-    part = None
+@dataclass(frozen=True, slots=True)
+class PendingOutput:
+    """An output before its rename: whole and on the disk under a hidden name beside its target."""
+
+    temporary: Path
+    target: Path
+
+    def publish(self) -> None:
+        """Gives the output its name; where that fails it is discarded. Raises OutputError."""
+        try:
+            if is_remote(self.target):
+                move_behind(self.temporary, self.target)
+            else:
+                self.temporary.replace(self.target)
+        except OSError as error:
+            self.discard()
+            raise OutputError(f"{self.target}: {error.strerror or error}") from error
+
+    def discard(self) -> None:
+        """Removes it, as far as that can be done."""
+        if is_remote(self.temporary):
+            remove_behind([self.temporary])
+        else:
+            with suppress(OSError):
+                self.temporary.unlink(missing_ok=True)
+
+
+def prepare_output(target: Path, chunks: Iterable[bytes]) -> PendingOutput:
+    """Writes what shall become `target` under a hidden name beside it. Raises OutputError."""
+    pending = None
     try:
-        if is_remote(path):
-            part = beside(path, part_prefix(path.name), PART)
-            write_behind(part, b"".join(chunks))
-            whole, part = part, None
+        if is_remote(target):
+            pending = PendingOutput(beside(target, part_prefix(target.name), PART), target)
+            write_behind(pending.temporary, b"".join(chunks))
+            whole, pending = pending, None
             return whole
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=part_prefix(path.name), suffix=PART, dir=path.parent)
-        part = Path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=part_prefix(target.name), suffix=PART, dir=target.parent)
+        pending = PendingOutput(Path(name), target)
         with os.fdopen(handle, "wb") as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())  # a name must not outlive its content when the power fails
-        part.chmod(0o666 & ~_umask())
-        whole, part = part, None
+        pending.temporary.chmod(0o666 & ~_umask())
+        whole, pending = pending, None
         return whole
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error
+        raise OutputError(f"{target}: {error.strerror or error}") from error
     finally:
-        if part:
-            drop_part(part)
-
-
-def name_part(part: Path, path: Path) -> None:
-    """Gives what `write_part` wrote its name; where that fails it is removed. Raises OutputError."""
-    try:
-        if is_remote(path):
-            move_behind(part, path)
-        else:
-            part.replace(path)
-    except OSError as error:
-        drop_part(part)
-        raise OutputError(f"{path}: {error.strerror or error}") from error
-
-
-def drop_part(part: Path) -> None:
-    """Removes what `write_part` wrote, as far as that can be done."""
-    if is_remote(part):
-        remove_behind([part])
-    else:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        if pending:
+            pending.discard()
 
 
 @lru_cache(maxsize=1)

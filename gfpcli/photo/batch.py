@@ -22,7 +22,7 @@ from gfpcli.cli.plan import tell_plan
 from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
 from gfpcli.cluster.pool import import_ray
 from gfpcli.errors import GfpError, UsageError
-from gfpcli.files.atomic import drop_part, name_part, write_part
+from gfpcli.files.atomic import PendingOutput, prepare_output
 from gfpcli.files.formats import FORMAT_SUFFIXES, SUFFIX_FORMATS
 from gfpcli.files.jobs import Job, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
@@ -74,7 +74,7 @@ class Staged:
 
     job: Job
     told: Told
-    part: Path
+    pending: PendingOutput
     input_sha256: str
     settings: str
     output_sha256: str
@@ -147,8 +147,8 @@ class Run:
             told = Told(record, self.pictured(before, after, record["faces"]))
             # where a face failed it is not known as finished, so that the next run tries again
             settings = self.settings if record["error"] is None else FACES_FAILED
-            part = write_part(job.target, [data])
-            return Staged(job, told, part, task.sha256, settings, hashlib.sha256(data).hexdigest())
+            pending = prepare_output(job.target, [data])
+            return Staged(job, told, pending, task.sha256, settings, hashlib.sha256(data).hexdigest())
         return failed[0]
 
     def commit(self, made: Staged | Told) -> Told:
@@ -161,9 +161,9 @@ class Run:
             try:
                 self.ledger.add(job.target, made.input_sha256, made.settings, made.output_sha256, faces)
             except GfpError:
-                drop_part(made.part)
+                made.pending.discard()
                 raise
-            name_part(made.part, job.target)
+            made.pending.publish()
             return made.told
         return failed[0]
 

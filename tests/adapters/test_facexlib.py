@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
-from gfpcli.weights.cache.build import OTHER_DETECTORS, load_restorer
-from gfpcli.weights.cache.choose import choose_parts
 
 from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, drop_twins, load_detector, load_masker
 from gfpcli.errors import CheckpointError
@@ -18,7 +16,9 @@ from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
 from gfpcli.types import Detector, Face
+from gfpcli.weights.build import OTHER_DETECTORS, load_restorer
 from gfpcli.weights.cache import BUILTINS
+from gfpcli.weights.choose import choose_parts
 
 CPU = torch.device("cpu")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

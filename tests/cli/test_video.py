@@ -16,13 +16,13 @@ import av
 import cv2
 import numpy as np
 import pytest
-from gfpcli.clip.clip.segments import PARTS
 from typer.testing import CliRunner, Result
 
 import gfpcli.clip.clip
 import gfpcli.clip.encode
 import gfpcli.clip.segments
 from gfpcli.cli.app import app
+from gfpcli.clip.segments import PARTS
 from tests.clips import faceless, ffmpeg, pixels_of, sound_of, talking, times_of, write_clip
 
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--preset", "ultrafast")
@@ -93,7 +93,7 @@ def test_no_face_of_the_shot_before_appears_after_a_cut(tmp_path: Path) -> None:
 
 
 def _exact(path: Path, index: int) -> np.ndarray:
-    from gfpcli.clip.clip.read import probe, read_frames
+    from gfpcli.clip.read import probe, read_frames
 
     return [frame.image for frame in read_frames(probe(path))][index]
 
@@ -166,7 +166,7 @@ def test_squeezed_pixels_are_seen_as_they_are_shown(tmp_path: Path) -> None:
 
 def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stretches of half a second, so that there are some to keep."""
-    setting = "import gfpcli.clip.segments as c; from fractions import Fraction as F; c.SHORTEST, c.LONGEST = F(1, 2), F(1, 2)"
+    setting = "import gfpcli.clip.segments as s; from fractions import Fraction as F; s.SHORTEST = s.LONGEST = F(1, 2)"
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
     monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 2))
     stopped, whole = tmp_path / "stopped.mp4", tmp_path / "whole.mp4"
@@ -205,7 +205,9 @@ def test_other_settings_or_a_damaged_stretch_are_not_gone_on_with(
     (work / "000001.mp4").write_bytes(b"damaged")
     numbers: list[int] = []
     true = gfpcli.clip.clip.restore_stretch
-    monkeypatch.setattr(gfpcli.clip.clip, "restore_stretch", lambda *args: numbers.append(int(args[3].stem)) or true(*args))
+    monkeypatch.setattr(
+        gfpcli.clip.clip, "restore_stretch", lambda *args: numbers.append(int(args[3].stem)) or true(*args)
+    )
     assert record_of(clip, "-o", out)["n_frames"] == 30
     assert numbers == list(range(1, n_parts))
 

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gfpcli.clip.clip.batch import open_clip
-from gfpcli.clip.clip.parallel import plan_stretches, restore_alone
-from gfpcli.clip.clip.read import VideoInfo
-from gfpcli.clip.clip.segments import Work
-from gfpcli.weights.cache.build import load_restorer
-from gfpcli.weights.cache.choose import choose_parts
 
 import gfpcli.clip.clip
 import gfpcli.clip.segments
+from gfpcli.clip.batch import open_clip
 from gfpcli.clip.clip import Clip, Done, finish, restore_clip
+from gfpcli.clip.parallel import plan_stretches, restore_alone
+from gfpcli.clip.read import VideoInfo
+from gfpcli.clip.segments import Work
 from gfpcli.files.jobs import VideoJob
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Frame
+from gfpcli.weights.build import load_restorer
+from gfpcli.weights.choose import choose_parts
 from tests.clips import talking, write_clip
 
 OPTIONS = VideoOptions(

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from gfpcli.clip.clip.encode import Picture, available, choose_encoder, choose_pix_fmt, segment_writer
-from gfpcli.clip.clip.mux import Kept, Segment, join_segments, mux, plan_streams
-from gfpcli.clip.clip.pixels import Color, from_bgr, to_bgr
-from gfpcli.clip.clip.read import OtherStream, probe, read_frames
 
+from gfpcli.clip.encode import Picture, available, choose_encoder, choose_pix_fmt, segment_writer
+from gfpcli.clip.mux import Kept, Segment, join_segments, mux, plan_streams
+from gfpcli.clip.pixels import Color, from_bgr, to_bgr
+from gfpcli.clip.read import OtherStream, probe, read_frames
 from gfpcli.errors import InputError, OutputError, UsageError
 from gfpcli.options import VideoOptions
 from tests.clips import faceless, ffmpeg, sound_of, times_of, write_clip

@@ -8,10 +8,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from gfpcli.clip.clip.deflicker import calm, settle
-from gfpcli.clip.clip.track import GAP, REACH, Look, look_at, steady, with_cuts
 from numpy.typing import NDArray
 
+from gfpcli.clip.deflicker import calm, settle
+from gfpcli.clip.track import GAP, REACH, Look, look_at, steady, with_cuts
 from gfpcli.pipeline.align import TEMPLATE_512
 from gfpcli.pipeline.steps import Drawn, Found
 from gfpcli.types import Crop, Face, Failed, Frame

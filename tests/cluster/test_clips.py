@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gfpcli.clip.clip.segments import PARTS, Part, Work
 from typer.testing import CliRunner, Result
 
 import gfpcli.clip.clip
 import gfpcli.clip.segments
 from gfpcli.cli.app import app
+from gfpcli.clip.segments import PARTS, Part, Work
 from gfpcli.cluster import clips as clips_on_ray
 from gfpcli.cluster.pool import Died, Needs
 from gfpcli.cluster.worker import Recipe
@@ -30,7 +30,7 @@ from tests.clips import faceless, talking, write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--preset", "ultrafast")
-SHORT = "import gfpcli.clip.segments as c; from fractions import Fraction as F; c.SHORTEST, c.LONGEST = F(1, 5), F(1, 4)"
+SHORT = "import gfpcli.clip.segments as s; from fractions import Fraction as F; s.SHORTEST, s.LONGEST = F(1, 5), F(1, 4)"
 pytestmark = pytest.mark.usefixtures("one_thread")
 STRETCHES = [*(("a.mp4", i) for i in range(4)), *(("c.mp4", i) for i in range(2))]
 

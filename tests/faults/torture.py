@@ -22,9 +22,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from signal import SIGINT, SIGKILL
 
-from gfpcli.clip.clip.segments import PARTS
 from safetensors.torch import load_file
 
+from gfpcli.clip.segments import PARTS
 from gfpcli.files.ledger import LEDGER
 from gfpcli.weights.cache import BLOCK
 from tests.clips import faceless, pixels_of, sound_of, talking, times_of, write_clip

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from gfpcli.weights.cache.build import load_detector_for
 from numpy.typing import NDArray
 
 from gfpcli.adapters.facexlib import FacexlibDetector
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.refine import SecondLook, combine, turn_of
 from gfpcli.types import Face
+from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS
 
 PHOTOS = sorted((Path(__file__).resolve().parents[2] / "examples" / "photos").glob("*.jpg"))

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from gfpcli.weights.cache.build import soft_masker
 from numpy.typing import NDArray
 
 from gfpcli.errors import InputError
@@ -17,6 +16,7 @@ from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.align import TEMPLATE_512, cut_crop
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, Restored
+from gfpcli.weights.build import soft_masker
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 FACES = tuple(Face(np.array([x, 20, x + 60, 90.0]), TEMPLATE_512 * 0.2 + (x - 20, 0), 0.9) for x in (30, 130))

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
-from gfpcli.weights.cache.build import load_face_model, load_restorer
-from gfpcli.weights.cache.choose import choose_parts
 
 from gfpcli.errors import DeviceError
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.weights import autotune as fast
+from gfpcli.weights.build import load_face_model, load_restorer
 from gfpcli.weights.cache import BUILTINS, cache_folder
+from gfpcli.weights.choose import choose_parts
 
 CPU = torch.device("cpu")
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gfpcli.weights.cache.build import choose_device, load_face_model, load_restorer
-from gfpcli.weights.cache.choose import choose_parts, fingerprint
 
 from gfpcli.errors import ChecksumError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.upsample import NetUpsampler
+from gfpcli.weights.build import choose_device, load_face_model, load_restorer
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, cache_folder
+from gfpcli.weights.choose import choose_parts, fingerprint
 
 AUTO = RestoreOptions(offline=True)
 
