@@ -30,7 +30,10 @@ from tests.clips import faceless, talking, write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--preset", "ultrafast")
-SHORT = "import gfpcli.clip.segments as s; from fractions import Fraction as F; s.SHORTEST, s.LONGEST = F(1, 5), F(1, 4)"
+SHORT = (
+    "from gfpcli.clip import segments as s; from fractions import Fraction as F; "
+    "s.SHORTEST = F(1, 5); s.LONGEST = F(1, 4)"
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 STRETCHES = [*(("a.mp4", i) for i in range(4)), *(("c.mp4", i) for i in range(2))]
 

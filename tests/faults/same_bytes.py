@@ -3,8 +3,8 @@
     python -m tests.faults.same_bytes OTHER_CHECKOUT DATA [--keep FOLDER]
 
 DATA holds `photos/` and `video/`. Each checkout restores both with its own built-in weights, offline, on one thread and
-in fp32; then every file is compared by its SHA-256. A file that only one side made, or whose bytes differ, is named, and
-the exit code is 1.
+in fp32; then every file is compared by its SHA-256. A file that only one side made, or whose bytes differ, is named,
+and the exit code is 1.
 """
 
 from __future__ import annotations
