@@ -14,7 +14,7 @@ from torch import Tensor
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.errors import CheckpointError
 from gfpcli.model.checkpoint import KINDS, kind_of
-from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, Watch, faster
+from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, TileProgress, faster
 
 prepare_basicsr()
 
@@ -27,8 +27,8 @@ RRDB_HALO = 24  # folded px: of the 349 that 23 blocks reach in theory
 
 
 def load_upsampler(
-    state: Mapping[str, Tensor], *, source: str, device: torch.device, tile: int, watch: Watch, dtype: torch.dtype,
-    warn: Callable[[str], None],
+    state: Mapping[str, Tensor], *, source: str, device: torch.device, tile: int, watch: TileProgress,
+    dtype: torch.dtype, warn: Callable[[str], None],
 ) -> NetUpsampler:  # fmt: skip
     """An upsampler from a state in Real-ESRGAN's layouts, ready to run.
 

@@ -19,11 +19,12 @@ from gfpcli.cli.progress import Record, tell_download
 from gfpcli.files.formats import FORMAT_SUFFIXES, SUFFIX_FORMATS
 from gfpcli.options import BenchOptions
 from gfpcli.photo.inputs import find_images
-from gfpcli.photo.profile import STAGES, Spent, Stopwatch, assemble, decode, encode, find, make, watched
+from gfpcli.photo.profile import STAGES, Spent, Stopwatch, decode, encode, observed
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTIN
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.devices import choose_device
 
 PORTRAIT = BUILTIN / "portrait.jpg"
 
@@ -54,13 +55,11 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
 
 def restore_one(path: Path, restorer: Restorer, options: BenchOptions, watch: Stopwatch) -> int:
     """One picture through all stages, one after the other; the number of faces the network made. Raises GfpError."""
-    timed = watched(restorer, watch)
     frame = decode(path, watch)
-    found = find(timed, frame, watch)
-    result = assemble(timed, found, make(timed, found.crops, watch), watch)
+    result = observed(restorer, watch).restore(frame)
     suffix = FORMAT_SUFFIXES.get(frame.format, ".png") if options.format == "auto" else f".{options.format}"
     encode(result, SUFFIX_FORMATS[suffix], options, watch)
-    return len(found.crops)
+    return len(result.crops)
 
 
 def rows_of(watch: Stopwatch, n_images: int, n_faces: int) -> Iterator[Record]:

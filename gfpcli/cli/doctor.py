@@ -15,9 +15,10 @@ from gfpcli import __version__
 from gfpcli.errors import GfpError
 from gfpcli.options import RestoreOptions
 from gfpcli.types import Frame
-from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import WEIGHTS, cache_folder, cached, verify
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.devices import choose_device
 
 
 def examine() -> int:

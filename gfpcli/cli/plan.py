@@ -15,9 +15,10 @@ from gfpcli.files.atomic import sha256_of
 from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Ledger
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.estimate import Estimate, Look, estimate
-from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.photo.estimate import Estimate, InputEstimate, estimate
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts, fingerprint
+from gfpcli.weights.devices import choose_device
 
 MOST_ROWS = 200
 WIDTH = 140  # columns where there is no terminal
@@ -59,7 +60,7 @@ def table_of(plan: Estimate) -> Table:
     table = Table(box=box.SIMPLE)
     for name in ("input", "px", "planned px", "faces", "output"):
         table.add_column(name, overflow="fold", justify="right" if name in ("px", "planned px", "faces") else "left")
-    rows = sorted(plan.looks, key=lambda look: look.n_found is None) if len(plan.looks) > MOST_ROWS else plan.looks
+    rows = sorted(plan.inputs, key=lambda look: look.n_found is None) if len(plan.inputs) > MOST_ROWS else plan.inputs
     for look in rows[:MOST_ROWS]:
         table.add_row(*map(escape, _cells_of(look)))
     if len(rows) > MOST_ROWS:
@@ -67,7 +68,7 @@ def table_of(plan: Estimate) -> Table:
     return table
 
 
-def _cells_of(look: Look) -> tuple[str, ...]:
+def _cells_of(look: InputEstimate) -> tuple[str, ...]:
     source = str(look.job.source)
     if look.problem:
         return source, "-", "-", "-", f"would fail: {look.problem.removeprefix(f'{source}: ')}"
@@ -83,9 +84,9 @@ def _size(size: tuple[int, int]) -> str:
 
 def totals_of(plan: Estimate, n_done: int, loading_s: float) -> Table:
     """What all inputs come to."""
-    n_failed = sum(look.problem is not None for look in plan.looks)
-    n_seen = sum(look.n_found is not None for look in plan.looks)
-    n_good = len(plan.looks) - n_failed
+    n_failed = sum(look.problem is not None for look in plan.inputs)
+    n_seen = sum(look.n_found is not None for look in plan.inputs)
+    n_good = len(plan.inputs) - n_failed
     is_sample = n_seen < n_good
     seconds, work = loading_s + plan.seconds if n_good else 0.0, plan.seconds
     memory = f"about {plan.memory / 1e9:.1f} GB"

@@ -28,8 +28,9 @@ from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import sha256_of, write_bytes
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.pipeline.steps import Detected
 from gfpcli.stream import map_ahead, prefetch
-from gfpcli.types import Face, Failed, Frame, Restored
+from gfpcli.types import Failed, Frame, Restored
 
 AHEAD = 8  # decoded frames that may wait
 BEHIND = 4  # finished frames that may wait
@@ -129,7 +130,8 @@ def counted(clip: Clip, parts: Sequence[Part], watch: Watch) -> Step:
 def steadied_frames(frames: Iterator[Frame], restorer: Restorer, options: VideoOptions) -> Iterator[Steady]:
     """Each frame with its faces, found and steadied as the options ask."""
     every = 1 if options.smooth == 0 else options.detect_every or LOOK_EVERY
-    return steady(look_at(frames, restorer.detect, every=every), smooth=options.smooth)
+    looks = look_at(frames, restorer.detect, every=every, n_detect=restorer.n_detect)
+    return steady(looks, smooth=options.smooth)
 
 
 def restored(restorer: Restorer, steadied: Iterator[Steady], smooth: float) -> Iterator[tuple[Steady, Restored]]:
@@ -137,14 +139,14 @@ def restored(restorer: Restorer, steadied: Iterator[Steady], smooth: float) -> I
     waiting: deque[Steady] = deque()
     cuts: set[int] = set()
 
-    def known() -> Iterator[tuple[Frame, tuple[Face, ...]]]:
+    def detected() -> Iterator[Detected]:
         for each in steadied:
             waiting.append(each)
             if each.is_cut:
                 cuts.add(each.frame.index)
-            yield each.frame, each.faces
+            yield Detected(each.frame, each.faces)
 
-    for result in restorer.stream_known(known(), partial(settle, cuts=cuts, smooth=smooth)):
+    for result in restorer.stream_detected(detected(), partial(settle, cuts=cuts, smooth=smooth)):
         if isinstance(result, Failed):
             raise result.error
         yield waiting.popleft(), result

@@ -28,6 +28,11 @@ def soft_mask(size: int) -> Mask:
     return mask
 
 
+def soft_masker(faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
+    """The feathered oval for every (S, S, 3) face."""
+    return [soft_mask(face.shape[0]) for face in faces]
+
+
 def resize_background(image: Image, size: tuple[int, int]) -> Image:
     """Lanczos to (height, width); the same pixels where the size is the same."""
     height, width = size

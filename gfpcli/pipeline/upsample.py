@@ -26,7 +26,7 @@ FADE = 16  # px over which tiles fade into each other, on each side, where they 
 PROBE = 64  # px
 PROBE_RMS = 1.0  # grey levels that a faster precision may differ from fp32
 
-Watch = Callable[[int, int], None]
+TileProgress = Callable[[int, int], None]
 """Hears how many tiles of an image are done, of how many."""
 
 
@@ -51,7 +51,7 @@ class NetUpsampler:
     fast: nn.Module | None = None  # the same network in a faster precision, for 8-bit images
     dtype: torch.dtype = torch.float32  # of `fast`
     tile: int = 0  # px; 0 = by free memory
-    watch: Watch = lambda n_done, n_all: None
+    watch: TileProgress = lambda n_done, n_all: None
 
     def __call__(self, image: Image, size: tuple[int, int], /) -> Image:
         """(H, W, 3) BGR to exactly (height, width), same depth; an image without colour stays without.

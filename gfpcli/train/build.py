@@ -21,9 +21,10 @@ from gfpcli.train.nets import PARTS, load_judges, make_nets
 from gfpcli.train.objective import Objective, Perceptual
 from gfpcli.train.options import TrainOptions
 from gfpcli.train.sources import FolderSource, Source, open_source
-from gfpcli.weights.build import choose_device, load_detector_for
+from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
 from gfpcli.weights.choose import MODELS, Warn
+from gfpcli.weights.devices import choose_device
 
 LEFT_OUT = "left_out.txt"
 

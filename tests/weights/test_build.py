@@ -13,9 +13,11 @@ from gfpcli.errors import ChecksumError, DeviceError, DownloadError, UsageError
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.upsample import NetUpsampler
-from gfpcli.weights.build import choose_device, load_face_model, load_restorer
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, cache_folder
 from gfpcli.weights.choose import choose_parts, fingerprint
+from gfpcli.weights.devices import choose_device
+from gfpcli.weights.face_model import load_face_model
 
 AUTO = RestoreOptions(offline=True)
 
@@ -71,7 +73,7 @@ def test_several_devices_share_a_detector_and_a_ledger() -> None:
     options = RestoreOptions(model="compact", detector="builtin", mask="soft", device="cpu,cpu", offline=True)
     parts = choose_parts(options, warn=print)
     both = load_restorer(options, parts)
-    assert len(both.twins) == 1 and both.twins[0].model is not both.model
+    assert len(both.replicas) == 1 and both.replicas[0].model is not both.model
     assert fingerprint(options, parts) == fingerprint(replace(options, device="cpu"), parts)
     for names in ("cpu,cuda", "auto,cpu", "cpu,"):
         with pytest.raises(UsageError, match="--device"):
