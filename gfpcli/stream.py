@@ -17,15 +17,9 @@ R = TypeVar("R")
 
 
 def map_ahead(
-    function: Callable[[T], R],
-    items: Iterable[T],
-    *,
-    workers: int,
-    depth: int,
-    weigh_item: Callable[[T], int] | None = None,
-    weigh_result: Callable[[R], int] | None = None,
-    most: int = MOST,
-) -> Generator[R, None, None]:
+    function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int,
+    weigh_item: Callable[[T], int] | None = None, weigh_result: Callable[[R], int] | None = None, most: int = MOST,
+) -> Generator[R, None, None]:  # fmt: skip
     """`function` of each item, computed in `workers` threads, in order, with at most `depth` results waiting.
 
     `items` is drawn on the consumer's thread, so a chain of generators keeps its torch work there: the same call serves

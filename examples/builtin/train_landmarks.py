@@ -29,7 +29,7 @@ from torchvision.ops import box_iou
 from gfpcli.adapters.facexlib import REFINER_PREFIX, FacexlibDetector, load_detector
 from gfpcli.model.landmarks import SIZE, LandmarkNet
 from gfpcli.pipeline.align import invert, warp_area
-from gfpcli.pipeline.refine import turn_of, view_of
+from gfpcli.pipeline.refine import roll_of, view_of
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.nets import update_mean
 from gfpcli.types import Affine
@@ -120,7 +120,7 @@ def choose_look(spot: Spot, rng: np.random.Generator) -> Affine:
     wide = 1.0 if is_first else 0.45
     centre = (box[:2] + box[2:]) / 2 if is_first else marks.mean(axis=0)
     side = float(max(box[2:] - box[:2]))
-    turn = turn_of(marks) + rng.normal(0, 10) * wide
+    turn = roll_of(marks) + rng.normal(0, 10) * wide
     if is_first and rng.random() < 0.15:
         turn += rng.uniform(-45, 45)
     shift = rng.normal(0, 0.06, 2) * side * wide

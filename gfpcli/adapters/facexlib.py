@@ -20,7 +20,7 @@ from gfpcli.errors import CheckpointError
 from gfpcli.model.landmarks import LandmarkNet
 from gfpcli.pipeline.align import to_8_bit, warp_area
 from gfpcli.pipeline.refine import LandmarkRefiner
-from gfpcli.pipeline.tensors import to_tensor
+from gfpcli.pipeline.tensors import DTYPES, to_tensor
 from gfpcli.types import Face, Image, Mask
 
 prepare_torchvision()
@@ -44,7 +44,6 @@ REFINER_PREFIX = "look."  # of the landmark refiner's keys, beside facexlib's ow
 RawFaces: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Boxes (F, 4), landmarks (F, 5, 2) and scores (F,) on the CPU, in pixels of the image."""
 T = TypeVar("T", np.uint8, np.float32)
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PARSE_SIZE = 512  # px that ParseNet was trained at
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
@@ -185,15 +184,9 @@ def _covered(face: Face, other: Face) -> float:
 
 
 def load_detector(
-    state: Mapping[str, Tensor],
-    *,
-    source: str,
-    threshold: float,
-    longest: int,
-    device: torch.device,
-    min_sizes: str | None = None,
-    slope: float | None = None,
-) -> FacexlibDetector:
+    state: Mapping[str, Tensor], *, source: str, threshold: float, longest: int, device: torch.device,
+    min_sizes: str | None = None, slope: float | None = None,
+) -> FacexlibDetector:  # fmt: skip
     """A detector from a state in facexlib's layout; the backbone is read from its keys.
 
     Keys that begin with `look.` are those of a landmark refiner, which then measures the landmarks and half the score.

@@ -50,7 +50,7 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
     precision = str(getattr(restorer.model, "dtype", options.precision)).removeprefix("torch.")
     title = f"{parts.model_name} on {device} ({name}), {precision}, scale {options.scale:g}; pictures: {len(paths)}, "
     title += f"rounds: {options.rounds}, faces: {n_faces // options.rounds}"
-    Console(stderr=json_to == "-").print(table_of(rows, title))
+    Console(stderr=json_to == "-").print(stage_table(rows, title))
 
 
 def restore_one(path: Path, restorer: Restorer, options: BenchOptions, watch: Stopwatch) -> int:
@@ -78,7 +78,7 @@ def rows_of(watch: Stopwatch, n_images: int, n_faces: int) -> Iterator[Record]:
         }  # fmt: skip
 
 
-def table_of(rows: list[Record], title: str) -> Table:
+def stage_table(rows: list[Record], title: str) -> Table:
     """The table that is printed; a column for the GPU where it was used."""
     has_gpu = any(row["peak_gpu_memory"] for row in rows)
     heads = ["s/image", "share", "images/s", "faces/s", "peak memory", *(["peak on GPU"] if has_gpu else [])]

@@ -43,7 +43,7 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=WIDTH)
-    console.print(table_of(plan))
+    console.print(plan_table(plan))
     console.print(totals_of(plan, len(jobs) - len(todo), loading_s))
     tell(f"scale {options.scale:g}, model {parts.model_name}; nothing was written (--dry-run)")
 
@@ -55,7 +55,7 @@ def _is_done(job: Job, ledger: Ledger, settings: str) -> bool:
         return False  # reading it will say why
 
 
-def table_of(plan: Estimate) -> Table:
+def plan_table(plan: Estimate) -> Table:
     """A row for each input; where there are too many, those that were looked at first."""
     table = Table(box=box.SIMPLE)
     for name in ("input", "px", "planned px", "faces", "output"):
@@ -75,10 +75,10 @@ def _cells_of(look: InputEstimate) -> tuple[str, ...]:
     faces = "not looked at" if look.n_found is None else str(look.n_chosen)
     if look.n_found is not None and look.n_found != look.n_chosen:
         faces += f" of {look.n_found}"
-    return source, _size(look.size), _size(look.planned), faces, str(look.job.target)
+    return source, _size_text(look.size), _size_text(look.planned), faces, str(look.job.target)
 
 
-def _size(size: tuple[int, int]) -> str:
+def _size_text(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 

@@ -22,9 +22,9 @@ from gfpcli.files.jobs import Job
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import size_of
 from gfpcli.photo.profile import Stopwatch, decode, encode, observed, resident_memory
-from gfpcli.pipeline.faults import FAULTS, reason_of
+from gfpcli.pipeline.faults import FAULTS, fault_text
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.pipeline.steps import Aligned, Detected
+from gfpcli.pipeline.steps import AlignedFaces, Detected
 from gfpcli.stream import MOST
 from gfpcli.types import Face, Failed, Frame, Restored
 
@@ -128,7 +128,7 @@ def _estimate_input(
     except GfpError as error:
         return InputEstimate(job, (0, 0), (0, 0), problem=str(error))
     except FAULTS as error:
-        return InputEstimate(job, (0, 0), (0, 0), problem=f"{job.source}: {reason_of(error, 'not enough memory')}")
+        return InputEstimate(job, (0, 0), (0, 0), problem=f"{job.source}: {fault_text(error, 'not enough memory')}")
     planned = (restorer.model.size,) * 2 if options.aligned else _scaled(size, options.scale)
     return InputEstimate(job, size, planned, len(aligned.faces), len(aligned.crops))
 
@@ -147,7 +147,7 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def _probe(
-    aligned: Aligned, suffix: str, restorer: Restorer, options: RestoreOptions, device: torch.device, costs: Costs
+    aligned: AlignedFaces, suffix: str, restorer: Restorer, options: RestoreOptions, device: torch.device, costs: Costs
 ) -> None:
     """Measures what follows detection: the network and the paste by faces, the rest by pixels of the result."""
     faces = tuple(crop.face for crop in aligned.crops[:N_FACES])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gfpcli.errors import FaceError, InputError
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import FaceOptions
-from gfpcli.pipeline.steps import Aligned, Detected
+from gfpcli.pipeline.steps import AlignedFaces, Detected
 from gfpcli.types import Affine, Crop, Face, FaceOutcome, Frame, Image
 
 # eyes, nose and mouth corners of an aligned face, px at 512 (GFPGAN / facexlib, FFHQ alignment)
@@ -109,7 +109,7 @@ def cut_crop(image: Image, face: Face, size: int, pixel_aspect: float = 1.0) -> 
     return Crop(face, warp_area(to_8_bit(image), affine, size), affine)
 
 
-def align_faces(detected: Detected, size: int, options: FaceOptions) -> Aligned:
+def align_faces(detected: Detected, size: int, options: FaceOptions) -> AlignedFaces:
     """The frame's faces cut out at the network's size. One not asked for is `skipped`, one that cannot be is `failed`.
 
     With `aligned` the whole picture is the one face.
@@ -120,7 +120,7 @@ def align_faces(detected: Detected, size: int, options: FaceOptions) -> Aligned:
     frame = detected.frame
     if options.aligned:
         crop = aligned_crop(frame, size)
-        return Aligned(frame, (crop.face,), (FaceOutcome("restored"),), (crop,))
+        return AlignedFaces(frame, (crop.face,), (FaceOutcome("restored"),), (crop,))
     chosen = choose_faces(detected.faces, frame, options)
     crops: list[Crop] = []
     outcomes: list[FaceOutcome] = []
@@ -136,7 +136,7 @@ def align_faces(detected: Detected, size: int, options: FaceOptions) -> Aligned:
         except (cv2.error, np.linalg.LinAlgError) as error:
             why = "there is not enough memory" if is_out_of_memory(error) else "its landmarks are not those of a face"
             outcomes.append(FaceOutcome("failed", f"this face cannot be cut out: {why}"))
-    return Aligned(frame, detected.faces, tuple(outcomes), tuple(crops))
+    return AlignedFaces(frame, detected.faces, tuple(outcomes), tuple(crops))
 
 
 def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:

@@ -22,7 +22,7 @@ NO_RESULT_MEMORY = "not enough memory for the result; try a smaller --scale"
 T = TypeVar("T")
 
 
-def reason_of(error: Exception, no_memory: str) -> str:
+def fault_text(error: Exception, no_memory: str) -> str:
     """One line: `no_memory` where memory ran out, else what the library says."""
     return no_memory if is_out_of_memory(error) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
@@ -31,7 +31,7 @@ def failed(frame: Frame, error: Exception, no_memory: str) -> Failed:
     """A frame that met one of FAULTS, or a GfpError that is kept as it is."""
     if isinstance(error, GfpError):
         return Failed(frame, error)
-    return Failed(frame, InputError(f"{frame.name}: {reason_of(error, no_memory)}"))
+    return Failed(frame, InputError(f"{frame.name}: {fault_text(error, no_memory)}"))
 
 
 def or_failed(frame: Frame, work: Callable[[], T], no_memory: str = NO_RESULT_MEMORY) -> T | Failed:
@@ -52,7 +52,7 @@ def restore_crops(model: FaceModel, crops: Sequence[Crop], batch_size: int) -> l
             faces += _run_model(model, wanted)
             continue
         except FAULTS as error:
-            reason = reason_of(error, "this face does not fit into the device's memory")
+            reason = fault_text(error, "this face does not fit into the device's memory")
         if len(wanted) == 1:
             faces.append(FaceError(reason))
         step = max(1, len(wanted) // 2)
@@ -81,4 +81,4 @@ def _mask_alone(masker: Masker, face: NDArray[np.uint8]) -> Mask | FaceError:
     try:
         return masker([face])[0]
     except FAULTS as error:
-        return FaceError(reason_of(error, "this face's mask does not fit into the device's memory"))
+        return FaceError(fault_text(error, "this face's mask does not fit into the device's memory"))

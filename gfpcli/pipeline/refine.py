@@ -45,7 +45,7 @@ class LandmarkRefiner:
     def _refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         sides = [float(max(face.box[2:] - face.box[:2])) for face in faces]
         first = [
-            view_of((face.box[:2] + face.box[2:]) / 2, turn_of(face.landmarks), side)
+            view_of((face.box[:2] + face.box[2:]) / 2, roll_of(face.landmarks), side)
             for face, side in zip(faces, sides, strict=True)
         ]
         points, box_logits = self._measure(image, first, is_mirrored=False)
@@ -62,7 +62,7 @@ class LandmarkRefiner:
     ) -> tuple[Points, NDArray[np.float64]]:
         """Mean landmarks and logits (N,) of several views around landmarks already known, also mirrored."""
         views = [
-            view_of(each.mean(axis=0), turn_of(each) + turn, side * size)
+            view_of(each.mean(axis=0), roll_of(each) + turn, side * size)
             for each, side in zip(points, sides, strict=True)
             for size, turn in around
         ]
@@ -92,7 +92,7 @@ def mirror(points: Tensor) -> Tensor:
     return points[:, MIRRORED] * points.new_tensor((-1, 1)) + points.new_tensor((SIZE - 1, 0))
 
 
-def turn_of(landmarks: NDArray[np.float64]) -> float:
+def roll_of(landmarks: NDArray[np.float64]) -> float:
     """How far a face is turned in the image, degrees, by the line from eyes to mouth and by those across the face."""
     left, right, _, mouth_left, mouth_right = landmarks
     down = (mouth_left + mouth_right - left - right) / 2

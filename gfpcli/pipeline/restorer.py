@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
@@ -23,7 +24,7 @@ from gfpcli.pipeline.detect import detect_together
 from gfpcli.pipeline.faults import mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
 from gfpcli.pipeline.steps import (
-    Aligned,
+    AlignedFaces,
     Deflicker,
     Detected,
     FacesRestored,
@@ -96,7 +97,7 @@ class Restorer:
         return out
 
     def detect(self, frames: Iterable[Frame]) -> Iterator[Detected | Failed]:
-        """Each frame with its faces, `n_detect` frames at a time. Aligned pictures are not looked at."""
+        """Each frame with its faces, `n_detect` frames at a time. AlignedFaces pictures are not looked at."""
         if self.options.aligned:
             yield from (Detected(frame, ()) for frame in frames)
             return
@@ -104,20 +105,17 @@ class Restorer:
         for group in groups:
             yield from detect_together(self.detector, group, self.observer)
 
-    def align(self, detected: Detected | Failed) -> Aligned | Failed:
+    def align(self, detected: Detected | Failed) -> AlignedFaces | Failed:
         """The faces that are asked for, cut out of the frame."""
         if isinstance(detected, Failed):
             return detected
         start = time.monotonic() - detected.seconds
+        work = partial(align_faces, detected, self.model.size, self.options)
         with self.observer("align"):
-            aligned = or_failed(
-                detected.frame,
-                lambda: align_faces(detected, self.model.size, self.options),
-                "not enough memory to cut out its faces",
-            )
+            aligned = or_failed(detected.frame, work, "not enough memory to cut out its faces")
         return aligned if isinstance(aligned, Failed) else replace(aligned, seconds=time.monotonic() - start)
 
-    def restore_faces(self, aligned: Iterable[Aligned | Failed], idle: Idle) -> Iterator[FacesRestored | Failed]:
+    def restore_faces(self, aligned: Iterable[AlignedFaces | Failed], idle: Idle) -> Iterator[FacesRestored | Failed]:
         """The crops of many frames through the face network together."""
         return self._on_devices(Restorer._restore_group, self._batches(aligned), idle)
 
@@ -149,9 +147,9 @@ class Restorer:
         done = map_ahead(run, groups, workers=n_devices, depth=2 * n_devices) if self.replicas else map(run, groups)
         return (each for group in done for each in group)
 
-    def _restore_group(self, group: Sequence[Aligned | Failed]) -> list[FacesRestored | Failed]:
+    def _restore_group(self, group: Sequence[AlignedFaces | Failed]) -> list[FacesRestored | Failed]:
         start = time.monotonic()
-        crops = [crop for each in group if isinstance(each, Aligned) for crop in each.crops]
+        crops = [crop for each in group if isinstance(each, AlignedFaces) for crop in each.crops]
         with self.observer("net"):
             results = iter(restore_crops(self.model, crops, self.options.batch_size))
         share = (time.monotonic() - start) / max(len(crops), 1)
@@ -168,9 +166,7 @@ class Restorer:
         share = (time.monotonic() - start) / max(len(good), 1)
         return [each if isinstance(each, Failed) else self._masked(each, masks, share) for each in group]
 
-    def _masked(
-        self, restored: FacesRestored, masks: Iterator[Mask | FaceError], share: float
-    ) -> Masked | Failed:
+    def _masked(self, restored: FacesRestored, masks: Iterator[Mask | FaceError], share: float) -> Masked | Failed:
         """A frame with its own of the masks, each of which took `share` seconds, and its background."""
         start = time.monotonic()
         aligned, faces, own = restored.aligned, restored.faces, list[Mask]()
@@ -212,13 +208,11 @@ class Restorer:
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
         paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strength=options.strength)
-        alpha = None
-        if frame.alpha is not None:
-            alpha = resize_background(frame.alpha, (canvas.shape[0], canvas.shape[1]))
+        size = canvas.shape[0], canvas.shape[1]
+        alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start
-        return Restored(
-            frame, canvas, options.scale, aligned.faces, crops, faces, masked.masks, outcomes, alpha, timings
-        )
+        facts = aligned.faces, crops, faces, masked.masks, outcomes
+        return Restored(frame, canvas, options.scale, *facts, alpha, timings)
 
     def _enlarge(self, frame: Frame) -> Image:
         """The frame's picture at its final size, an array of its own."""
@@ -232,7 +226,7 @@ class Restorer:
             raise BackgroundError(f"{frame.name}: {error}") from error
 
 
-def _with_faces(aligned: Aligned, results: Iterator[NetworkFace], share: float) -> FacesRestored:
+def _with_faces(aligned: AlignedFaces, results: Iterator[NetworkFace], share: float) -> FacesRestored:
     """A frame with its own of the network's results, each of which took `share` seconds; a gray frame's are gray."""
     faces = [next(results) for _ in aligned.crops]
     if aligned.frame.is_gray:
@@ -252,13 +246,9 @@ def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[NetworkFace]) 
 
 
 def _aligned_result(
-    aligned: Aligned,
-    crops: tuple[Crop, ...],
-    faces: tuple[NDArray[np.uint8], ...],
-    outcomes: tuple[FaceOutcome, ...],
-    options: FaceOptions,
-    timings: Mapping[str, float],
-) -> Restored:
+    aligned: AlignedFaces, crops: tuple[Crop, ...], faces: tuple[NDArray[np.uint8], ...],
+    outcomes: tuple[FaceOutcome, ...], options: FaceOptions, timings: Mapping[str, float],
+) -> Restored:  # fmt: skip
     """The network's face at its own size; it fills the whole picture."""
     frame = aligned.frame
     if not faces:

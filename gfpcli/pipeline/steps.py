@@ -27,7 +27,7 @@ class Detected:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Aligned:
+class AlignedFaces:
     """A frame with its faces cut out, on the way to the face network."""
 
     frame: Frame
@@ -41,7 +41,7 @@ class Aligned:
 class FacesRestored:
     """A frame with what the face network made of its crops."""
 
-    aligned: Aligned
+    aligned: AlignedFaces
     faces: tuple[NetworkFace, ...]  # one for each crop
     seconds: float = 0.0  # spent on the frame so far
     network_s: float = 0.0  # seconds of them, in the face network
@@ -51,7 +51,7 @@ class FacesRestored:
 class Masked:
     """A frame with all that pasting needs."""
 
-    aligned: Aligned
+    aligned: AlignedFaces
     faces: tuple[NetworkFace, ...]  # one for each crop; an error also where the face's mask could not be made
     masks: tuple[Mask, ...]  # one for each face that is no error; none for aligned pictures
     background: Image | None  # the frame at its final size, where a network enlarged it
@@ -65,17 +65,17 @@ Observer: TypeAlias = Callable[[str], AbstractContextManager[None]]
 """Called with a stage's name (detect, align, net, mask, background, paste); the stage runs inside what it gives."""
 
 
-def n_crops_of(item: Aligned | FacesRestored | Failed) -> int:
+def n_crops_of(item: AlignedFaces | FacesRestored | Failed) -> int:
     """How many faces of a frame are restored."""
     if isinstance(item, Failed):
         return 0
-    return len(item.crops if isinstance(item, Aligned) else item.aligned.crops)
+    return len(item.crops if isinstance(item, AlignedFaces) else item.aligned.crops)
 
 
-def n_bytes_of(item: Aligned | FacesRestored | Masked | Restored | Failed) -> int:
+def n_bytes_of(item: AlignedFaces | FacesRestored | Masked | Restored | Failed) -> int:
     """Bytes of a frame's pictures."""
     if isinstance(item, Restored):
         return item.frame.image.nbytes + item.image.nbytes
-    frame = item.frame if isinstance(item, (Aligned, Failed)) else item.aligned.frame
+    frame = item.frame if isinstance(item, (AlignedFaces, Failed)) else item.aligned.frame
     background = item.background if isinstance(item, Masked) else None
     return frame.image.nbytes + (0 if background is None else background.nbytes)

@@ -23,7 +23,7 @@ LARGEST = {"cuda": 1024}  # px, the tile that automatic choice starts from; larg
 LARGEST_ELSEWHERE = 512
 SHARE = 0.5  # of the free memory that a tile may take
 FADE = 16  # px over which tiles fade into each other, on each side, where they do not see all that they depend on
-PROBE = 64  # px
+PROBE_SIZE = 64  # px
 PROBE_RMS = 1.0  # grey levels that a faster precision may differ from fp32
 
 TileProgress = Callable[[int, int], None]
@@ -153,7 +153,7 @@ def fit(image: Image, size: tuple[int, int]) -> Image:
 def faster(enlarging: EnlargingNet, device: torch.device, dtype: torch.dtype) -> nn.Module | None:
     """The network in another precision, None where it does not agree with fp32 on a probe, or does not run at all."""
     fast = copy.deepcopy(enlarging.net).to(dtype)
-    probe = torch.rand(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(device)
+    probe = torch.rand(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     try:
         with torch.inference_mode():
             difference = fast(probe.to(dtype)).float().clamp(0, 1) - enlarging.net(probe).clamp(0, 1)

@@ -32,10 +32,10 @@ COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 MEMORY = "fastest.json"  # in the cache folder: the choices of earlier runs
 FACE_BYTES = 1 << 30  # of a GPU's memory for a face of 512 px in fp32, reckoned on the safe side
 MOST_FACES = 32  # at once
-PROBE = BUILTIN / "probe.jpg"  # two faces side by side (NASA, US Navy: public domain)
+PROBE_PHOTO = BUILTIN / "probe.jpg"  # two faces side by side (NASA, US Navy: public domain)
 HALVES = {"cpu": ("bf16",), "cuda": ("bf16", "fp16"), "mps": ("fp16",)}
 T = TypeVar("T")
-Run = Callable[[Tensor], Tensor]
+NetFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,9 +48,9 @@ class Candidate(Generic[T]):
 
 def probe_faces(size: int) -> list[NDArray[np.uint8]]:
     """Two aligned faces (size, size, 3) BGR."""
-    pair = cv2.imread(str(PROBE))
+    pair = cv2.imread(str(PROBE_PHOTO))
     if pair is None:
-        raise CheckpointError(f"{PROBE}: missing or damaged; install gfpcli again")
+        raise CheckpointError(f"{PROBE_PHOTO}: missing or damaged; install gfpcli again")
     halves = np.split(np.asarray(pair, np.uint8), 2, axis=1)
     return [np.asarray(cv2.resize(half, (size, size), interpolation=cv2.INTER_AREA), np.uint8) for half in halves]
 
@@ -70,11 +70,11 @@ def fastest_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T
     known = _remembered()
     if known.get(key) in [candidate.name for candidate in candidates]:
         return known[key]
-    reference, best_s = _timed(candidates[0])
+    reference, best_s = _time_candidate(candidates[0])
     best = candidates[0].name
     for candidate in candidates[1:]:
         try:
-            out, seconds = _timed(candidate)
+            out, seconds = _time_candidate(candidate)
         except RuntimeError:  # the device cannot run the network so
             continue
         if seconds * WORTH < best_s and matches(reference, out):
@@ -119,13 +119,13 @@ def machine_of(device: torch.device) -> str:
     return f"{device.type} {name}, torch {torch.__version__}"
 
 
-def file_of(path: Path) -> str:
+def file_identity(path: Path) -> str:
     """A file by name, size and age: its content is hashed elsewhere, where it matters for more than speed."""
     facts = path.stat()
     return f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
 
 
-def compiled(net: torch.nn.Module, batch: Tensor) -> Run | None:
+def compiled(net: torch.nn.Module, batch: Tensor) -> NetFunction | None:
     """The network through `torch.compile`, ready to run; None where that fails here, or changes the face.
 
     The compiled code is kept in the cache folder for the next run.
@@ -137,7 +137,7 @@ def compiled(net: torch.nn.Module, batch: Tensor) -> Run | None:
     if not chosen or Path(chosen).name.startswith("torchinductor_"):  # torch's own choice, among temporary files
         os.environ[COMPILER_FOLDER] = str(cache_folder() / "compiled")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells that there is no GPU
-    run: Run = torch.compile(net)
+    run: NetFunction = torch.compile(net)
     with torch.inference_mode():
         batch = batch.clone()  # a tensor of this mode, as faces will be: else the first one is compiled anew
         try:
@@ -146,7 +146,7 @@ def compiled(net: torch.nn.Module, batch: Tensor) -> Run | None:
             return None
 
 
-def _timed(candidate: Candidate[T]) -> tuple[T, float]:
+def _time_candidate(candidate: Candidate[T]) -> tuple[T, float]:
     """Its output for the probe and the better of two times, s."""
     times = []
     for _ in range(2):

@@ -16,12 +16,13 @@ from gfpcli.model.checkpoint import read_state
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.pipeline.upsample import TileProgress
 from gfpcli.types import Face, Image, Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.choose import Parts, Warn
 from gfpcli.weights.devices import choose_devices
-from gfpcli.weights.face_model import DTYPES, load_face_model
+from gfpcli.weights.face_model import load_face_model
 
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
 OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
@@ -30,13 +31,9 @@ OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that wa
 
 
 def load_restorer(
-    options: FaceOptions,
-    parts: Parts,
-    *,
-    n_inputs: int = 0,
-    warn: Warn = lambda line: None,
+    options: FaceOptions, parts: Parts, *, n_inputs: int = 0, warn: Warn = lambda line: None,
     watch: TileProgress = lambda n_done, n_all: None,
-) -> Restorer:
+) -> Restorer:  # fmt: skip
     """A ready restorer; its options hold the batch size that was chosen.
 
     Args:
@@ -62,14 +59,9 @@ def load_detector_for(options: FaceOptions, path: Path, device: torch.device | N
     """The detector in a file, on `device` (None: the CPU). Raises CheckpointError."""
     min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
     return load_detector(
-        read_state(path),
-        source=str(path),
-        threshold=options.det_threshold,
-        longest=options.det_size,
-        device=device or torch.device("cpu"),
-        min_sizes=min_sizes,
-        slope=slope,
-    )
+        read_state(path), source=str(path), threshold=options.det_threshold, longest=options.det_size,
+        device=device or torch.device("cpu"), min_sizes=min_sizes, slope=slope,
+    )  # fmt: skip
 
 
 def _load_on(
@@ -97,7 +89,7 @@ def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch
     variants = masker.variants(("fp32", *halves))
     faces = autotune.probe_faces(PARSE_SIZE)
     candidates = [autotune.Candidate(name, partial(variant, faces)) for name, variant in variants.items()]
-    key = f"{autotune.file_of(parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
+    key = f"{autotune.file_identity(parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
     return variants[autotune.fastest_matching(candidates, autotune.masks_match, key)]
 
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from gfpcli.errors import DeviceError
 from gfpcli.model.checkpoint import load_face_net
+from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.weights import autotune
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,10 @@ def load_face_model(
     size, is_small = int(net.size), autotune.is_small(net)  # type: ignore[arg-type]
     probe = autotune.probe_batch(size)
     if precision == "auto":
-        precision = "fp32" if is_small else _fastest_precision(net, probe, device, autotune.file_of(path))
+        precision = "fp32" if is_small else _fastest_precision(net, probe, device, autotune.file_identity(path))
     net = _placed(net, device, DTYPES[precision])
     is_long = n_inputs >= autotune.COMPILE_FROM and not is_small
-    run: autotune.Run | None = net
+    run: autotune.NetFunction | None = net
     if is_compiled or (is_compiled is None and is_long):
         run = autotune.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
     if run is None and is_compiled:

@@ -54,7 +54,8 @@ def names_in(folder: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def faceless_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos without faces need no face network: its loading alone would take most of the time."""
-    nobody = Restorer(lambda images: [() for _ in images], lambda faces: faces, lambda faces: [], RestoreOptions(scale=1))  # type: ignore[arg-type]
+    faceless, unused = (lambda images: [() for _ in images]), (lambda faces: faces)
+    nobody = Restorer(faceless, unused, unused, RestoreOptions(scale=1))  # type: ignore[arg-type]
     monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", lambda *_, **__: nobody)
 
 

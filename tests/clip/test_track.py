@@ -14,7 +14,7 @@ from gfpcli.clip.deflicker import calm, settle
 from gfpcli.clip.track import GAP, REACH, Look, look_at, steady, with_cuts
 from gfpcli.errors import InputError
 from gfpcli.pipeline.align import TEMPLATE_512
-from gfpcli.pipeline.steps import Aligned, Detected, FacesRestored
+from gfpcli.pipeline.steps import AlignedFaces, Detected, FacesRestored
 from gfpcli.types import Crop, Face, Failed, Frame
 
 Make = Callable[[int, int], NDArray[np.uint8]]
@@ -161,7 +161,9 @@ def test_frames_are_looked_at_together_and_each_gets_its_own_faces() -> None:
 def drawn(values: Sequence[int]) -> list[FacesRestored | Failed]:
     crop = Crop(face_at(20), np.zeros((32, 32, 3), np.uint8), np.eye(2, 3))
     return [
-        FacesRestored(Aligned(Frame(i, BLANK, ""), (crop.face,), (), (crop,)), (np.full((32, 32, 3), value, np.uint8),))
+        FacesRestored(
+            AlignedFaces(Frame(i, BLANK, ""), (crop.face,), (), (crop,)), (np.full((32, 32, 3), value, np.uint8),)
+        )
         for i, value in enumerate(values)
     ]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gfpcli.adapters.facexlib import FacexlibDetector
 from gfpcli.options import RestoreOptions
-from gfpcli.pipeline.refine import LandmarkRefiner, combine, turn_of
+from gfpcli.pipeline.refine import LandmarkRefiner, combine, roll_of
 from gfpcli.types import Face
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS
@@ -60,7 +60,7 @@ def test_a_turned_photo_has_its_landmarks_turned(path: Path, turn: float, detect
     turned = np.asarray(cv2.getRotationMatrix2D((float(around[0]), float(around[1])), turn, 1.0), np.float64)
     seen = cv2.warpAffine(image, turned, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
     assert off_by(detector([seen])[0][0], face.landmarks @ turned[:, :2].T + turned[:, 2]) < 0.08
-    assert turn_of(detector([seen])[0][0].landmarks) == pytest.approx(turn_of(face.landmarks) - turn, abs=4)
+    assert roll_of(detector([seen])[0][0].landmarks) == pytest.approx(roll_of(face.landmarks) - turn, abs=4)
 
 
 def test_a_mirrored_photo_has_left_and_right_exchanged(detector: FacexlibDetector) -> None:

@@ -111,9 +111,9 @@ def test_auto_precision_takes_what_the_probe_says(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_compiled_is_run_and_what_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[autotune.Run] = []
+    made: list[autotune.NetFunction] = []
 
-    def compiled(net: torch.nn.Module, batch: torch.Tensor) -> autotune.Run:
+    def compiled(net: torch.nn.Module, batch: torch.Tensor) -> autotune.NetFunction:
         assert batch.shape == (1, 3, 256, 256)
         made.append(torch.compile(net))  # compiles nothing before it is run
         return made[-1]
