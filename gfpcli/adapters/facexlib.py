@@ -135,12 +135,6 @@ class FacexlibDetector:
         return found
 
 
-def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if image.shape[1::-1] == size:
-        return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _best_of(found: Sequence[RawFaces]) -> tuple[Face, ...]:
     """The faces found at all sizes of an image without overlapping boxes, best score first."""
     boxes, points, scores = (torch.cat(part) for part in zip(*found, strict=True))
@@ -246,7 +240,7 @@ class ParseNetMasker:
 
     @torch.inference_mode()
     def _masks_of(self, faces: Sequence[NDArray[np.uint8]]) -> list[Mask]:
-        shown = [_resized_square(face, self.size, cv2.INTER_LINEAR) for face in faces]
+        shown = [_resized(face, (self.size, self.size), cv2.INTER_LINEAR) for face in faces]
         weight = next(self.net.parameters())
         batch = to_tensor(shown).to(self.device, weight.dtype, memory_format=torch.channels_last)
         classes = self.net(batch)[0].argmax(dim=1).cpu().numpy()
@@ -262,14 +256,14 @@ class ParseNetMasker:
         border = round(10 * unit)
         mask[:border] = mask[-border:] = 0
         mask[:, :border] = mask[:, -border:] = 0
-        return _resized_square(mask, size, cv2.INTER_AREA if size < self.size else cv2.INTER_LINEAR)
+        return _resized(mask, (size, size), cv2.INTER_AREA if size < self.size else cv2.INTER_LINEAR)
 
 
-def _resized_square(picture: NDArray[T], size: int, how: int) -> NDArray[T]:
-    """Resized to (size, size); itself where it has that size."""
-    if picture.shape[0] == size:
+def _resized(picture: NDArray[T], size: tuple[int, int], how: int = cv2.INTER_AREA) -> NDArray[T]:
+    """At (width, height); the picture itself where it has that size."""
+    if picture.shape[1::-1] == size:
         return picture
-    return np.asarray(cv2.resize(picture, (size, size), interpolation=how), picture.dtype)
+    return np.asarray(cv2.resize(picture, size, interpolation=how), picture.dtype)
 
 
 def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.device, n_batch: int = 1) -> ParseNetMasker:

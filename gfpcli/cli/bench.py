@@ -24,7 +24,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTIN
 from gfpcli.weights.choose import choose_parts
-from gfpcli.weights.devices import choose_device
+from gfpcli.weights.devices import choose_devices
 
 PORTRAIT = BUILTIN / "portrait.jpg"
 
@@ -36,7 +36,7 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
     parts = choose_parts(options, warn=tell, progress=tell_download)
-    restorer, device = load_restorer(options, parts, warn=tell), choose_device(options.device)
+    restorer, device = load_restorer(options, parts, warn=tell), choose_devices(options.device)[0]
     restore_one(paths[0], restorer, options, Stopwatch(device))  # warms up
     watch, n_faces = Stopwatch(device), 0
     for path in paths * options.rounds:

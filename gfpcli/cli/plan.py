@@ -18,7 +18,7 @@ from gfpcli.options import RestoreOptions
 from gfpcli.photo.estimate import Estimate, InputEstimate, estimate
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts, fingerprint
-from gfpcli.weights.devices import choose_device
+from gfpcli.weights.devices import choose_devices
 
 MOST_ROWS = 200
 WIDTH = 140  # columns where there is no terminal
@@ -39,7 +39,7 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
     todo = [job for job in jobs if options.force or not _is_done(job, ledger, settings)]
     restorer = load_restorer(options, parts, n_inputs=len(jobs), warn=tell)
     loading_s = time.monotonic() - began
-    plan = estimate(todo, restorer, options, choose_device(options.device))
+    plan = estimate(todo, restorer, options, choose_devices(options.device)[0])
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=WIDTH)

@@ -28,7 +28,7 @@ from gfpcli.pipeline.steps import AlignedFaces, Detected
 from gfpcli.stream import MOST
 from gfpcli.types import Face, Failed, Frame, Restored
 
-BUDGET_S = 30.0  # for looking
+BUDGET_S = 30.0  # for decoding inputs and detecting their faces
 N_PROBES = 3  # inputs of each output format, and inputs with faces, that go through all stages
 N_FACES = 8  # of each of those that go through the network
 N_BEHIND = 5  # finished pictures that wait to be written, where that is the slower part
@@ -40,12 +40,12 @@ Cost = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class InputEstimate:
-    """What is known of one input."""
+    """What one input holds and would become."""
 
     job: Job
     size: tuple[int, int]  # (height, width)
     planned: tuple[int, int]  # (height, width) of the result
-    n_found: int | None = None  # None where it was not looked at
+    n_found: int | None = None  # faces; None where none were looked for
     n_chosen: int = 0  # of them, to be restored
     problem: str | None = None  # why it would fail; sizes are 0 then
 
@@ -55,7 +55,7 @@ class Estimate:
     """What a run would do, on this machine as busy as it is now."""
 
     inputs: tuple[InputEstimate, ...]  # in the order of the jobs
-    n_faces: float  # to be restored; reckoned where not all inputs were looked at
+    n_faces: float  # to be restored; extrapolated where not all inputs were looked at
     seconds: float  # of the work, without loading
     memory: int  # bytes of the process, at most
     gpu_memory: int  # bytes on the GPU, at most; 0 without one
@@ -71,7 +71,7 @@ class Costs:
     gpu_peak: int = 0
 
     def add(self, what: str, watch: Stopwatch, stages: Sequence[str], amount: float) -> None:
-        """Takes stages of a watch as the cost of an amount."""
+        """Adds what these stages took, spent on `amount` inputs, pixels or faces."""
         for stage in stages:
             if stage in watch.spent:
                 each = watch.spent[stage]
@@ -80,12 +80,12 @@ class Costs:
         self.amounts[what] = self.amounts.get(what, 0) + amount
 
     def of(self, what: str, amount: float) -> Cost:
-        """The cost of an amount; nothing where nothing was measured."""
+        """What an amount would take; zeros where nothing was measured."""
         return self.spent.get(what, np.zeros(2)) * (amount / max(self.amounts.get(what, 0), 1))
 
 
 def estimate(jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions, device: torch.device) -> Estimate:
-    """Looks, measures and reckons."""
+    """Measures a random sample of the inputs for BUDGET_S seconds, and extrapolates to all of them."""
     began, base, costs = time.monotonic(), resident_memory(), Costs()
     inputs: dict[int, InputEstimate] = {}
     n_probed: Counter[str] = Counter()
@@ -134,7 +134,7 @@ def _estimate_input(
 
 
 def _from_header(job: Job, options: RestoreOptions) -> InputEstimate:
-    """The header only."""
+    """An input of which only the header is read."""
     try:
         size = size_of(job.source)
     except GfpError as error:
@@ -177,7 +177,7 @@ def _restore_faces(restorer: Restorer, frame: Frame, faces: tuple[Face, ...]) ->
 
 
 def _lanes(inputs: Sequence[InputEstimate], n_faces: float, costs: Costs) -> tuple[Cost, Cost, Cost]:
-    """Costs of what goes on side by side: reading, the network's thread, writing."""
+    """Costs of the threads that run side by side: reading, the networks, writing."""
     pixels_in = sum(each.size[0] * each.size[1] for each in inputs)
     pixels_out: Counter[str] = Counter()
     for each in inputs:
@@ -190,10 +190,11 @@ def _lanes(inputs: Sequence[InputEstimate], n_faces: float, costs: Costs) -> tup
 
 
 def _together(lanes: tuple[Cost, Cost, Cost], n_inputs: int, options: RestoreOptions) -> float:
-    """Seconds of all lanes side by side: the slowest, or what the cores can do; and the ends, where one waits.
+    """Seconds of all threads side by side: the slowest one or all work shared by the cores, and the first read and
+    last write, while the others wait.
 
-    Where other programs keep the cores busy, lanes do not run side by side for nothing: the more encoding had
-    to wait for a core while it was measured, the more of its time adds to the network's.
+    Where other programs keep the cores busy, threads slow each other down: the more encoding had to wait for a core
+    while it was measured, the more of its time is added to the networks'.
     """
     read, main, write = lanes
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

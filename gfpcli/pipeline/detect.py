@@ -7,23 +7,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gfpcli.errors import GfpError
 from gfpcli.pipeline.align import stretch_of
-from gfpcli.pipeline.faults import FAULTS, failed
+from gfpcli.pipeline.faults import or_failed
 from gfpcli.pipeline.paste import resize_background
 from gfpcli.pipeline.steps import Detected, Observer
 from gfpcli.types import Detector, Face, Failed, Frame, Image
+
+NO_MEMORY = "not enough memory to look for faces; try --det-size 640"
 
 
 def detect_together(detector: Detector, group: Sequence[Frame], observer: Observer) -> list[Detected | Failed]:
     """The faces of each frame, by one call of the detector; where that fails, by one call for each frame."""
     start = time.monotonic()
-    try:
-        with observer("detect"):
-            found = detector([square_pixels(frame) for frame in group])
-    except (GfpError, *FAULTS) as error:
+    with observer("detect"):
+        found = or_failed(group[0], lambda: detector([square_pixels(frame) for frame in group]), NO_MEMORY)
+    if isinstance(found, Failed):
         if len(group) == 1:
-            return [failed(group[0], error, "not enough memory to look for faces; try --det-size 640")]
+            return [found]
         return [each for frame in group for each in detect_together(detector, [frame], observer)]
     share = (time.monotonic() - start) / len(group)
     return [Detected(frame, _in_frame(faces, frame), share) for frame, faces in zip(group, found, strict=True)]

@@ -27,19 +27,14 @@ def fault_text(error: Exception, no_memory: str) -> str:
     return no_memory if is_out_of_memory(error) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def failed(frame: Frame, error: Exception, no_memory: str) -> Failed:
-    """A frame that met one of FAULTS, or a GfpError that is kept as it is."""
-    if isinstance(error, GfpError):
-        return Failed(frame, error)
-    return Failed(frame, InputError(f"{frame.name}: {fault_text(error, no_memory)}"))
-
-
 def or_failed(frame: Frame, work: Callable[[], T], no_memory: str = NO_RESULT_MEMORY) -> T | Failed:
     """What `work` gives, or why the frame cannot be finished."""
     try:
         return work()
-    except (GfpError, *FAULTS) as error:
-        return failed(frame, error, no_memory)
+    except GfpError as error:
+        return Failed(frame, error)
+    except FAULTS as error:
+        return Failed(frame, InputError(f"{frame.name}: {fault_text(error, no_memory)}"))
 
 
 def restore_crops(model: FaceModel, crops: Sequence[Crop], batch_size: int) -> list[NetworkFace]:

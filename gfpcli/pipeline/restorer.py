@@ -54,6 +54,7 @@ Idle: TypeAlias = "SimpleQueue[Restorer]"
 """Those of the replicas whose device has nothing to do."""
 T = TypeVar("T")
 R = TypeVar("R")
+WithCrops = TypeVar("WithCrops", bound=AlignedFaces | FacesRestored | Failed)
 
 
 def unobserved(stage: str) -> AbstractContextManager[None]:
@@ -97,7 +98,7 @@ class Restorer:
         return out
 
     def detect(self, frames: Iterable[Frame]) -> Iterator[Detected | Failed]:
-        """Each frame with its faces, `n_detect` frames at a time. AlignedFaces pictures are not looked at."""
+        """Each frame with its faces, `n_detect` frames at a time. Aligned pictures are not looked at."""
         if self.options.aligned:
             yield from (Detected(frame, ()) for frame in frames)
             return
@@ -127,9 +128,9 @@ class Restorer:
         """The finished frames, made in a thread behind the networks."""
         return map_ahead(self._paste, masked, workers=1, depth=2, weigh_item=n_bytes_of, weigh_result=n_bytes_of)
 
-    def _batches(self, items: Iterable[T]) -> Iterator[list[T]]:
+    def _batches(self, items: Iterable[WithCrops]) -> Iterator[list[WithCrops]]:
         """Frames whose faces fill a batch together."""
-        return batched(items, count=n_crops_of, n_full=max(1, self.options.batch_size), weigh=n_bytes_of)  # type: ignore[arg-type]
+        return batched(items, count=n_crops_of, n_full=max(1, self.options.batch_size), weigh=n_bytes_of)
 
     def _on_devices(
         self, work: Callable[[Restorer, list[T]], Iterable[R]], groups: Iterable[list[T]], idle: Idle

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.pipeline.upsample import TileProgress
-from gfpcli.types import Face, Image, Masker, Upsampler
+from gfpcli.types import Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.choose import Parts, Warn
 from gfpcli.weights.devices import choose_devices
@@ -67,17 +66,12 @@ def load_detector_for(options: FaceOptions, path: Path, device: torch.device | N
 def _load_on(
     device: torch.device, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: TileProgress
 ) -> Restorer:
-    """A restorer whose detector finds nothing."""
+    """A restorer without a detector: aligned pictures and replicas need none."""
     model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
     n_batch = options.batch_size or autotune.batch_size(device, model.size, model.dtype)
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
-    return Restorer(_no_detector, model, masker, replace(options, batch_size=n_batch), upsampler)
-
-
-def _no_detector(images: Sequence[Image], /) -> list[tuple[Face, ...]]:
-    """Finds nothing: for aligned pictures and for replicas."""
-    return [() for _ in images]
+    return Restorer(lambda images: [], model, masker, replace(options, batch_size=n_batch), upsampler)
 
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch: int) -> Masker:

@@ -8,11 +8,6 @@ from gfpcli.errors import DeviceError
 from gfpcli.options import devices_in
 
 
-def choose_device(names: str) -> torch.device:
-    """The first of `choose_devices`."""
-    return choose_devices(names)[0]
-
-
 def choose_devices(names: str) -> tuple[torch.device, ...]:
     """`auto` is CUDA, then MPS, then the CPU; several are separated by commas.
 
