@@ -34,7 +34,7 @@ def load_upsampler(
 
     Args:
         tile: its edge, px; 0 = by free memory.
-        watch: hears how many tiles of an image are done, of how many.
+        watch: told how many tiles of an image are done, of how many.
         dtype: wanted for 8-bit images; `warn` is told where it does not agree with fp32, which is then used.
 
     Raises:

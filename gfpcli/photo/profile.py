@@ -94,7 +94,7 @@ def reset_peaks(device: torch.device) -> None:
 
 
 def observed(restorer: Restorer, watch: Stopwatch) -> Restorer:
-    """The same restorer, on its first device only, whose stages a stopwatch hears of."""
+    """The same restorer, on its first device only, with its stages timed."""
     return replace(restorer, observer=watch.stage, replicas=())
 
 

@@ -55,7 +55,7 @@ def fill_by_tiles(
 
     Args:
         draw: gives what a tile keeps, at `scale`. What it raises ends the work.
-        watch: hears how many tiles are done, of how many.
+        watch: told how many tiles are done, of how many.
     """
     n_done, n_tiles = 0, len(rows) * len(columns)
     watch(n_done, n_tiles)

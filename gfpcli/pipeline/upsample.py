@@ -27,7 +27,7 @@ PROBE_SIZE = 64  # px
 PROBE_RMS = 1.0  # grey levels that a faster precision may differ from fp32
 
 TileProgress = Callable[[int, int], None]
-"""Hears how many tiles of an image are done, of how many."""
+"""Told how many tiles of an image are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
