@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gfpcli.cli.console import one_line_errors, tell
+from gfpcli.files.atomic import sha256_of
 from gfpcli.weights import cache as weights
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
@@ -29,7 +30,7 @@ def list_() -> None:
     for name, path in weights.BUILTINS.items():
         label = f"{name}{ROLES.get(name, '')}"
         licence = weights.BUILTIN_LICENCES[name]
-        table.add_row(label, "built in", _size(path.stat().st_size), licence, weights.sha256_of(path)[:12])
+        table.add_row(label, "built in", _size(path.stat().st_size), licence, sha256_of(path)[:12])
     for weight in weights.WEIGHTS.values():
         is_here = "yes" if weights.cached(weight.name) else "no"
         digest = (weights.expected_hash(weight) or "recorded at first download")[:26]
@@ -111,7 +112,7 @@ def convert(
 
     Example: gfp models convert GFPGANv1.4.pth gfpgan-1.4.safetensors --half
     """
-    from gfpcli.errors import OutputError, UsageError
+    from gfpcli.errors import UsageError
     from gfpcli.model.checkpoint import convert as convert_file
 
     with one_line_errors(is_debug=debug):
@@ -119,8 +120,5 @@ def convert(
             raise UsageError(f"{target}: the target must end in .safetensors")
         if target.resolve() == source.resolve():
             raise UsageError(f"{target} is the source: choose another name")
-        try:
-            convert_file(source, target, is_half=half)
-        except OSError as error:
-            raise OutputError(f"{target}: {error.strerror or error}") from error
+        convert_file(source, target, is_half=half)
         typer.echo(target)

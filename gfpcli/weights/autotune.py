@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfpcli.errors import CheckpointError
+from gfpcli.errors import CheckpointError, OutputError
+from gfpcli.files.atomic import write_bytes
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.weights.cache import BUILTIN, cache_folder
 
@@ -173,12 +174,5 @@ def _remembered() -> dict[str, str]:
 
 
 def _remember(known: dict[str, str]) -> None:
-    path = cache_folder() / MEMORY
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(known, indent=1))
-        part.replace(path)
-    except OSError:  # a cache that cannot be written only costs a probe at each run
-        with suppress(OSError):
-            part.unlink()
+    with suppress(OutputError):  # a cache that cannot be written only costs a probe at each run
+        write_bytes(cache_folder() / MEMORY, json.dumps(known, indent=1).encode())

@@ -24,12 +24,13 @@ import pytest
 from botocore.config import Config
 
 from gfpcli.errors import UsageError
-from gfpcli.files.ledger import LEDGER, OBJECTS, Ledger
+from gfpcli.files.ledger import LEDGER, Ledger
 from gfpcli.files.storage import is_remote, place_of
 from gfpcli.photo.codec import read_frame
 from tests.cli.test_restore import PHOTOS, gfp, restore
 
 FLAGS = ("--model", "compact", "--detector", "builtin", "--mask", "soft", "--offline")
+OBJECTS = Path(LEDGER).stem  # the folder of a ledger behind a URL
 TIMES = re.compile(r', \\?"seconds\\?": [0-9.]+')
 
 
@@ -157,7 +158,7 @@ def test_one_object_to_one_file_and_globs(store: fsspec.AbstractFileSystem, tmp_
 
 
 def test_many_lines_fill_several_objects(store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gfpcli.files.ledger.LINES", 3)
+    monkeypatch.setattr("gfpcli.files.storage.LINES", 3)
     root = place_of("memory://many")
     for run in range(2):
         ledger = Ledger(root)
