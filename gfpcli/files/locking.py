@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from filelock import Timeout
 
@@ -63,5 +63,6 @@ def sweep(folders: Iterable[Path], name: str | None = None) -> None:
 
 def check_inside(root: Path, target: Path) -> None:
     """Raises OutputError where a link would lead `target` out of `root`."""
-    if not store_of(target).is_inside(root, target):
+    store = store_of(target)
+    if not PurePath(store.resolve(target.parent)).is_relative_to(store.resolve(root)):
         raise OutputError(f"{target}: a link leads out of {root}; nothing is written there")

@@ -17,9 +17,8 @@ import shutil
 import stat
 import tempfile
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -47,75 +46,56 @@ class Journal(Protocol):
         """Adds a line, which is on the disk when this returns."""
 
 
-class Store(ABC):
+class Store(Protocol):
     """What can be done with a place. Methods raise OSError unless they say otherwise."""
 
-    @abstractmethod
     def exists(self, place: Path) -> bool:
         """Whether anything is there, be it a dead link."""
 
-    @abstractmethod
     def is_folder(self, place: Path) -> bool:
         """Whether a folder is there."""
 
-    @abstractmethod
     def size(self, place: Path) -> int:
         """Bytes of a file; OSError where something else is there."""
 
-    @abstractmethod
     def read(self, place: Path) -> bytes:
         """A file's content."""
 
-    @abstractmethod
     def sha256(self, place: Path) -> str:
         """Hex digest of a file's content."""
 
-    @abstractmethod
     def matches(self, word: str) -> list[Path]:
         """The files and folders that a path or URL names, which may hold `*`; it may name what is not there."""
 
-    @abstractmethod
     def reserve(self, target: Path, prefix: str, suffix: str) -> Path:
         """A place in the target's folder that nobody else has. The folder is made."""
 
-    @abstractmethod
     def write(self, place: Path, chunks: Iterable[bytes]) -> None:
         """Makes or replaces a file, which is on the disk when this returns."""
 
-    @abstractmethod
     def replace(self, place: Path, target: Path) -> None:
         """Gives a file another name, which is on the disk when this returns."""
 
-    @abstractmethod
     def remove(self, place: Path) -> None:
         """Removes a file or a local folder, as far as that can be done; raises nothing."""
 
-    @abstractmethod
     def sweep(self, folder: Path, pattern: str) -> None:
         """Removes what a killed run left in a folder, by names, as far as that can be done; raises nothing."""
 
-    @abstractmethod
-    def hold(self, lock: Path, *, is_patient: bool) -> Any:
+    def hold(self, lock: Path, *, is_patient: bool) -> AbstractContextManager[None]:
         """A context in which no other run holds `lock`. Raises filelock.Timeout where one does and we do not wait."""
 
-    @abstractmethod
     def journal(self, path: Path) -> Journal:
         """The journal of that name. Nothing is opened."""
 
-    @abstractmethod
     def identity(self, place: Path) -> tuple[int, int] | None:
         """What hard links to one file and mounts of one folder have in common; None where it cannot be known."""
 
-    @abstractmethod
     def resolve(self, place: Path) -> str:
         """The place without links, as text. Raises nothing."""
 
-    @abstractmethod
-    def is_inside(self, root: Path, place: Path) -> bool:
-        """Whether no link leads from `root` to a folder elsewhere."""
 
-
-class LocalStore(Store):
+class LocalStore:
     """The file systems of this machine."""
 
     def exists(self, place: Path) -> bool:
@@ -200,70 +180,59 @@ class LocalStore(Store):
     def resolve(self, place: Path) -> str:
         return os.path.realpath(place)
 
-    def is_inside(self, root: Path, place: Path) -> bool:
-        return place.parent.resolve().is_relative_to(root.resolve())
-
 
 class StoreError(OSError):
     """A store behind a URL did not do what it was asked: nobody knows what is there."""
 
 
-class RemoteStore(Store):
+class RemoteStore:
     """What fsspec reaches. An object is there whole or not at all; there are no links, and nothing can be locked.
 
     All that its clients raise becomes StoreError, except FileNotFoundError.
     """
 
     def exists(self, place: Path) -> bool:
-        with _store_errors():
-            return bool(_fs(place).exists(_key(place)))
+        return bool(_ask(place, "exists"))
 
     def is_folder(self, place: Path) -> bool:
-        with _store_errors():
-            return bool(_fs(place).isdir(_key(place)))
+        return bool(_ask(place, "isdir"))
 
     def size(self, place: Path) -> int:
-        with _store_errors():
-            facts = _fs(place).info(_key(place))
+        facts = _ask(place, "info")
         if facts["type"] != "file":
             raise OSError("not a file that can be opened")
         return int(facts["size"])
 
     def read(self, place: Path) -> bytes:
-        with _store_errors():
-            return cast(bytes, _fs(place).cat_file(_key(place)))
+        return cast(bytes, _ask(place, "cat_file"))
 
     def sha256(self, place: Path) -> str:
         return hashlib.sha256(self.read(place)).hexdigest()
 
     def files(self, folder: Path) -> list[Path]:
         """Every object under a folder, in one listing, in the order of their names."""
-        with _store_errors():
-            return _named_under(folder, _fs(folder).find(_key(folder)))
+        return _named_under(folder, _ask(folder, "find"))
 
     def matches(self, word: str) -> list[Path]:
         if not glob.has_magic(word.partition("://")[2]):
             return [place_of(word)]
         head = re.split(r"[*?\[]", word, maxsplit=1)[0].rpartition("/")[0]  # the folder above the first wildcard
         folder = place_of(head)
-        with _store_errors():
-            return _named_under(folder, _fs(folder).glob(_key(folder).rstrip("/") + word[len(head) :]))
+        return _named_under(folder, _ask(folder, "glob", _key(folder).rstrip("/") + word[len(head) :]))
 
     def reserve(self, target: Path, prefix: str, suffix: str) -> Path:
         return target.with_name(f"{prefix}{secrets.token_hex(8)}{suffix}")
 
     def write(self, place: Path, chunks: Iterable[bytes]) -> None:
-        with _store_errors():
-            _fs(place).pipe_file(_key(place), b"".join(chunks))
+        _ask(place, "pipe_file", _key(place), b"".join(chunks))
 
     def replace(self, place: Path, target: Path) -> None:
-        with _store_errors():  # no store renames: they copy
-            _fs(place).cp_file(_key(place), _key(target))
-            _fs(place).rm_file(_key(place))
+        _ask(place, "cp_file", _key(place), _key(target))  # no store renames
+        _ask(place, "rm_file")
 
     def remove(self, place: Path) -> None:
-        with suppress(OSError), _store_errors():
-            _fs(place).rm_file(_key(place))
+        with suppress(OSError):
+            _ask(place, "rm_file")
 
     def sweep(self, folder: Path, pattern: str) -> None:
         """Folders inside it too: they all come in one listing."""
@@ -284,9 +253,6 @@ class RemoteStore(Store):
 
     def resolve(self, place: Path) -> str:
         return str(place)
-
-    def is_inside(self, root: Path, place: Path) -> bool:
-        return True
 
 
 LOCAL = LocalStore()
@@ -422,10 +388,10 @@ def _umask() -> int:
     return mask
 
 
-@contextmanager
-def _store_errors() -> Iterator[None]:
+def _ask(place: Path, method: str, *given: object) -> Any:
+    """What a method of fsspec's file system gives; called with the place where nothing else is given."""
     try:
-        yield
+        return getattr(cast(Any, place).fs, method)(*given or (_key(place),))
     except FileNotFoundError:
         raise
     except Exception as error:  # each client has its own
@@ -435,10 +401,6 @@ def _store_errors() -> Iterator[None]:
 def _named_under(folder: Path, keys: Iterable[str]) -> list[Path]:
     start = len(_key(folder).rstrip("/")) + 1
     return [folder / key[start:] for key in sorted(keys)]
-
-
-def _fs(place: Path) -> Any:
-    return cast(Any, place).fs
 
 
 def _key(place: Path) -> str:

@@ -27,6 +27,7 @@ from typing import IO, Any
 from gfpcli.errors import ChecksumError, DownloadError, OutputError, WeightsError
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.files.locking import hold
+from gfpcli.files.storage import LOCAL
 
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
@@ -327,7 +328,7 @@ def _transfer(source: _Source, part: Path, start: int, progress: Progress | None
             for block in source.blocks(response):
                 done += len(block)
                 if done > source.limit:
-                    part.unlink()
+                    LOCAL.remove(part)
                     raise ChecksumError(f"{source.name}: {source.url} is larger than {source.limit} bytes; removed")
                 file.write(block)
                 if progress:
@@ -347,8 +348,7 @@ def _accept(weight: Weight, digest: str, part: Path, path: Path) -> None:
     """Gives a download its name, if it is what it should be; its hash is recorded where none is published."""
     expected = expected_hash(weight)
     if expected and not digest.startswith(expected):
-        with os_errors_as(OutputError, part):
-            part.unlink()
+        LOCAL.remove(part)
         raise ChecksumError(f"{weight.file}: the download has SHA-256 {digest}, not {expected}; removed")
     if digest != expected:
         _record(weight.file, digest)
