@@ -33,16 +33,11 @@ def list_() -> None:
         table.add_row(label, "built in", _size(path.stat().st_size), licence, sha256_of(path)[:12])
     for weight in weights.WEIGHTS.values():
         is_here = "yes" if weights.cached(weight.name) else "no"
-        digest = (weights.expected_hash(weight) or "recorded at first download")[:26]
-        table.add_row(
-            weight.name, is_here, _size(weight.size), weight.licence, digest[:12] if " " not in digest else digest
-        )
+        digest = weights.expected_hash(weight)
+        shown = digest[:12] if digest else "recorded at first download"
+        table.add_row(weight.name, is_here, _size(weight.size), weight.licence, shown)
     Console(width=None if Console().is_terminal else 140).print(table)
     tell(f"cache: {weights.cache_folder()}")
-
-
-def _size(n_bytes: int | None) -> str:
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "?"
 
 
 @models.command()
@@ -73,12 +68,10 @@ def verify(debug: Debug = False) -> None:
     with one_line_errors(is_debug=debug):
         for name in weights.WEIGHTS:
             is_good = weights.verify(name)
-            if is_good is None:
-                continue
-            n_wrong += not is_good
-            typer.echo(
-                f"{name}: {'ok' if is_good else 'WRONG, remove ' + str(weights.cached(name)) + ' and pull it again'}"
-            )
+            if is_good is not None:
+                n_wrong += not is_good
+                wrong = f"WRONG, remove {weights.cached(name)} and pull it again"
+                typer.echo(f"{name}: {'ok' if is_good else wrong}")
     raise typer.Exit(1 if n_wrong else 0)
 
 
@@ -122,3 +115,7 @@ def convert(
             raise UsageError(f"{target} is the source: choose another name")
         convert_file(source, target, is_half=half)
         typer.echo(target)
+
+
+def _size(n_bytes: int | None) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "?"

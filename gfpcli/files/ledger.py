@@ -129,12 +129,6 @@ class Ledger:
         return output.relative_to(self.folder).as_posix()
 
 
-def _is_face(face: Any) -> bool:
-    """Whether a record has what a report shows."""
-    numbers = [*face["box"], face["score"], face.get("seconds", 0.0)] if {"box", "score", "status"} <= set(face) else []
-    return len(numbers) == 6 and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)
-
-
 def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str | None:
     """Why an output is left as it is, None where it is to be made.
 
@@ -146,3 +140,9 @@ def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str
         raise OutputError(f"{target}: is there already and is not gfp's: choose another --output, or --force")
     changed = f"{target} was changed after gfp wrote it and is kept; --force replaces it"
     return {"done": "done before", "edited": changed}.get(state)
+
+
+def _is_face(face: Any) -> bool:
+    """Whether a record has what a report shows."""
+    numbers = [*face["box"], face["score"], face.get("seconds", 0.0)] if {"box", "score", "status"} <= set(face) else []
+    return len(numbers) == 6 and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)
