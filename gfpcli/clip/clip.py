@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -25,7 +24,7 @@ from gfpcli.clip.read import VideoInfo, read_frames, read_pictures
 from gfpcli.clip.segments import Part, Recent, Work, numbered, stretches, time_of, undone
 from gfpcli.clip.track import REACH, Steady, look_at, steady
 from gfpcli.errors import InputError, OutputError
-from gfpcli.files.atomic import sha256_of, write_bytes
+from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.steps import Detected
@@ -216,13 +215,10 @@ def assemble(
     join_segments(segments, joined, clip.encoder, kept.zero)
     carried, notes = plan_streams(clip.info, clip.target)
     mux(joined, clip.encoder, clip.info, carried, kept, whole, strip=clip.options.strip)
-    try:
-        with whole.open("rb") as file:
-            os.fsync(file.fileno())  # a name must not outlive its content when the power fails
+    pending = prepare_file(whole, clip.target)
+    with os_errors_as(OutputError, clip.target):
         claim(sha256_of(whole))
-        whole.replace(clip.target)
-    except OSError as error:
-        raise OutputError(f"{clip.target}: {error.strerror or error}") from error
+    pending.publish()
     return notes
 
 

@@ -10,6 +10,7 @@ import torch
 
 from gfpcli.adapters.basicsr import perceptual_loss
 from gfpcli.errors import CheckpointError, InputError, UsageError, WeightsError
+from gfpcli.files.atomic import write_bytes
 from gfpcli.model.arcface import ArcFaceR18
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
@@ -179,7 +180,7 @@ def tell_left_out(found: dict[str, Looked], folder: Path, note: Warn) -> None:
     path = folder / LEFT_OUT
     path.unlink(missing_ok=True)
     if problems:
-        path.write_text("\n".join(problems) + "\n", encoding="utf-8")
+        write_bytes(path, "".join(f"{problem}\n" for problem in problems).encode())
         for problem in problems[:5]:
             note(f"left out: {problem}")
         if len(problems) > 5:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfpcli.errors import CheckpointError, GfpError
+from gfpcli.errors import CheckpointError, OutputError
 from gfpcli.files.atomic import write_bytes
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.weights.cache import BUILTIN, cache_folder
@@ -174,5 +174,5 @@ def _remembered() -> dict[str, str]:
 
 
 def _remember(known: dict[str, str]) -> None:
-    with suppress(GfpError):  # a cache that cannot be written only costs a measurement at each run
+    with suppress(OutputError):  # a cache that cannot be written only costs a probe at each run
         write_bytes(cache_folder() / MEMORY, json.dumps(known, indent=1).encode())
