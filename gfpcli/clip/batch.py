@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,12 +16,10 @@ import av
 from gfpcli.cli.console import tell
 from gfpcli.cli.output import json_line, json_sink
 from gfpcli.cli.progress import Begin, Record, show_clips, tell_download
-from gfpcli.clip.clip import Claim, Clip, Done, Watch, restore_clip
-from gfpcli.clip.encode import choose_encoder
+from gfpcli.clip.clip import Clip, ClipProgress, ClipResult, RecordOutput, open_clip, restore_clip
 from gfpcli.clip.inputs import plan_videos
 from gfpcli.clip.preview import preview_names, write_preview
-from gfpcli.clip.read import VideoInfo, frames_info, probe
-from gfpcli.clip.segments import Work
+from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.cluster.pool import import_ray
 from gfpcli.errors import GfpError, InputError, UsageError
 from gfpcli.files.atomic import os_errors_as, sha256_of
@@ -33,7 +30,6 @@ from gfpcli.files.locking import check_inside, hold, lock_of, sweep
 from gfpcli.files.storage import is_url, local_word, place_of
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import VideoOptions
-from gfpcli.photo.codec import read_frame
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
@@ -45,8 +41,8 @@ class Opened:
 
     job: VideoJob
     clip: Clip
-    work: Work
-    claim: Claim
+    work: ClipWorkspace
+    claim: RecordOutput
     began: float  # by the monotonic clock
 
 
@@ -61,7 +57,7 @@ class Run:
     model_name: str
     restorer: Callable[[], Restorer]  # loaded when the first clip needs it
 
-    def process(self, job: VideoJob, watch: Watch) -> Record:
+    def process(self, job: VideoJob, watch: ClipProgress) -> Record:
         """Restores one clip, or goes on with it. What goes wrong is told in its record."""
         with self.failing(job) as failed:
             if self.options.preview:
@@ -91,15 +87,15 @@ class Run:
         if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
             return {**self.record(job, "skipped"), "note": reason}
         clip = open_clip(job, self.options)
-        work = Work(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
+        work = ClipWorkspace(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
         return Opened(job, clip, work, partial(self.ledger.add, job.target, digest, self.settings), began)
 
-    def close(self, opened: Opened, done: Done) -> Record:
+    def close(self, opened: Opened, done: ClipResult) -> Record:
         """The record of a clip that has its name; its work folder goes."""
         opened.work.clear()
         return self.record_of(opened.job, opened.clip, done, time.monotonic() - opened.began)
 
-    def record_of(self, job: VideoJob, clip: Clip, done: Done, seconds: float) -> Record:
+    def record_of(self, job: VideoJob, clip: Clip, done: ClipResult, seconds: float) -> Record:
         """The JSON record of a finished clip. Faces that failed keep the clip's pixels and make the error."""
         told = f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None
         height, width = (round(edge * self.options.scale) for edge in clip.info.size)
@@ -133,17 +129,6 @@ def digest_of(job: VideoJob) -> str:
         if not job.pictures:
             return sha256_of(job.source)
         return hashlib.sha256("".join(sha256_of(path) for path in job.pictures).encode()).hexdigest()
-
-
-def open_clip(job: VideoJob, options: VideoOptions) -> Clip:
-    """The source looked at and its encoder chosen. Raises GfpError."""
-    info: VideoInfo
-    if job.pictures:
-        rate = Fraction(options.rate).limit_denominator(1001)
-        info = frames_info(read_frame(job.pictures[0], 0), len(job.pictures), rate, job.source)
-    else:
-        info = probe(job.source, wanted_s=options.end)
-    return Clip(info, job.pictures, choose_encoder(options, info, job.target), options, job.target, job.target.stem)
 
 
 def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_to: str | None, *, quiet: bool) -> int:

@@ -1,9 +1,9 @@
-"""Frames to a video stream: which encoder, in which format, and one whole stretch of a clip after another."""
+"""Which encoder makes a clip, in which pixel format, and the files of its segments."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,12 +13,11 @@ from typing import cast
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from gfpcli.clip.pixels import Color, bits_of, from_bgr
-from gfpcli.clip.read import VideoInfo
+from gfpcli.clip.probe import VideoInfo
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import CONTAINERS
@@ -28,23 +27,23 @@ from gfpcli.types import Image
 ENCODERS = {"h264": "libx264", "h265": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks"}
 SOURCE_CODECS = {"h264": "h264", "hevc": "h265", "av1": "av1", "vp9": "vp9", "vp8": "vp9", "prores": "prores"}
 STREAM_NAMES = {"h264": "h264", "h265": "hevc", "av1": "av1", "vp9": "vp9", "prores": "prores"}
-USUAL = {  # constant quality that is hard to tell from the input, and a speed that suits it
+DEFAULT_SETTINGS = {  # a constant quality that is hard to tell from the input, and a fitting speed
     "libx264": {"crf": "18", "preset": "medium"},
     "libx265": {"crf": "20", "preset": "medium", "x265-params": "log-level=none"},
     "libsvtav1": {"crf": "24", "preset": "8"},
     "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
     "prores_ks": {"profile": "hq", "vendor": "apl0"},
 }
-QUALITY_NAMES = {"_nvenc": "cq", "_qsv": "global_quality"}  # hardware's words for crf
-SPEED_NAMES = {"libvpx-vp9": "cpu-used"}
+QUALITY_NAMES = {"_nvenc": "cq", "_qsv": "global_quality"}  # options of hardware encoders that mean crf
+SPEED_NAMES = {"libvpx-vp9": "cpu-used"}  # options that mean preset
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """How frames are encoded."""
 
-    name: str  # ffmpeg's
-    stream: str  # ffmpeg's name of what it makes
+    name: str  # ffmpeg's name of the encoder
+    stream: str  # ffmpeg's name of the codec
     pix_fmt: str
     options: dict[str, str]
     color: Color
@@ -54,12 +53,12 @@ class Encoder:
 
     @property
     def suffix(self) -> str:
-        """Of the segments' files."""
+        """Of the segment files."""
         return ".mov" if self.stream == "prores" else ".mp4"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class TimedImage:
     """A finished frame on its way to the encoder."""
 
     image: Image  # (H, W, 3) BGR
@@ -67,22 +66,12 @@ class Picture:
     duration: Fraction  # seconds
 
 
-@dataclass(slots=True)
-class Written:
-    """What a segment's file holds, whole once it is closed."""
-
-    times: list[int] = field(default_factory=list)  # ticks from the segment's first frame, as shown
-    first: Fraction | None = None  # seconds
-    end: Fraction = Fraction(0)  # seconds, when its last frame goes
-    delay: int = 0  # frames that decode before one that is shown earlier
-
-
 def choose_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Encoder:
-    """The encoder that the flags, the input and the output's name ask for.
+    """The encoder that the options, the input and the suffix of the output ask for.
 
     Raises:
-        UsageError: a container or pixel format that does not go with it.
-        OutputError: this machine has no such encoder, or it does not start.
+        UsageError: the container cannot hold the codec, or the codec has not the pixel format.
+        OutputError: this ffmpeg has no such encoder, or it does not start on this machine.
     """
     held = held_by(target)
     codec = options.codec
@@ -104,7 +93,7 @@ def choose_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Enco
     base = Fraction(1, info.time_base.denominator)
     settings = _settings_of(name, options)
     encoder = Encoder(name, stream, pix_fmt, settings, info.color, base, info.rate, info.pixel_aspect)
-    _try(encoder)
+    _check_starts(encoder)
     return encoder
 
 
@@ -125,7 +114,7 @@ def available() -> list[str]:
 
 
 def choose_pix_fmt(source: str, formats: list[str]) -> str:
-    """The source's own where the encoder has it, else the nearest: depth first, then chroma."""
+    """The source's own format where the encoder has it, else the nearest: depth first, then chroma."""
     plain = source.replace("yuvj", "yuv")
     if plain in formats or not formats:
         return plain
@@ -139,7 +128,7 @@ def choose_pix_fmt(source: str, formats: list[str]) -> str:
 
 
 def _settings_of(name: str, options: VideoOptions) -> dict[str, str]:
-    settings = dict(USUAL.get(name, {}))
+    settings = dict(DEFAULT_SETTINGS.get(name, {}))
     if options.crf >= 0:
         words = [word for end, word in QUALITY_NAMES.items() if name.endswith(end)]
         if not words and "crf" not in settings:
@@ -150,12 +139,12 @@ def _settings_of(name: str, options: VideoOptions) -> dict[str, str]:
     return settings
 
 
-def _try(encoder: Encoder) -> None:
-    """Encodes one small picture: what is wrong with the settings or the machine shows before hours of work."""
+def _check_starts(encoder: Encoder) -> None:
+    """Encodes one small picture, so that wrong settings are found before hours of work. Raises OutputError."""
     grey = np.full((144, 256, 3), 128, np.uint8)
     try:
         with _open_stream(os.devnull, encoder, (144, 256), container="null") as (output, stream):
-            output.mux(stream.encode(_picture_of(grey, encoder, 0)))
+            output.mux(stream.encode(_to_picture(grey, encoder, 0)))
             output.mux(stream.encode(None))
     except (av.FFmpegError, ValueError) as error:
         settings = " ".join(f"{key}={value}" for key, value in encoder.options.items())
@@ -167,7 +156,7 @@ def _try(encoder: Encoder) -> None:
 def _open_stream(
     path: str, encoder: Encoder, size: tuple[int, int], *, container: str
 ) -> Iterator[tuple[OutputContainer, VideoStream]]:
-    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself: errors only
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 itself writes to stderr: only errors
     options = {} if container == "null" else {"video_track_timescale": str(encoder.time_base.denominator)}
     with av.open(path, "w", format=container, container_options=options) as output:
         stream = cast(VideoStream, output.add_stream(encoder.name, rate=encoder.rate, options=encoder.options))
@@ -181,51 +170,63 @@ def _open_stream(
         yield output, stream
 
 
-@contextmanager
-def segment_writer(path: Path, encoder: Encoder) -> Iterator[tuple[Callable[[Picture], None], Written]]:
-    """A function that encodes one picture after another into a new file, and what is known of it once it is closed.
+@dataclass(slots=True)
+class SegmentEncoder:
+    """Encodes pictures into one new file, whose clock starts at its first picture; see `encode_segment`."""
 
-    The file's clock starts at its first picture, and its first picture needs none before it.
+    path: Path
+    encoder: Encoder
+    files: ExitStack  # closes the file
+    first: Fraction | None = None  # seconds, time of the first picture
+    end: Fraction = Fraction(0)  # seconds, when the last picture is no longer shown
+    delay: int = 0  # pictures that decode before one that is shown earlier
+    times: list[int] = field(default_factory=list)  # ticks of each packet so far, in decoding order
+    opened: tuple[OutputContainer, VideoStream] | None = None  # with the first picture, whose size it has
+
+    def write(self, picture: TimedImage) -> None:
+        """The next picture. Raises OutputError."""
+        image = pad_to_even(picture.image, self.encoder.pix_fmt)
+        with os_errors_as(OutputError, self.path, also=(av.FFmpegError,)):
+            if self.opened is None or self.first is None:
+                size, container = image.shape[:2], CONTAINERS[self.encoder.suffix]
+                file = _open_stream(f"file:{self.path.resolve()}", self.encoder, size, container=container)
+                self.opened, self.first = self.files.enter_context(file), picture.pts
+            ticks = round((picture.pts - self.first) / self.encoder.time_base)
+            self.end = max(self.end, picture.pts + picture.duration)
+            self.add_packets(self.opened, _to_picture(image, self.encoder, ticks))
+
+    def close(self) -> None:
+        """Writes what the encoder still holds. Raises OutputError."""
+        with os_errors_as(OutputError, self.path, also=(av.FFmpegError,)):
+            if self.opened:
+                self.add_packets(self.opened, None)
+            self.files.close()
+
+    def add_packets(self, opened: tuple[OutputContainer, VideoStream], picture: VideoFrame | None) -> None:
+        """What the encoder gives for one more picture, or at the end for None."""
+        output, stream = opened
+        for packet in stream.encode(picture):
+            time = packet.pts or 0
+            self.delay = max(self.delay, sum(1 for each in self.times if each > time))
+            self.times.append(time)
+            output.mux(packet)
+
+
+@contextmanager
+def encode_segment(path: Path, encoder: Encoder) -> Iterator[SegmentEncoder]:
+    """Encodes the pictures of one segment into a new file; `first`, `end` and `delay` are known when it is closed.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    written = Written()
-    with ExitStack() as stack:
-        opened: list[tuple[OutputContainer, VideoStream]] = []
-
-        def keep(packets: list[Packet]) -> None:
-            for packet in packets:
-                later = sum(1 for pts in written.times if pts > (packet.pts or 0))
-                written.delay = max(written.delay, later)
-                written.times.append(packet.pts or 0)
-                _mux(opened[0][0], packet)
-
-        def write(picture: Picture) -> None:
-            image = pad_to_even(picture.image, encoder.pix_fmt)
-            with os_errors_as(OutputError, path, also=(av.FFmpegError,)):
-                if not opened:
-                    size, container = image.shape[:2], CONTAINERS[encoder.suffix]
-                    file = _open_stream(f"file:{path.resolve()}", encoder, size, container=container)
-                    opened.append(stack.enter_context(file))
-                    written.first = picture.pts
-                ticks = (picture.pts - (written.first or 0)) / encoder.time_base
-                written.end = max(written.end, picture.pts + picture.duration)
-                keep(opened[0][1].encode(_picture_of(image, encoder, round(ticks))))
-
-        yield write, written
-        with os_errors_as(OutputError, path, also=(av.FFmpegError,)):
-            if opened:
-                keep(opened[0][1].encode(None))
-            stack.close()
-
-
-def _mux(output: OutputContainer, packet: Packet) -> None:
-    output.mux(packet)
+    with ExitStack() as files:
+        segment = SegmentEncoder(path, encoder, files)
+        yield segment
+        segment.close()
 
 
 def pad_to_even(image: Image, pix_fmt: str) -> Image:
-    """The last row or column twice where the format's chroma needs even sizes."""
+    """The image with its last row or column doubled where the chroma of the format needs even sizes."""
     layout = av.VideoFormat(pix_fmt, 16, 16)
     height, width = image.shape[:2]
     rows = height % (16 // layout.chroma_height(16))
@@ -235,7 +236,7 @@ def pad_to_even(image: Image, pix_fmt: str) -> Image:
     return cast(Image, np.pad(image, ((0, rows), (0, columns), (0, 0)), "edge"))
 
 
-def _picture_of(image: Image, encoder: Encoder, ticks: int) -> VideoFrame:
+def _to_picture(image: Image, encoder: Encoder, ticks: int) -> VideoFrame:
     picture = from_bgr(image, encoder.pix_fmt, encoder.color)
     picture.pts, picture.time_base = ticks, encoder.time_base
     return picture

@@ -1,4 +1,4 @@
-"""Encoded stretches of a clip to one stream, and that stream to a file with everything else of the source."""
+"""Segments joined to one video stream, and that stream muxed with the other streams of the source."""
 
 from __future__ import annotations
 
@@ -17,145 +17,136 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from gfpcli.clip.encode import Encoder, held_by
-from gfpcli.clip.read import ONE_FILE, OtherStream, VideoInfo
+from gfpcli.clip.probe import ONE_FILE, OtherStream, VideoInfo
+from gfpcli.clip.segments import EncodedSegment
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import CONTAINERS
 
-AUDIO_INSTEAD = {".mp4": "aac", ".m4v": "aac", ".mov": "aac", ".mkv": "flac", ".webm": "libopus"}
-TEXT_INSTEAD = {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "srt", ".webm": "webvtt"}
+AUDIO_CODECS = {  # by suffix, for audio whose own codec the container cannot hold
+    ".mp4": "aac", ".m4v": "aac", ".mov": "aac", ".mkv": "flac", ".webm": "libopus",
+}
+SUBTITLE_CODECS = {  # the same for subtitles that are text
+    ".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "srt", ".webm": "webvtt",
+}
 TEXT_CODECS = ("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text")
-EXTRA_HELD = {  # what ffmpeg writes although its list does not say so
+ALSO_HELD = {  # codecs that ffmpeg writes into a container although its list does not name them
     "matroska": {"subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"},
 }
-LARGEST_CLOCK = 2**31 - 1  # ticks per second that MP4 can say
+MAX_CLOCK = 2**31 - 1  # ticks per second in MP4
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """One encoded stretch: a file whose clock starts at its first frame."""
+class Trim:
+    """Which part of the source the finished file holds, in seconds of the source's clock."""
 
-    path: Path
-    first: Fraction  # seconds, of its first frame in the finished clip
-    end: Fraction  # seconds, when its last frame goes
-    delay: int  # frames that decode before one that is shown earlier
+    zero: Fraction = Fraction(0)  # the time that becomes 0; at 0 all times stay as they are
+    end: Fraction | None = None  # None = the end of the source
 
 
-def join_segments(segments: Sequence[Segment], target: Path, encoder: Encoder, zero: Fraction) -> None:
-    """The packets of all segments one after the other, as they are, at the times of their frames less `zero`.
+@dataclass(frozen=True, slots=True)
+class MappedStream:
+    """Another stream of the source that goes into the finished file."""
 
-    A frame is decoded when the one `delay` before it is shown: one rule for the whole clip, so that decoding times
-    grow from segment to segment too.
+    stream: OtherStream
+    codec: str  # copy, or an encoder's name
+
+
+def join_segments(
+    segments: Sequence[EncodedSegment], folder: Path, target: Path, encoder: Encoder, zero: Fraction
+) -> None:
+    """Writes the packets of all segments in `folder` one after the other, unchanged, `zero` seconds earlier.
+
+    A frame is decoded at the time at which the frame `delay` before it is shown. This one rule for the whole clip makes
+    decoding times grow from segment to segment, too.
 
     Raises:
         OutputError: a file cannot be read or written.
     """
     delay = max(segment.delay for segment in segments)
-    usual = max(1, round(1 / encoder.rate / encoder.time_base))
+    usual = max(1, round(1 / encoder.rate / encoder.time_base))  # ticks from frame to frame
     segments = [replace(each, first=each.first - zero, end=each.end - zero) for each in segments]
     first = round(segments[0].first / encoder.time_base)
-    decoded_at = deque(first - (delay - i) * usual for i in range(delay))
+    decode_times = deque(first - (delay - i) * usual for i in range(delay))
     ticks = str(encoder.time_base.denominator)
     options = {"video_track_timescale": ticks, "movie_timescale": ticks}
     container = CONTAINERS[encoder.suffix]
     with (
         os_errors_as(OutputError, target, also=(av.FFmpegError,)),
-        av.open(_url(segments[0].path)) as sample,
+        av.open(_url(folder / segments[0].file)) as sample,
         av.open(_url(target), "w", format=container, container_options=options) as out,
     ):
         stream = cast(VideoStream, out.add_stream_from_template(sample.streams.video[0], opaque=True))
         stream.time_base = encoder.time_base
         for i, segment in enumerate(segments):
-            following = segments[i + 1].first if i + 1 < len(segments) else segment.end
-            _add(segment, following, out, stream, decoded_at, encoder.time_base)
+            end = segments[i + 1].first if i + 1 < len(segments) else segment.end
+            span = round(segment.first / encoder.time_base), round(end / encoder.time_base)
+            _copy_packets(folder / segment.file, span, out, stream, encoder.time_base, decode_times)
 
 
-def _add(
-    segment: Segment, following: Fraction, out: OutputContainer, stream: VideoStream, decoded_at: deque[int],
-    base: Fraction,
+def _copy_packets(
+    path: Path, span: tuple[int, int], out: OutputContainer, stream: VideoStream, base: Fraction,
+    decode_times: deque[int],
 ) -> None:  # fmt: skip
-    """One segment's packets. `following` is when the next one's first frame is shown, `base` one tick, seconds."""
-    with av.open(_url(segment.path)) as source:
+    """One segment's packets. Times are ticks of `base` seconds; in `span` its frames are shown."""
+    with av.open(_url(path)) as source:
         packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
-        shift = round(segment.first / base)
-        times = [round((packet.pts or 0) * packet.time_base / base) + shift for packet in packets]
+        times = [round((packet.pts or 0) * packet.time_base / base) + span[0] for packet in packets]
         shown = sorted(times)
-        gone = dict(zip(shown, [*shown[1:], round(following / base)], strict=True))
-        decoded_at.extend(shown)
+        ends = dict(zip(shown, [*shown[1:], span[1]], strict=True))
+        decode_times.extend(shown)
         for packet, time in zip(packets, times, strict=True):
             packet.stream, packet.time_base = stream, base
-            packet.pts, packet.dts, packet.duration = time, decoded_at.popleft(), max(1, gone[time] - time)
+            packet.pts, packet.dts, packet.duration = time, decode_times.popleft(), max(1, ends[time] - time)
             out.mux(packet)
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """One other stream of the source in the finished file."""
-
-    stream: OtherStream
-    codec: str  # copy, or the encoder's name
-
-
-def plan_streams(info: VideoInfo, target: Path) -> tuple[list[Carried], list[str]]:
-    """Which of the source's other streams go into `target` and how, and one line for each that is not copied."""
+def plan_streams(info: VideoInfo, target: Path) -> tuple[list[MappedStream], list[str]]:
+    """The other streams that go into `target`, and a line for each stream that is not copied."""
     suffix = target.suffix.lower()
-    held = held_by(target) | EXTRA_HELD.get(CONTAINERS[suffix], set())
-    carried, notes = [], []
+    held = held_by(target) | ALSO_HELD.get(CONTAINERS[suffix], set())
+    mapped, notes = [], []
     for stream in info.others:
         name = f"{stream.kind} stream {stream.index} ({stream.codec})"
         is_attachment = stream.kind == "attachment"
         if stream.codec in held and not is_attachment or is_attachment and suffix == ".mkv":
-            carried.append(Carried(stream, "copy"))
+            mapped.append(MappedStream(stream, "copy"))
         elif stream.kind == "audio":
-            carried.append(Carried(stream, AUDIO_INSTEAD[suffix]))
-            notes.append(f"{name} does not fit into {suffix} and is encoded as {AUDIO_INSTEAD[suffix]}")
+            mapped.append(MappedStream(stream, AUDIO_CODECS[suffix]))
+            notes.append(f"{name} does not fit into {suffix} and is encoded as {AUDIO_CODECS[suffix]}")
         elif stream.kind == "subtitle" and stream.codec in TEXT_CODECS:
-            carried.append(Carried(stream, TEXT_INSTEAD[suffix]))
-            notes.append(f"{name} does not fit into {suffix} and becomes {TEXT_INSTEAD[suffix]}")
+            mapped.append(MappedStream(stream, SUBTITLE_CODECS[suffix]))
+            notes.append(f"{name} does not fit into {suffix} and becomes {SUBTITLE_CODECS[suffix]}")
         else:
             has_home = stream.kind in ("subtitle", "attachment") and suffix != ".mkv"
             hint = "; .mkv can hold it" if has_home else ""
             notes.append(f"{name} does not fit into {suffix} and is left out{hint}")
-    return carried, notes
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The stretch of the source that is kept, seconds of its own clock."""
-
-    zero: Fraction = Fraction(0)  # what becomes 0; 0 = the clock stays as it is
-    end: Fraction | None = None  # None = with the source
+    return mapped, notes
 
 
 def mux(
-    joined: Path, encoder: Encoder, info: VideoInfo, carried: Sequence[Carried], kept: Kept, target: Path, *,
+    joined: Path, encoder: Encoder, info: VideoInfo, mapped: Sequence[MappedStream], trim: Trim, target: Path, *,
     strip: bool,
 ) -> None:  # fmt: skip
-    """The restored picture with every carried stream, chapters and metadata of the source, nothing encoded anew.
+    """Writes the joined video with the mapped streams of the source, and unless `strip` its chapters and metadata.
 
     Raises:
         OutputError: ffmpeg cannot write it.
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
-    command += [] if kept.zero else ["-copyts"]
-    command += [*_only_a_file(), "-i", _url(joined)]
+    command += [] if trim.zero else ["-copyts"]
+    command += [*_one_file_flags(), "-i", _url(joined)]
     if not info.is_pictures:
-        command += _source_words(info, kept)
-    command += ["-map", "0:v:0", *(word for each in carried for word in ("-map", f"1:{each.stream.index}"))]
+        command += _source_flags(info, trim)
+    command += ["-map", "0:v:0", *(word for each in mapped for word in ("-map", f"1:{each.stream.index}"))]
     command += ["-c", "copy"]
-    for i, each in enumerate(carried, 1):
+    for i, each in enumerate(mapped, 1):
         command += [] if each.codec == "copy" else [f"-c:{i}", each.codec]
-    command += _metadata_words(info, carried, strip=strip)
-    command += ["-copypriorss", "0"] if kept.zero else []  # else copies begin at the picture's key frame before
+    command += _metadata_flags(info, mapped, strip=strip)
+    command += ["-copypriorss", "0"] if trim.zero else []  # else copied streams begin at the key frame before
     command += ["-disposition:0", "default", "-avoid_negative_ts", "disabled", "-max_interleave_delta", "0"]
     container = CONTAINERS[target.suffix.lower()]
-    if container in ("mp4", "mov"):
-        clock = math.lcm(encoder.time_base.denominator, *info.clocks)
-        clock = clock if clock <= LARGEST_CLOCK else encoder.time_base.denominator
-        has_cover = any(each.stream.kind == "video" for each in carried)  # ffmpeg writes it or free tags, not both
-        flags = "+faststart" if has_cover else "+faststart+use_metadata_tags"
-        command += ["-movflags", flags, "-movie_timescale", str(clock)]
-        command += ["-tag:0", "hvc1"] if encoder.stream == "hevc" else []
+    command += _mp4_flags(encoder, info, mapped) if container in ("mp4", "mov") else []
     command += ["-f", container, _url(target)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
@@ -164,29 +155,39 @@ def mux(
 
 
 def _url(path: Path) -> str:
-    """A name that ffmpeg takes neither for an option nor for a protocol."""
+    """A name that ffmpeg does not take for an option or a protocol."""
     return f"file:{path.resolve()}"
 
 
-def _source_words(info: VideoInfo, kept: Kept) -> list[str]:
-    """The source as second input, from the kept stretch's start to its end."""
-    words = ["-seek_timestamp", "1", "-ss", f"{float(kept.zero):.6f}"] if kept.zero else []
-    if kept.end is not None:
-        words += ["-t", f"{float(kept.end - (kept.zero or info.file_start)):.6f}"]
-    return [*words, *_only_a_file(), "-i", _url(info.path)]
+def _source_flags(info: VideoInfo, trim: Trim) -> list[str]:
+    """The source as second input, within `trim`."""
+    words = ["-seek_timestamp", "1", "-ss", f"{float(trim.zero):.6f}"] if trim.zero else []
+    if trim.end is not None:
+        words += ["-t", f"{float(trim.end - (trim.zero or info.file_start)):.6f}"]
+    return [*words, *_one_file_flags(), "-i", _url(info.path)]
 
 
-def _only_a_file() -> list[str]:
-    """What an input may be: itself, never what a play list names."""
+def _mp4_flags(encoder: Encoder, info: VideoInfo, mapped: Sequence[MappedStream]) -> list[str]:
+    """A clock in which the times of all streams are whole numbers, as far as MP4 has one, and the index in front."""
+    clock = math.lcm(encoder.time_base.denominator, *info.clocks)
+    clock = clock if clock <= MAX_CLOCK else encoder.time_base.denominator
+    has_cover = any(each.stream.kind == "video" for each in mapped)  # ffmpeg writes a cover or free tags, not both
+    flags = "+faststart" if has_cover else "+faststart+use_metadata_tags"
+    tag = ["-tag:0", "hvc1"] if encoder.stream == "hevc" else []
+    return ["-movflags", flags, "-movie_timescale", str(clock), *tag]
+
+
+def _one_file_flags() -> list[str]:
+    """An input opens itself only, never files that a playlist names."""
     return [word for key, value in ONE_FILE.items() for word in (f"-{key}", value)]
 
 
-def _metadata_words(info: VideoInfo, carried: Sequence[Carried], *, strip: bool) -> list[str]:
-    """Tags and chapters of the source, or none but the names of attachments, which need them."""
+def _metadata_flags(info: VideoInfo, mapped: Sequence[MappedStream], *, strip: bool) -> list[str]:
+    """Metadata and chapters of the source; stripped, only those of attachments, which need their names."""
     is_bare = info.is_pictures or strip
     words = ["-map_metadata", "-1" if is_bare else "1", "-map_chapters", "-1" if is_bare else "1"]
     words += [] if is_bare else ["-map_metadata:s:0", f"1:s:{info.index}"]
-    for i, each in enumerate(carried, 1):
+    for i, each in enumerate(mapped, 1):
         if not is_bare or each.stream.kind == "attachment":
             words += [f"-map_metadata:s:{i}", f"1:s:{each.stream.index}"]
     return words

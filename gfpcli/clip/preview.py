@@ -1,10 +1,12 @@
-"""A look before the whole: a strip of frames before and after, and a short clip of both side by side."""
+"""A preview of a clip: a strip of frames before and after, and a short clip of both side by side."""
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,24 +15,22 @@ from typing import cast
 import cv2
 import numpy as np
 
-from gfpcli.clip.clip import Clip, assemble, restored, steadied_frames
-from gfpcli.clip.encode import Picture, segment_writer
-from gfpcli.clip.mux import Kept, Segment
-from gfpcli.clip.segments import time_of
+from gfpcli.clip.clip import Clip, assemble, restore_segment, track_clip
+from gfpcli.clip.mux import Trim
+from gfpcli.clip.segments import ResumePoint, time_of
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import PART, os_errors_as, part_prefix, write_bytes
 from gfpcli.pipeline.align import to_8_bit
 from gfpcli.pipeline.paste import resize_background
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.stream import prefetch
 from gfpcli.types import Image, Restored
 
-WIDEST = 640  # px of a frame in the strip
-LENGTH = Fraction(3)  # seconds of the short clip, from the middle
+MAX_WIDTH = 640  # px of a frame in the strip
+LENGTH_S = Fraction(3)  # of the short clip, from the middle
 
 
 def preview_names(target: Path) -> tuple[Path, Path]:
-    """Of the strip and of the short clip beside a clip's target."""
+    """Where the strip and the short clip are written, beside the clip's target."""
     return target.with_suffix(".preview.png"), target.with_suffix(f".preview{target.suffix}")
 
 
@@ -53,41 +53,41 @@ def write_preview(clip: Clip, restorer: Restorer) -> tuple[Path, Path]:
 
 
 def _stop_of(clip: Clip) -> Fraction:
+    """Up to where the clip is restored, seconds of the source's clock."""
     end = clip.info.end
     return end if clip.stop is None else min(end, clip.stop)
 
 
 def strip_of(clip: Clip, restorer: Restorer) -> Image:
-    """(H, W, 3) BGR: frames evenly over the clip, the input's above, the restored below."""
+    """(H, W, 3) BGR, 8 bit: frames evenly over the clip, the input's above the restored. Raises GfpError."""
     step = (_stop_of(clip) - clip.begin) / clip.options.preview
     columns: list[Image] = []
     for i in range(clip.options.preview):
-        with closing(clip.frames(clip.begin + i * step)) as frames:
+        with closing(clip.decode(ResumePoint(clip.begin + i * step, 0))) as frames:
             columns += [_pair_of(restorer.restore(frame), axis=0) for frame in islice(frames, 1)]
     if not columns:
         raise InputError(f"{clip.info.path}: no frame between --start and --end")
     height, width = columns[0].shape[:2]
-    zoom = min(1.0, WIDEST / width)
+    zoom = min(1.0, MAX_WIDTH / width)
     size = round(height * zoom), round(width * zoom)
     return np.asarray(np.hstack([resize_background(each, size) for each in columns]), np.uint8)
 
 
 def _pair_of(result: Restored, *, axis: int) -> Image:
-    """The frame at its result's size, and the result, 8 bit, one above or beside the other."""
+    """The input's frame at the size of the restored one, and that, 8 bit, above (0) or beside (1) each other."""
     before = resize_background(result.frame.image, cast("tuple[int, int]", result.image.shape[:2]))
     return np.concatenate([to_8_bit(before), to_8_bit(result.image)], axis=axis)
 
 
 def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path) -> None:
-    """The middle of the clip, input left, result right, with its sound. Raises GfpError."""
-    stop = _stop_of(clip)
-    begin = max(clip.begin, (clip.begin + stop - LENGTH) / 2)
+    """Writes the middle of the clip, input left, result right, with its sound. Raises GfpError."""
+    clip = replace(clip, options=replace(clip.options, frames_dir=""))
+    begin = max(clip.begin, (clip.begin + _stop_of(clip) - LENGTH_S) / 2)
     path = folder / f"pair{clip.encoder.suffix}"
-    source = closing(prefetch(clip.frames(begin), depth=8))
-    with source as frames, segment_writer(path, clip.encoder) as (write, written):
-        few = takewhile(lambda frame: time_of(frame) < begin + LENGTH, frames)
-        for each, result in restored(restorer, steadied_frames(few, restorer, clip.options), clip.options.smooth):
-            duration = each.frame.duration or 1 / clip.info.rate
-            write(Picture(_pair_of(result, axis=1), time_of(each.frame), duration))
-    first = written.first or begin
-    assemble(clip, [Segment(path, first, written.end, written.delay)], Kept(first, written.end), folder)
+    with closing(clip.decode(ResumePoint(begin, 0))) as frames:
+        middle = takewhile(lambda frame: time_of(frame) < begin + LENGTH_S, frames)
+        segment = restore_segment(
+            clip, restorer, track_clip(clip, restorer, middle), path, deque(maxlen=1), lambda n_frames, n_faces: None,
+            image_of=partial(_pair_of, axis=1),
+        )  # fmt: skip
+    assemble(clip, [segment], folder, Trim(segment.first, segment.end))

@@ -1,4 +1,4 @@
-"""The work folder of a clip: its finished stretches, so that a run that was killed goes on where it was."""
+"""The pieces that a clip is encoded in, and the folder that keeps them, so that a run that was killed goes on."""
 
 from __future__ import annotations
 
@@ -8,43 +8,83 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
-from itertools import count, takewhile
+from itertools import count, groupby, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from gfpcli.clip.mux import Segment
-from gfpcli.clip.track import Look, Steady
+from gfpcli.clip.track import DetectedFrame, TrackedFrame
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
 from gfpcli.files.locking import short_name
 from gfpcli.types import Frame
 
-PARTS = "parts.jsonl"
-SHORTEST, LONGEST = Fraction(2), Fraction(6)  # seconds: a stretch ends at a cut after the first, or with the second
-MOST_FRAMES = 300  # of a stretch
+SEGMENTS = "segments.jsonl"  # in a workspace: its key, then the finished segments
+SHORTEST, LONGEST = Fraction(2), Fraction(6)  # seconds: a segment ends at a cut after the first, or with the second
+MAX_FRAMES = 300  # of a segment
+
+ContextFrames: TypeAlias = deque[tuple[Fraction, int]]
+"""Times (seconds) and indices of the last finished frames, on which the faces of the next ones depend."""
+ShotFrame = TypeVar("ShotFrame", DetectedFrame, TrackedFrame)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One finished stretch; times are seconds of the source's clock."""
+class ResumePoint:
+    """Where a run goes on; times are seconds of the source's clock."""
 
-    file: str
+    start: Fraction  # of the first frame to decode, from which faces are tracked again
+    index: int  # of that frame in the clip
+    after: Fraction | None = None  # of the last finished frame; None where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """What a worker must know to restore one segment alone."""
+
+    number: int
+    resume: ResumePoint
+    last: Fraction  # seconds of the source's clock, of its last frame
+    n_frames: int
+
+    def fits(self, segment: EncodedSegment) -> bool:
+        """Whether `segment` holds the planned frames."""
+        return (segment.last, segment.n_frames) == (self.last, self.n_frames)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSegment:
+    """A piece of the restored clip in a file whose own clock starts at 0; times are seconds of the source's clock."""
+
+    file: str  # name in the workspace
     sha256: str
     first: Fraction  # of its first frame
     last: Fraction  # of its last frame
-    end: Fraction  # when its last frame goes
+    end: Fraction  # when its last frame is no longer shown
     delay: int  # frames that decode before one that is shown earlier
-    look_back: Fraction  # of the frame from which faces must be looked for again before going on
-    look_back_index: int
+    context_start: Fraction  # of the frame from which faces must be tracked to go on behind this segment
+    context_index: int  # of that frame in the clip
     n_frames: int
     n_faces: int  # restored
-    n_failed: int  # faces the network failed on
-    flicker: float  # grey levels, summed
-    n_pairs: int  # of consecutive faces in that sum
+    n_failed: int  # faces that the network failed on
+    flicker: float  # grey levels, summed over pairs of consecutive faces
+    n_pairs: int  # in that sum
+
+    @property
+    def number(self) -> int:
+        """Its place in the clip, from 0."""
+        return int(Path(self.file).stem)
+
+    @property
+    def resume(self) -> ResumePoint:
+        """Where the next segment goes on."""
+        return ResumePoint(self.context_start, self.context_index, self.last)
 
 
-class Work:
-    """A folder beside the output; it belongs to one input with one set of settings.
+class ClipWorkspace:
+    """The folder of a clip's finished segments, beside its output; it is of one input with one set of settings.
+
+    Args:
+        key: of the input and the settings; segments that were made with another are removed.
+        is_fresh: remove the segments of an earlier run in any case.
 
     Raises:
         OutputError: the folder cannot be read or written.
@@ -52,132 +92,120 @@ class Work:
 
     def __init__(self, target: Path, key: str, *, is_fresh: bool) -> None:
         self.folder = target.parent / f"{short_name(target.name)}.gfp"
-        self._found: dict[int, Part] = {}  # by number; workers finish some before their turn
-        self._file = self.folder / PARTS
+        self._finished: dict[int, EncodedSegment] = {}  # by number; workers may finish some before earlier ones
+        self._list = self.folder / SEGMENTS
         with os_errors_as(OutputError, self.folder):
             if self.folder.is_symlink():
                 raise OutputError(f"{self.folder}: is a link; remove it, nothing is written through it")
-            lines = [] if is_fresh or not self._file.exists() else self._file.read_text(encoding="utf-8").splitlines()
+            lines = [] if is_fresh or not self._list.exists() else self._list.read_text(encoding="utf-8").splitlines()
             if lines[:1] == [key]:
-                self._take(lines[1:])
+                self._load(lines[1:])
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write([key, *(_line_of(part) for part in self._found.values())])
-            self._sweep()
+            kept = [key, *(_to_line(segment) for segment in self._finished.values())]
+            write_bytes(self._list, "".join(f"{line}\n" for line in kept).encode())
+            self._remove_unfinished()
 
-    def _take(self, lines: list[str]) -> None:
-        """The parts whose line and file are whole."""
+    def _load(self, lines: list[str]) -> None:
+        """The segments whose line and file are whole."""
         for line in lines:
             try:
-                part = _part_of(json.loads(line))
-                if sha256_of(self.folder / part.file) == part.sha256:
-                    self._found[_number_of(part)] = part
-            except (ValueError, TypeError, KeyError, OSError):
+                segment = _from_line(line)
+                if sha256_of(self.folder / segment.file) == segment.sha256:
+                    self._finished[segment.number] = segment
+            except (ValueError, TypeError, KeyError, AttributeError, OSError):
                 continue
 
-    def _sweep(self) -> None:
+    def _remove_unfinished(self) -> None:
         """Removes what was being made when a run was killed."""
-        kept = {PARTS, *(part.file for part in self._found.values())}
+        kept = {SEGMENTS, *(segment.file for segment in self._finished.values())}
         for path in self.folder.iterdir():
             if path.name not in kept and not path.is_dir():
                 path.unlink()
 
-    def _write(self, lines: list[str]) -> None:
-        write_bytes(self._file, ("\n".join(lines) + "\n").encode())
-
     @property
-    def parts(self) -> list[Part]:
-        """The finished stretches from the first up to one that is missing."""
-        return [self._found[number] for number in takewhile(self._found.__contains__, count())]
+    def segments(self) -> list[EncodedSegment]:
+        """The finished segments from the first up to one that is missing."""
+        return [self._finished[number] for number in takewhile(self._finished.__contains__, count())]
 
-    def part(self, number: int) -> Part | None:
-        """A finished stretch."""
-        return self._found.get(number)
+    def find(self, number: int) -> EncodedSegment | None:
+        """A finished segment."""
+        return self._finished.get(number)
 
     def path_of(self, number: int, suffix: str) -> Path:
-        """Where stretch `number` is encoded."""
+        """Where segment `number` is encoded."""
         return self.folder / f"{number:06d}{suffix}"
 
-    def add(self, part: Part) -> None:
-        """Enters a stretch whose file is whole."""
-        with os_errors_as(OutputError, self._file), self._file.open("a", encoding="utf-8") as file:
-            file.write(_line_of(part) + "\n")
-        self._found[_number_of(part)] = part
+    def add(self, segment: EncodedSegment) -> None:
+        """Enters a segment whose file is whole. Raises OutputError."""
+        with os_errors_as(OutputError, self._list), self._list.open("a", encoding="utf-8") as file:
+            file.write(_to_line(segment) + "\n")
+        self._finished[segment.number] = segment
 
-    def receive(self, part: Part, number: int) -> Part:
-        """Enters stretch `number`, which a worker made in this folder under a name of its own.
+    def receive(self, segment: EncodedSegment, number: int) -> EncodedSegment:
+        """Enters segment `number`, which a worker encoded in this folder under a name of its own.
 
         Raises:
             OutputError: its file is not there, or nothing can be written.
         """
-        made = self.folder / part.file
-        part = replace(part, file=self.path_of(number, made.suffix).name)
-        try:
-            with os_errors_as(OutputError, made):
-                made.replace(self.folder / part.file)
-        except OutputError as error:
-            if made.exists():
-                raise
+        made = self.folder / segment.file
+        segment = replace(segment, file=self.path_of(number, made.suffix).name)
+        if not made.exists():
             why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
-            raise OutputError(f"{made}: {why}") from error
-        self.add(part)
-        return part
-
-    def segments(self) -> list[Segment]:
-        """The finished stretches, to be joined."""
-        return [Segment(self.folder / part.file, part.first, part.end, part.delay) for part in self.parts]
+            raise OutputError(f"{made}: {why}")
+        with os_errors_as(OutputError, made):
+            made.replace(self.folder / segment.file)
+        self.add(segment)
+        return segment
 
     def clear(self) -> None:
-        """Takes the folder away."""
+        """Removes the folder: the clip has its name."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _number_of(part: Part) -> int:
-    return int(Path(part.file).stem)
+def _to_line(segment: EncodedSegment) -> str:
+    return json.dumps(asdict(segment), default=str)
 
 
-def _line_of(part: Part) -> str:
-    return json.dumps(asdict(part), default=str)
-
-
-def _part_of(values: dict[str, Any]) -> Part:
-    times = {each.name for each in fields(Part) if each.type == "Fraction"}
-    read: dict[str, Any] = {key: Fraction(value) if key in times else value for key, value in values.items()}
-    return Part(**read)
-
-Recent: TypeAlias = deque[tuple[Fraction, int]]
-"""Times and indices of the last finished frames."""
-Seen = TypeVar("Seen", Look, Steady)
-
-
-def numbered(frames: Iterator[Frame], first: int) -> Iterator[Frame]:
-    """The frames with their index in the whole clip."""
-    for frame in frames:
-        yield replace(frame, index=frame.index + first) if first else frame
-
-
-def undone(seen: Iterator[Seen], last: Fraction, recent: Recent) -> Iterator[Seen]:
-    """The frames after `last`, that are not done yet; `recent` gets the ones that are."""
-    for each in seen:
-        if time_of(each.frame) > last:
-            yield each
-        else:
-            recent.append((time_of(each.frame), each.frame.index))
+def _from_line(line: str) -> EncodedSegment:
+    """Raises ValueError, TypeError, KeyError or AttributeError for a line that is not whole, or not ours."""
+    times = {each.name for each in fields(EncodedSegment) if each.type == "Fraction"}
+    values: dict[str, Any] = json.loads(line)
+    values |= {key: Fraction(values[key]) for key in times}
+    return EncodedSegment(**values)
 
 
 def time_of(frame: Frame) -> Fraction:
-    """Seconds."""
+    """Seconds of the source's clock; 0 for a frame that has no time."""
     return frame.pts or Fraction(0)
 
 
-def stretches(seen: Iterator[Seen], number: int) -> Iterator[tuple[int, Seen]]:
-    """Each frame with the number of its stretch, which depends on the frames since the stretch began only."""
-    begun: Seen | None = None
+def unfinished(frames: Iterator[ShotFrame], resume: ResumePoint, context: ContextFrames) -> Iterator[ShotFrame]:
+    """The frames behind the last finished one; `context` gets the finished ones."""
+    for each in frames:
+        if resume.after is None or time_of(each.frame) > resume.after:
+            yield each
+        else:
+            context.append((time_of(each.frame), each.frame.index))
+
+
+def split_segments(frames: Iterator[ShotFrame], number: int) -> Iterator[tuple[int, Iterator[ShotFrame]]]:
+    """The frames of each segment, numbered from `number`; each must be used up before the next one is asked for.
+
+    Where a segment ends depends only on the frames since it began.
+    """
+    for at, group in groupby(_with_number(frames, number), key=lambda pair: pair[0]):
+        yield at, (each for _, each in group)
+
+
+def _with_number(frames: Iterator[ShotFrame], number: int) -> Iterator[tuple[int, ShotFrame]]:
+    """Each frame with the number of its segment."""
+    begun: ShotFrame | None = None
     n_frames = 0
-    for each in seen:
+    for each in frames:
         age = time_of(each.frame) - time_of(begun.frame) if begun else Fraction(0)
-        if begun and (each.is_cut and age >= SHORTEST or age >= LONGEST or n_frames >= MOST_FRAMES):
+        if begun and (each.is_cut and age >= SHORTEST or age >= LONGEST or n_frames >= MAX_FRAMES):
             number, n_frames, begun = number + 1, 0, None
         begun = begun or each
         n_frames += 1

@@ -1,7 +1,7 @@
-"""Faces across the frames of one shot: found again, filled in, and steadied, from a small window around each frame.
+"""Faces followed over the frames of a shot: detected in some frames, interpolated in the others, smoothed over time.
 
-What comes out for a frame depends on the frames of its window only, so that work may begin anywhere in a clip and give
-the same faces.
+The faces of a frame depend only on the frames of a window around it, so a run that starts in the middle of a clip finds
+the same faces as a run over all of it.
 """
 
 from __future__ import annotations
@@ -9,140 +9,142 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.pipeline.steps import Detected
-from gfpcli.stream import batched, windows
+from gfpcli.stream import windows
 from gfpcli.types import Face, Failed, Frame
 
-REACH = 8  # frames looked at before and behind each frame
-GAP = 6  # frames a face may be missing and still be filled in
-SAME_FACE = 0.3  # least overlap (intersection / union) of a face with itself a few frames later
-SEEN = 0.25  # share of the looks around a frame that must show a face, else it is taken for a mistake
-SPREAD = 8.0  # frames: width of the smoothing at --smooth 1
-STRAY = 0.1  # of the eye distance: a landmark this far off its path counts half
-THUMB = (32, 18)  # px, (width, height) of what cuts are told by
-CUT_LEVELS = 16.0  # grey levels of mean change that may be a cut
-CUT_FACTOR = 3.0  # a cut changes this much more than the frame before did
+WINDOW_REACH = 8  # frames before and after a frame that its faces depend on, at least
+MAX_GAP = 6  # frames that a face may be missing and still be interpolated, at least
+MIN_OVERLAP = 0.3  # intersection / union of the boxes of one face in two frames
+MIN_SEEN = 0.25  # share of a window's searched frames that must show a face; with less it is a false detection
+SMOOTHING_WIDTH = 8.0  # frames: standard deviation of the weights at --smooth 1
+OUTLIER = 0.1  # of the eye distance: landmarks this far from the fitted line get half the weight
+THUMBNAIL_SIZE = (32, 18)  # px, (width, height) of the small images that cuts are found with
+MIN_CUT_CHANGE = 16.0  # grey levels: mean change from the frame before
+MIN_CUT_RATIO = 3.0  # change of a cut / change of the frame before it
+
+Detect: TypeAlias = Callable[[Iterable[Frame]], Iterable[Detected | Failed]]
+"""Each frame, in order, with its faces in pixels of the frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """A frame with the faces found in it."""
+class DetectedFrame:
+    """A frame with the faces that the detector found in it."""
 
     frame: Frame
-    faces: tuple[Face, ...] | None  # None: not looked at
+    faces: tuple[Face, ...] | None  # None: the detector was not asked
     is_cut: bool  # the first frame of a shot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Steady:
+class TrackedFrame:
     """A frame with the faces to restore."""
 
     frame: Frame
     faces: tuple[Face, ...]
     is_cut: bool
-    paths: tuple[Face, ...]  # each face on its smooth path, by which flicker is measured
+    paths: tuple[Face, ...]  # the same faces at their smoothed places, by which flicker is measured
 
 
-def thumb_of(frame: Frame) -> NDArray[np.float32]:
-    """(h, w, 3) of a frame's colours, in grey levels."""
-    small = cv2.resize(frame.image, THUMB, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32) / np.float32(257 if frame.image.dtype == np.uint16 else 1)
+def window_reach(every: int) -> int:
+    """Frames before and after a frame that its faces depend on, where faces are detected in every n-th frame."""
+    return max(WINDOW_REACH, every)
 
 
 def with_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
-    """Each frame and whether a shot begins with it: it differs from the one before much more than that one did."""
-    thumbs: deque[NDArray[np.float32]] = deque(maxlen=3)
+    """Each frame, and whether it starts a shot: it differs from the frame before much more than that one did."""
+    thumbnails: deque[NDArray[np.float32]] = deque(maxlen=3)
     for frame in frames:
-        thumbs.append(thumb_of(frame))
-        steps = [float(np.abs(b - a).mean()) for a, b in zip(thumbs, list(thumbs)[1:], strict=False)]
-        yield frame, bool(steps) and steps[-1] > CUT_LEVELS and steps[-1] > CUT_FACTOR * max([*steps[:-1], 0.0])
+        thumbnails.append(_thumbnail_of(frame))
+        changes = [float(np.abs(b - a).mean()) for a, b in zip(thumbnails, list(thumbnails)[1:], strict=False)]
+        is_large = bool(changes) and changes[-1] > MIN_CUT_CHANGE
+        yield frame, is_large and changes[-1] > MIN_CUT_RATIO * max([*changes[:-1], 0.0])
 
 
-def look_at(
-    frames: Iterable[Frame],
-    detect: Callable[[Sequence[Frame]], Iterable[Detected | Failed]],
-    *,
-    every: int,
-    n_detect: int,
-) -> Iterator[Look]:
-    """Looks for faces in every n-th frame, and in the first and the last of each shot.
+def _thumbnail_of(frame: Frame) -> NDArray[np.float32]:
+    """(18, 32, 3) BGR, 0..255 for both depths."""
+    small = cv2.resize(frame.image, THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32) / np.float32(257 if frame.image.dtype == np.uint16 else 1)
 
-    Args:
-        detect: gives each of several frames with its faces.
-        n_detect: frames that are looked at together.
+
+def detect_faces(frames: Iterable[Frame], detect: Detect, *, every: int) -> Iterator[DetectedFrame]:
+    """Detects faces in every n-th frame of the clip, and in the first and the last frame of each shot.
+
+    `detect` may draw several frames before it gives the faces of the first: the frames between them wait meanwhile.
 
     Raises:
-        GfpError: a frame cannot be looked at.
+        GfpError: the faces of a frame could not be detected.
     """
-    marked = _marked(frames, every)
-    for group in batched(marked, count=_is_wanted, n_full=n_detect, weigh=lambda each: each[0].image.nbytes):
-        found = iter(detect([frame for frame, _, is_wanted in group if is_wanted]))
-        for frame, is_cut, is_wanted in group:
-            yield Look(frame, _faces_of(next(found)) if is_wanted else None, is_cut)
+    waiting: deque[tuple[Frame, bool]] = deque()
+
+    def searched() -> Iterator[Frame]:
+        last: tuple[Frame, bool] | None = None
+        for frame, is_cut in with_cuts(frames):
+            if last and (last[0].index % every == 0 or last[1] or is_cut):
+                yield last[0]
+            last = frame, is_cut
+            waiting.append(last)
+        if last:
+            yield last[0]
+
+    for found in detect(searched()):
+        if isinstance(found, Failed):
+            raise found.error
+        frame = None
+        while frame is not found.frame:
+            frame, is_cut = waiting.popleft()
+            yield DetectedFrame(frame, found.faces if frame is found.frame else None, is_cut)
 
 
-def _marked(frames: Iterable[Frame], every: int) -> Iterator[tuple[Frame, bool, bool]]:
-    """Each frame, whether a shot begins with it, and whether it is looked at."""
-    held: tuple[Frame, bool] | None = None
-    for frame, is_cut in with_cuts(frames):
-        if held:
-            yield *held, held[0].index % every == 0 or held[1] or is_cut
-        held = frame, is_cut
-    if held:
-        yield *held, True
+def track_faces(detected: Iterable[DetectedFrame], *, smooth: float, every: int) -> Iterator[TrackedFrame]:
+    """Each frame with its faces on smoothed paths, which never cross a cut.
+
+    Args:
+        smooth: 0..1. At 0 detected faces stay where they are; only frames that were not searched are interpolated.
+        every: faces were detected in every n-th frame.
+    """
+    for window, at in windows(detected, window_reach(every)):
+        yield _track_frame(window, at, smooth, max(MAX_GAP, every))
 
 
-def _is_wanted(marked: tuple[Frame, bool, bool]) -> int:
-    return int(marked[2])
-
-
-def _faces_of(detected: Detected | Failed) -> tuple[Face, ...]:
-    if isinstance(detected, Failed):
-        raise detected.error
-    return detected.faces
-
-
-def steady(looks: Iterable[Look], *, smooth: float) -> Iterator[Steady]:
-    """Each frame with its faces on their smoothed paths; no path crosses a cut. `smooth` 0 gives each frame's own."""
-    for window, at in windows(looks, REACH):
-        yield _steadied(window, at, smooth)
-
-
-def _steadied(window: Sequence[Look], at: int, smooth: float) -> Steady:
+def _track_frame(window: Sequence[DetectedFrame], at: int, smooth: float, gap: int) -> TrackedFrame:
     """The frame at `at` of its window."""
-    look = window[at]
+    own = window[at]
     first = next((i for i in range(at, 0, -1) if window[i].is_cut), 0)
     last = next((i for i in range(at + 1, len(window)) if window[i].is_cut), len(window))
     shot, here = window[first:last], at - first
-    own = look.faces or ()
+    found = own.faces or ()
     if smooth == 0:
-        return Steady(look.frame, own, look.is_cut, tuple(_on_path(shot, here, face, 0.5) or face for face in own))
-    faces = [_on_path(shot, here, face, smooth) for face in (*own, *_missed(shot, here, own))]
-    kept = tuple(face for face in faces if face)
-    return Steady(look.frame, kept, look.is_cut, kept)
+        found = tuple(_interpolated(shot, here, (), gap)) if own.faces is None else found
+        paths = tuple(_on_path(shot, here, face, 0.5, gap) or face for face in found)
+        return TrackedFrame(own.frame, found, own.is_cut, paths)
+    candidates = (*found, *_interpolated(shot, here, found, gap))
+    faces = tuple(face for each in candidates if (face := _on_path(shot, here, each, smooth, gap)))
+    return TrackedFrame(own.frame, faces, own.is_cut, faces)
 
 
-def _missed(shot: Sequence[Look], here: int, own: Sequence[Face]) -> list[Face]:
-    """Faces seen before and after but not here, between their two places."""
+def _interpolated(shot: Sequence[DetectedFrame], here: int, own: Sequence[Face], gap: int) -> list[Face]:
+    """Faces that were detected before and after frame `here` but not in it, between their two places."""
     found: list[Face] = []
-    for before in range(here - 1, max(here - GAP, 0) - 1, -1):
-        for after in range(here + 1, min(before + GAP + 1, len(shot))):
+    for before in range(here - 1, max(here - gap, 0) - 1, -1):
+        for after in range(here + 1, min(before + gap + 1, len(shot))):
             for face in shot[before].faces or ():
-                other = same_face(face, shot[after].faces or ())
-                if other and same_face(other, shot[before].faces or ()) is face:
+                other = match_face(face, shot[after].faces or ())
+                if other and match_face(other, shot[before].faces or ()) is face:
                     between = _between(face, other, (here - before) / (after - before))
-                    if not same_face(between, (*own, *found)):
+                    if not match_face(between, (*own, *found)):
                         found.append(between)
     return found
 
 
 def _between(one: Face, other: Face, share: float) -> Face:
-    """`share` of the way from one to the other."""
+    """`share` (0..1) of the way from one to the other."""
     return Face(
         one.box + share * (other.box - one.box),
         one.landmarks + share * (other.landmarks - one.landmarks),
@@ -150,61 +152,61 @@ def _between(one: Face, other: Face, share: float) -> Face:
     )
 
 
-def same_face(face: Face, others: Sequence[Face]) -> Face | None:
-    """The one that overlaps most, where any overlaps enough."""
+def match_face(face: Face, others: Sequence[Face]) -> Face | None:
+    """The one of `others` whose box overlaps most with that of `face`; None where none overlaps enough."""
     if not others:
         return None
-    boxes = np.stack([other.box for other in others])
+    boxes = np.stack([other.box for other in others])  # (N, 4)
     shared = np.prod(np.maximum(np.minimum(boxes[:, 2:], face.box[2:]) - np.maximum(boxes[:, :2], face.box[:2]), 0), 1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(face.box[2:] - face.box[:2])
     overlaps = shared / np.maximum(areas - shared, 1e-6)
     best = int(overlaps.argmax())
-    return others[best] if overlaps[best] > SAME_FACE else None
+    return others[best] if overlaps[best] > MIN_OVERLAP else None
 
 
-def _on_path(shot: Sequence[Look], here: int, face: Face, smooth: float) -> Face | None:
-    """The face moved onto a straight line fitted to its places nearby; None for one seen too seldom to be one."""
-    places = [(here, face)] if shot[here].faces and any(face is each for each in shot[here].faces or ()) else []
-    places += _followed(face, [(i, shot[i].faces) for i in range(here + 1, len(shot))])
-    places += _followed(face, [(i, shot[i].faces) for i in range(here - 1, -1, -1)])
-    n_looked = sum(each.faces is not None for each in shot)
-    if len(places) < max(2, SEEN * n_looked):
-        return face if n_looked < 3 else None
-    near = np.exp(-0.5 * np.square([(i - here) / (SPREAD * smooth) for i, _ in places]))
-    times = np.array([_time_of(shot[i].frame) - _time_of(shot[here].frame) for i, _ in places])
+def _on_path(shot: Sequence[DetectedFrame], here: int, face: Face, smooth: float, gap: int) -> Face | None:
+    """The face moved onto a line fitted to its places in the window; None for one in too few frames to be a face."""
+    places = [(here, face)] if any(face is each for each in shot[here].faces or ()) else []
+    places += _follow(face, [(i, shot[i].faces) for i in range(here + 1, len(shot))], gap)
+    places += _follow(face, [(i, shot[i].faces) for i in range(here - 1, -1, -1)], gap)
+    n_searched = sum(each.faces is not None for each in shot)
+    if len(places) < max(2, MIN_SEEN * n_searched):
+        return face if n_searched < 3 else None
+    near = np.exp(-0.5 * np.square([(i - here) / (SMOOTHING_WIDTH * smooth) for i, _ in places]))  # (P,)
+    times = np.array([_time_of(shot[i].frame) - _time_of(shot[here].frame) for i, _ in places])  # (P,)
     values = np.stack([np.concatenate([each.box, each.landmarks.ravel()]) for _, each in places])  # (P, 14)
-    eyes = float(np.hypot(*(face.landmarks[1] - face.landmarks[0])))
+    eye_distance = float(np.hypot(*(face.landmarks[1] - face.landmarks[0])))
     weights = near
-    for _ in range(2):
-        fitted, off = _line_at_0(times, values, weights)
-        weights = near / (1 + np.square(np.abs(off[:, 4:]).mean(axis=1) / max(STRAY * eyes, 1e-6)))
+    for _ in range(2):  # outliers weigh less in the second fit
+        fitted, residuals = _fit_line(times, values, weights)
+        weights = near / (1 + np.square(np.abs(residuals[:, 4:]).mean(axis=1) / max(OUTLIER * eye_distance, 1e-6)))
     return Face(fitted[:4], fitted[4:].reshape(5, 2), face.score)
 
 
 def _time_of(frame: Frame) -> float:
-    """Seconds; frames where there are none."""
+    """Seconds; the frame's number where it has no time."""
     return float(frame.index if frame.pts is None else frame.pts)
 
 
-def _followed(face: Face, looks: Iterable[tuple[int, tuple[Face, ...] | None]]) -> list[tuple[int, Face]]:
-    """The same face in the looks that follow, until it is missing for longer than a gap."""
+def _follow(face: Face, frames: Iterable[tuple[int, tuple[Face, ...] | None]], gap: int) -> list[tuple[int, Face]]:
+    """The same face in the frames that follow, until it is missing in more than `gap` frames."""
     places: list[tuple[int, Face]] = []
     n_missing = 0
-    for i, faces in looks:
+    for i, faces in frames:
         n_missing += 1
-        other = same_face(face, faces or ())
+        other = match_face(face, faces or ())
         if other:
             places.append((i, other))
             face, n_missing = other, 0
-        if n_missing > GAP:
+        if n_missing > gap:
             break
     return places
 
 
-def _line_at_0(
+def _fit_line(
     times: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted straight lines through (P, V) values at (P,) times: the (V,) values at 0, and (P, V) distances."""
+    """Least-squares lines through (P, V) values at (P,) times, by (P,) weights: (V,) values at 0, (P, V) residuals."""
     total = weights.sum()
     middle = (weights * times).sum() / total
     mean = weights @ values / total

@@ -1,7 +1,7 @@
-"""`gfp video --engine ray`: the same run, with the stretches of its clips restored by the workers of a cluster.
+"""`gfp video --engine ray`: the same run, with the segments of its clips restored by the workers of a cluster.
 
-The driver finds where each stretch begins and ends, hands them out, keeps the work folder in order, and finishes each
-clip as a local run does. A worker writes its stretch under a name of its own into that folder; only facts come back.
+The driver finds where each segment begins and ends, hands them out, keeps the work folder in order, and finishes each
+clip as a local run does. A worker writes its segment under a name of its own into that folder; only facts come back.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from uuid import uuid4
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import Begin, Record
 from gfpcli.clip.batch import Opened, Run, reason_of
-from gfpcli.clip.clip import Clip, Step, counted, finish
-from gfpcli.clip.parallel import Stretch, plan_stretches, restore_alone
-from gfpcli.clip.segments import Part
+from gfpcli.clip.clip import Clip, SegmentProgress, counting, finish_clip
+from gfpcli.clip.parallel import plan_segments, restore_alone
+from gfpcli.clip.segments import EncodedSegment, SegmentPlan
 from gfpcli.cluster.pool import Died, ray_session, run_on_actors
 from gfpcli.cluster.worker import Recipe, recipe_of, tell_once
 from gfpcli.files.jobs import VideoJob
@@ -35,14 +35,14 @@ WAITING = 10_000  # results that may come while a clip is finished
 
 @dataclass(slots=True, eq=False)
 class Spread:
-    """A clip of the run. It is over when it has a record, or all its stretches."""
+    """A clip of the run. It is over when it has a record, or all its segments."""
 
     job: VideoJob
     end: Callable[[Record], None]  # shows its record
     opened: Opened | None = None
-    step: Step | None = None
+    step: SegmentProgress | None = None
     record: Record | None = None
-    n_out: int = 0  # stretches
+    n_out: int = 0  # segments
     is_planned: bool = False
 
     @property
@@ -52,15 +52,15 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A stretch on its way to a worker."""
+    """A segment on its way to a worker."""
 
     place: int  # of its clip among the run's
     clip: Clip
-    folder: Path  # of its clip's finished stretches
-    stretch: Stretch
+    folder: Path  # of its clip's finished segments
+    plan: SegmentPlan
 
 
-class StretchWorker:
+class SegmentWorker:
     """An actor with one restorer."""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -68,22 +68,22 @@ class StretchWorker:
         self.restorer: Restorer | None = None
         recipe.settle_in()
 
-    def work(self, tasks: Sequence[Task]) -> Iterator[list[tuple[int | None, Part | str]]]:
-        """Each finished stretch, or why there is none; lines that are to be told have no place."""
+    def work(self, tasks: Sequence[Task]) -> Iterator[list[tuple[int | None, EncodedSegment | str]]]:
+        """Each finished segment, or why there is none; lines that are to be told have no place."""
         if self.restorer is None:
-            lines: list[tuple[int | None, Part | str]] = []
+            lines: list[tuple[int | None, EncodedSegment | str]] = []
             self.restorer = self.recipe.load(lambda line: lines.append((None, line)))
             yield lines
         for place, task in enumerate(tasks):
             yield [(place, restored_by(self.restorer, task))]
 
 
-def restored_by(restorer: Restorer, task: Task) -> Part | str:
-    """The finished stretch under a name that no other worker uses, or why there is none."""
+def restored_by(restorer: Restorer, task: Task) -> EncodedSegment | str:
+    """The finished segment under a name that no other worker uses, or why there is none."""
     clip = task.clip
-    path = task.folder / f"{task.stretch.number:06d}-{uuid4().hex}{clip.encoder.suffix}"
+    path = task.folder / f"{task.plan.number:06d}-{uuid4().hex}{clip.encoder.suffix}"
     try:
-        return restore_alone(clip, restorer, task.stretch, path)
+        return restore_alone(clip, restorer, task.plan, path)
     except Exception as error:
         with suppress(OSError):
             path.unlink()
@@ -100,7 +100,7 @@ class Spreading:
     clips: list[Spread] = field(default_factory=list)
 
     def tasks(self, jobs: Sequence[VideoJob]) -> Iterator[Task]:
-        """The stretches that are not done yet, clip after clip, each as soon as its end is found."""
+        """The segments that are not done yet, clip after clip, each as soon as its end is found."""
         for place, job in enumerate(jobs):
             watch, end = self.begin(job.source)
             own = Spread(job, end)
@@ -108,35 +108,35 @@ class Spreading:
             with self.run.failing(job) as failed:
                 opened = self.run.open(job)
                 if isinstance(opened, Opened):
-                    own.opened, own.step = opened, counted(opened.clip, opened.work.parts, watch)
+                    own.opened, own.step = opened, counting(opened.clip, opened.work.segments, watch)
                     yield from self.tasks_of(place, own, opened, own.step)
                 else:
                     own.record = opened
                 own.is_planned = True
             own.record = own.record or next(iter(failed), None)
 
-    def tasks_of(self, place: int, own: Spread, opened: Opened, step: Step) -> Iterator[Task]:
+    def tasks_of(self, place: int, own: Spread, opened: Opened, step: SegmentProgress) -> Iterator[Task]:
         """Those of one clip, until it has failed. Raises InputError."""
-        parts = opened.work.parts
-        with closing(plan_stretches(opened.clip, parts[-1] if parts else None, len(parts))) as stretches:
-            for stretch in stretches:
-                known = opened.work.part(stretch.number)
-                if known and stretch.fits(known):  # before its turn
+        done = opened.work.segments
+        with closing(plan_segments(opened.clip, done[-1] if done else None, len(done))) as plans:
+            for plan in plans:
+                known = opened.work.find(plan.number)
+                if known and plan.fits(known):  # before its turn
                     step(known.n_frames, known.n_faces)
                     continue
                 own.n_out += 1
-                yield Task(place, opened.clip, opened.work.folder, stretch)
+                yield Task(place, opened.clip, opened.work.folder, plan)
                 if own.record:
                     return
 
-    def take(self, task: Task, result: Part | str | Died) -> None:
-        """A stretch that is done, or the reason for which its clip has failed."""
+    def take(self, task: Task, result: EncodedSegment | str | Died) -> None:
+        """A segment that is done, or the reason for which its clip has failed."""
         own = self.clips[task.place]
         own.n_out -= 1
         with self.run.failing(own.job) as failed:
-            if isinstance(result, Part):
+            if isinstance(result, EncodedSegment):
                 if own.opened and own.step:
-                    own.opened.work.receive(result, task.stretch.number)
+                    own.opened.work.receive(result, task.plan.number)
                     own.step(result.n_frames, result.n_faces)
                 return
             reason = f"{own.job.source}: {result.reason}" if isinstance(result, Died) else result
@@ -144,11 +144,11 @@ class Spreading:
         own.record = own.record or next(iter(failed), None)
 
     def close(self, own: Spread | None) -> Spread | None:
-        """Finishes a clip that has all its stretches; nothing to do for one that has its record, or for None."""
+        """Finishes a clip that has all its segments; nothing to do for one that has its record, or for None."""
         if own and own.opened and not own.record:
             with self.run.failing(own.job) as failed:
                 opened = own.opened
-                own.record = self.run.close(opened, finish(opened.clip, opened.work, opened.claim))
+                own.record = self.run.close(opened, finish_clip(opened.clip, opened.work, opened.claim))
             own.record = own.record or failed[0]
         return own
 
@@ -171,7 +171,7 @@ def process_on_ray(
 
 
 def over(spreading: Spreading, jobs: Sequence[VideoJob], recipe: Recipe) -> Iterator[Spread | None]:
-    """The clips in their order, as they are over; None with each stretch, when one finished meanwhile can be told."""
+    """The clips in their order, as they are over; None with each segment, when one finished meanwhile can be told."""
     options = spreading.run.options
     waiting = deque(range(len(jobs)))
 
@@ -184,7 +184,7 @@ def over(spreading: Spreading, jobs: Sequence[VideoJob], recipe: Recipe) -> Iter
         with ray_session(options.address) as session:
             needs = session.needs(options)
             results = run_on_actors(
-                session, session.starter(StretchWorker, needs, recipe), chain([first], tasks),
+                session, session.starter(SegmentWorker, needs, recipe), chain([first], tasks),
                 n_actors=options.workers or session.n_fitting(needs), hear=tell_once(),
                 wait=partial(tell, f"no worker is up yet; each takes {needs.told()} of a machine of the cluster"),
             )  # fmt: skip

@@ -22,7 +22,7 @@ import gfpcli.clip.clip
 import gfpcli.clip.encode
 import gfpcli.clip.segments
 from gfpcli.cli.app import app
-from gfpcli.clip.segments import PARTS
+from gfpcli.clip.segments import SEGMENTS
 from tests.clips import faceless, ffmpeg, pixels_of, sound_of, talking, times_of, write_clip
 
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--preset", "ultrafast")
@@ -93,7 +93,8 @@ def test_no_face_of_the_shot_before_appears_after_a_cut(tmp_path: Path) -> None:
 
 
 def _exact(path: Path, index: int) -> np.ndarray:
-    from gfpcli.clip.read import probe, read_frames
+    from gfpcli.clip.probe import probe
+    from gfpcli.clip.read import read_frames
 
     return [frame.image for frame in read_frames(probe(path))][index]
 
@@ -165,7 +166,7 @@ def test_squeezed_pixels_are_seen_as_they_are_shown(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stretches of half a second, so that there are some to keep."""
+    """Segmentes of half a second, so that there are some to keep."""
     setting = "import gfpcli.clip.segments as s; from fractions import Fraction as F; s.SHORTEST = s.LONGEST = F(1, 2)"
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
     monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 2))
@@ -173,7 +174,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, mon
     words = ["video", str(clip), "-o", str(stopped), *BUILTIN]
     code = f"import sys; {setting}; from gfpcli.cli.app import main; sys.argv = ['gfp', *{words!r}]; main()"
     work = subprocess.Popen([sys.executable, "-c", code], env={**os.environ}, stderr=subprocess.PIPE, text=True)
-    parts = tmp_path / ".stopped.mp4.gfp" / PARTS
+    parts = tmp_path / ".stopped.mp4.gfp" / SEGMENTS
     deadline = time.monotonic() + 60
     while not (parts.exists() and len(parts.read_text().splitlines()) > 2) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -193,20 +194,20 @@ def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, mon
     assert not parts.parent.exists()
 
 
-def test_other_settings_or_a_damaged_stretch_are_not_gone_on_with(
+def test_other_settings_or_a_damaged_segment_are_not_gone_on_with(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
     out, work = tmp_path / "out.mp4", tmp_path / ".out.mp4.gfp"
     with monkeypatch.context() as broken:
-        broken.setattr(gfpcli.clip.clip, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(gfpcli.clip.clip, "finish_clip", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert video(clip, "-o", out).exit_code == 130
-    n_parts = len((work / PARTS).read_text().splitlines()) - 1
+    n_parts = len((work / SEGMENTS).read_text().splitlines()) - 1
     (work / "000001.mp4").write_bytes(b"damaged")
     numbers: list[int] = []
-    true = gfpcli.clip.clip.restore_stretch
+    true = gfpcli.clip.clip.restore_segment
     monkeypatch.setattr(
-        gfpcli.clip.clip, "restore_stretch", lambda *args: numbers.append(int(args[3].stem)) or true(*args)
+        gfpcli.clip.clip, "restore_segment", lambda *args: numbers.append(int(args[3].stem)) or true(*args)
     )
     assert record_of(clip, "-o", out)["n_frames"] == 30
     assert numbers == list(range(1, n_parts))
@@ -295,11 +296,11 @@ def test_an_output_that_cannot_be_written_is_told_and_the_work_is_kept(
     blocked = video(clip, "-o", tmp_path / "file" / "out.mp4")
     assert blocked.exit_code == 1 and len(blocked.stderr.splitlines()) == 1
 
-    def full(self: object, packets: object) -> None:
+    def full(self: object, opened: object, picture: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as small:
-        small.setattr(gfpcli.clip.encode, "_mux", full)
+        small.setattr(gfpcli.clip.encode.SegmentEncoder, "add_packets", full)
         done = video(clip, "-o", tmp_path / "out.mp4")
     assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1 and "No space left on device" in done.stderr
     assert not (tmp_path / "out.mp4").exists()

@@ -1,4 +1,4 @@
-"""A clip restored stretch by stretch, each alone and the last first, is the clip of one run."""
+"""A clip whose segments are each restored alone, the last first, is the clip of one run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gfpcli.clip.clip
 import gfpcli.clip.segments
-from gfpcli.clip.batch import open_clip
-from gfpcli.clip.clip import Clip, Done, finish, restore_clip
-from gfpcli.clip.parallel import plan_stretches, restore_alone
-from gfpcli.clip.read import VideoInfo
-from gfpcli.clip.segments import Work
+from gfpcli.clip.clip import Clip, ClipResult, finish_clip, open_clip, restore_clip
+from gfpcli.clip.parallel import plan_segments, restore_alone
+from gfpcli.clip.probe import VideoInfo
+from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.files.jobs import VideoJob
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
@@ -36,48 +36,48 @@ def restorer() -> Restorer:
 
 
 @pytest.fixture(autouse=True)
-def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 5))
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(2, 5))
 
 
-def opened(source: Path, target: Path, **changes: object) -> tuple[Clip, Work]:
+def opened(source: Path, target: Path, **changes: object) -> tuple[Clip, ClipWorkspace]:
     clip = open_clip(VideoJob(source, target), replace(OPTIONS, **changes))  # type: ignore[arg-type]
-    return clip, Work(target, "key", is_fresh=False)
+    return clip, ClipWorkspace(target, "key", is_fresh=False)
 
 
-def at_once(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[Done, Work]:
-    clip, work = opened(source, target, **changes)
-    return restore_clip(clip, restorer, work, lambda *_: None, lambda _: None), work
+def at_once(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[ClipResult, ClipWorkspace]:
+    clip, workspace = opened(source, target, **changes)
+    return restore_clip(clip, restorer, workspace, lambda *_: None, lambda _: None), workspace
 
 
-def apart(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[Done, Work]:
-    clip, work = opened(source, target, **changes)
-    for stretch in reversed(list(plan_stretches(clip, None, 0))):
-        own = work.folder / f"{stretch.number:06d}-worker{clip.encoder.suffix}"
-        assert stretch.fits(work.receive(restore_alone(clip, restorer, stretch, own), stretch.number))
-    return finish(clip, work, lambda _: None), work
+def apart(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[ClipResult, ClipWorkspace]:
+    clip, workspace = opened(source, target, **changes)
+    for plan in reversed(list(plan_segments(clip, None, 0))):
+        own = workspace.folder / f"{plan.number:06d}-worker{clip.encoder.suffix}"
+        assert plan.fits(workspace.receive(restore_alone(clip, restorer, plan, own), plan.number))
+    return finish_clip(clip, workspace, lambda _: None), workspace
 
 
-def test_stretches_made_last_first_give_the_same_bytes(restorer: Restorer, tmp_path: Path) -> None:
-    """Uneven times; the first cut ends a stretch, the second comes too soon to end one, the others end by their length.
+def test_segments_made_last_first_give_the_same_bytes(restorer: Restorer, tmp_path: Path) -> None:
+    """Uneven times; the first cut ends a segment, the second comes too soon to end one, the others end by their length.
 
-    The last shot goes over boundaries that are no cuts, where steadying looks across.
+    The last shot goes over boundaries that are no cuts, across which faces are tracked.
     """
     ticks = np.cumsum([512 * (1 + (i % 5 == 1)) for i in range(29)]).tolist()
     flipped = [np.ascontiguousarray(frame[::-1, :, ::-1]) for frame in talking(3)]
     source = write_clip(tmp_path / "in.mp4", [*talking(6), *flipped, *talking(20)], ticks=ticks, tone=True)
     once, one = at_once(source, tmp_path / "once.mp4", restorer)
     done, many = apart(source, tmp_path / "apart.mp4", restorer)
-    assert len(one.parts) >= 4 and one.parts == many.parts and one.parts[0].n_frames == 6
+    assert len(one.segments) >= 4 and one.segments == many.segments and one.segments[0].n_frames == 6
     assert once == done and done.n_faces >= 24
-    for part in one.parts:
-        assert (one.folder / part.file).read_bytes() == (many.folder / part.file).read_bytes()
+    for segment in one.segments:
+        assert (one.folder / segment.file).read_bytes() == (many.folder / segment.file).read_bytes()
     assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
     clip, _ = opened(source, tmp_path / "later.mp4")
-    planned = list(plan_stretches(clip, None, 0))
+    planned = list(plan_segments(clip, None, 0))
     for number in range(1, len(planned)):
-        assert list(plan_stretches(clip, one.parts[number - 1], number)) == planned[number:]
+        assert list(plan_segments(clip, one.segments[number - 1], number)) == planned[number:]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_real_clips_too(
     source = shared_data / "video" / name
     once, one = at_once(source, tmp_path / "once.mp4", restorer, start=start, end=end)
     done, many = apart(source, tmp_path / "apart.mp4", restorer, start=start, end=end)
-    assert once == done and len(one.parts) > 1 and one.parts == many.parts
+    assert once == done and len(one.segments) > 1 and one.segments == many.segments
     assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
 
 
@@ -105,11 +105,11 @@ def test_a_file_that_loses_a_frame_in_a_jump_is_read_from_its_start(
     _, one = at_once(source, tmp_path / "once.mp4", restorer)
     true = gfpcli.clip.clip.read_frames
 
-    def torn(info: VideoInfo, *, start: Fraction, end: Fraction | None) -> Iterator[Frame]:
-        for i, frame in enumerate(true(info, start=start, end=end)):
+    def torn(info: VideoInfo, *, start: Fraction, **rest: Any) -> Iterator[Frame]:
+        for i, frame in enumerate(true(info, start=start, **rest)):
             if i != 12 or start == info.start or not info.can_seek:
                 yield frame
 
     monkeypatch.setattr(gfpcli.clip.clip, "read_frames", torn)
     _, many = apart(source, tmp_path / "apart.mp4", restorer)
-    assert len(one.parts) == 3 and one.parts == many.parts
+    assert len(one.segments) == 3 and one.segments == many.segments

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 import gfpcli.clip.clip
 import gfpcli.clip.segments
 from gfpcli.cli.app import app
-from gfpcli.clip.segments import PARTS, Part, Work
+from gfpcli.clip.segments import SEGMENTS, ClipWorkspace, EncodedSegment
 from gfpcli.cluster import clips as clips_on_ray
 from gfpcli.cluster.pool import Died, Needs
 from gfpcli.cluster.worker import Recipe
@@ -35,7 +35,7 @@ SHORT = (
     "s.SHORTEST = F(1, 5); s.LONGEST = F(1, 4)"
 )
 pytestmark = pytest.mark.usefixtures("one_thread")
-STRETCHES = [*(("a.mp4", i) for i in range(4)), *(("c.mp4", i) for i in range(2))]
+ALL_SEGMENTS = [*(("a.mp4", i) for i in range(4)), *(("c.mp4", i) for i in range(2))]
 
 
 def video(*words: object) -> Result:
@@ -43,7 +43,7 @@ def video(*words: object) -> Result:
 
 
 @pytest.fixture(autouse=True)
-def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 5))
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 4))
 
@@ -98,13 +98,13 @@ class Here:
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Clip and number of each stretch that a worker was given; of three at a time the last is done first."""
+    """Clip and number of each segment that a worker was given; of three at a time the last is done first."""
     handed: list[tuple[str, int]] = []
 
     def run(session: object, start: Callable[[], Any], tasks: Iterable[Any], **_: object) -> Iterator[tuple[Any, Any]]:
         worker, source = start(), iter(tasks)
         while group := list(islice(source, 3)):
-            handed.extend((task.clip.info.path.name, task.stretch.number) for task in group)
+            handed.extend((task.clip.info.path.name, task.plan.number) for task in group)
             for task in reversed(group):
                 yield from ((task, result) for items in worker.work([task]) for place, result in items if place == 0)
 
@@ -128,7 +128,7 @@ def test_out_of_order_they_make_what_one_machine_makes(
     ], done.stderr  # fmt: skip
     assert facts_of(done.stdout) == facts_of((local / "records.jsonl").read_text())
     assert_same(out, local)
-    assert given == STRETCHES
+    assert given == ALL_SEGMENTS
     again = video(clips, "-o", out, "--engine", "ray")
     assert again.stderr.count("skipped") == 2 and len(given) == 6
 
@@ -136,36 +136,36 @@ def test_out_of_order_they_make_what_one_machine_makes(
 def test_what_was_done_before_its_turn_is_not_done_again(
     given: list[tuple[str, int]], clips: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, true = tmp_path / "out", Work.receive
+    out, true = tmp_path / "out", ClipWorkspace.receive
 
-    def stop(self: Work, part: Part, number: int) -> Part:
+    def stop(self: ClipWorkspace, segment: EncodedSegment, number: int) -> EncodedSegment:
         if number == 0:  # 2 and 1 were done before it
             raise KeyboardInterrupt
-        return true(self, part, number)
+        return true(self, segment, number)
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(Work, "receive", stop)
+        stopped.setattr(ClipWorkspace, "receive", stop)
         done = video(clips, "-o", out, "--engine", "ray")
     assert (done.exit_code, done.stderr.count("\n")) == (130, 1), done.stderr
     (out / ".a.mp4.gfp" / "000000-of-a-dead-worker.mp4").write_bytes(b"half")
     given.clear()
     assert video(clips, "-o", out, "--engine", "ray").exit_code == 1
-    assert given == [each for each in STRETCHES if each not in (("a.mp4", 1), ("a.mp4", 2))]
+    assert given == [each for each in ALL_SEGMENTS if each not in (("a.mp4", 1), ("a.mp4", 2))]
     assert_same(out, local)
 
 
 def test_one_machine_goes_on_where_a_cluster_was_stopped(
     given: list[tuple[str, int]], clips: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, true = tmp_path / "out", Work.receive
+    out, true = tmp_path / "out", ClipWorkspace.receive
 
-    def stop(self: Work, part: Part, number: int) -> Part:
+    def stop(self: ClipWorkspace, segment: EncodedSegment, number: int) -> EncodedSegment:
         if number == 1:  # 2 was done before it, 0 was not
             raise KeyboardInterrupt
-        return true(self, part, number)
+        return true(self, segment, number)
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(Work, "receive", stop)
+        stopped.setattr(ClipWorkspace, "receive", stop)
         assert video(clips, "-o", out, "--engine", "ray").exit_code == 130
     assert (out / ".a.mp4.gfp" / "000002.mp4").exists()
     assert video(clips, "-o", out).exit_code == 1
@@ -175,21 +175,21 @@ def test_one_machine_goes_on_where_a_cluster_was_stopped(
 def test_a_clip_that_fails_on_the_way_fails_alone(
     given: list[tuple[str, int]], clips: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One stretch whose workers die, one whose worker does not see the source, one that is not where it was written."""
+    """One segment whose workers die, one whose worker does not see the source, one that is not where it was written."""
     true = clips_on_ray.restored_by
 
-    def broken(restorer: Any, task: clips_on_ray.Task) -> Part | str | Died:
-        name, number = task.clip.info.path.name, task.stretch.number
+    def broken(restorer: Any, task: clips_on_ray.Task) -> EncodedSegment | str | Died:
+        name, number = task.clip.info.path.name, task.plan.number
         if (name, number) == ("1.mp4", 1):
             return Died("the worker died each of the 3 times it was tried")
         if (name, number) == ("2.mp4", 0):
             source.rename(folder / "hidden")
-        part = true(restorer, task)
+        segment = true(restorer, task)
         if (name, number) == ("2.mp4", 0):
             (folder / "hidden").rename(source)
         if (name, number) == ("3.mp4", 1):
-            (task.folder / part.file).unlink()  # type: ignore[union-attr]
-        return part
+            (task.folder / segment.file).unlink()  # type: ignore[union-attr]
+        return segment
 
     monkeypatch.setattr(clips_on_ray, "restored_by", broken)
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -230,23 +230,23 @@ def on_cluster(cluster: Any, clips: Path, out: Path) -> tuple[object, ...]:
 def test_a_node_is_lost_and_the_other_makes_what_one_machine_makes(
     cluster: Any, clips: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node goes as soon as both are in the middle of a stretch, with one done, or after three."""
-    nodes, true, received = list(cluster.worker_nodes), Work.receive, []
+    """The node goes as soon as both are in the middle of a segment, with one done, or after three."""
+    nodes, true, received = list(cluster.worker_nodes), ClipWorkspace.receive, []
 
-    def lose(self: Work, part: Part, number: int) -> Part:
+    def lose(self: ClipWorkspace, segment: EncodedSegment, number: int) -> EncodedSegment:
         received.append(number)
         if nodes and (len(list((tmp_path / "out").glob("*/*-*.mp4"))) > 2 or len(received) == 3):
             cluster.remove_node(nodes.pop(), allow_graceful=False)
-        return true(self, part, number)
+        return true(self, segment, number)
 
-    monkeypatch.setattr(Work, "receive", lose)
+    monkeypatch.setattr(ClipWorkspace, "receive", lose)
     try:
         done = video(*on_cluster(cluster, clips, tmp_path / "out"), "--json", "-")
     finally:
         cluster.add_node(num_cpus=1)
     assert done.exit_code == 1 and len(done.stderr.splitlines()) == 3, done.stderr
     assert facts_of(done.stdout) == facts_of((local / "records.jsonl").read_text())
-    assert not nodes and len(received) == len(STRETCHES)
+    assert not nodes and len(received) == len(ALL_SEGMENTS)
     assert_same(tmp_path / "out", local)
 
 
@@ -260,7 +260,7 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(
         [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    parts = out / ".a.mp4.gfp" / PARTS
+    parts = out / ".a.mp4.gfp" / SEGMENTS
     deadline = time.monotonic() + 120
     while not (parts.exists() and len(parts.read_text().splitlines()) > 2) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
@@ -270,8 +270,8 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(
     n_done = len(parts.read_text().splitlines()) - 1
     assert process.returncode == -signal.SIGKILL and n_done >= 2 and "a.mp4" not in told
     received: list[int] = []
-    true = Work.receive
-    monkeypatch.setattr(Work, "receive", lambda *given: received.append(given[2]) or true(*given))
+    true = ClipWorkspace.receive
+    monkeypatch.setattr(ClipWorkspace, "receive", lambda *given: received.append(given[2]) or true(*given))
     done = video(*on_cluster(cluster, clips, out))
-    assert done.exit_code == 1 and len(received) == len(STRETCHES) - n_done, done.stderr
+    assert done.exit_code == 1 and len(received) == len(ALL_SEGMENTS) - n_done, done.stderr
     assert_same(out, local)

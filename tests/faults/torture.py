@@ -24,7 +24,7 @@ from signal import SIGINT, SIGKILL
 
 from safetensors.torch import load_file
 
-from gfpcli.clip.segments import PARTS
+from gfpcli.clip.segments import SEGMENTS
 from gfpcli.files.ledger import LEDGER
 from gfpcli.weights.cache import BLOCK
 from tests.clips import faceless, pixels_of, sound_of, talking, times_of, write_clip
@@ -76,7 +76,7 @@ def is_output(path: Path, out: Path) -> bool:
 
 
 def kill_video(launcher: Launcher, folder: Path, draw: random.Random, n_kills: int, n_frames: int = 40) -> None:
-    """A clip of four shots, so that there are stretches to keep."""
+    """A clip of four shots, so that there are segments to keep."""
     folder.mkdir(parents=True, exist_ok=True)
     shots = [*talking(n_frames // 4), *faceless(n_frames // 4)]
     source = write_clip(folder / "in.mp4", shots * 2, ticks=[3000 * i for i in range(2 * len(shots))], tone=True)
@@ -86,7 +86,7 @@ def kill_video(launcher: Launcher, folder: Path, draw: random.Random, n_kills: i
     true = facts_of(folder / "whole.mp4")
     for i in range(n_kills):
         out = folder / f"killed{i}.mp4"
-        parts = folder / f".{out.name}.gfp" / PARTS
+        parts = folder / f".{out.name}.gfp" / SEGMENTS
         kill_at_work(launcher, draw, whole.seconds, out, "video", source, "-o", out, *words)
         kept = parts.read_text().splitlines()[1:] if parts.exists() else []
         seen: list[str] = []

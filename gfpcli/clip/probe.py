@@ -1,0 +1,237 @@
+"""What a video file holds: its streams, size, times and colours, and whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, turn_of
+from gfpcli.errors import InputError, os_reason
+from gfpcli.types import Frame
+
+HDR = {16: "PQ", 18: "HLG"}  # transfer curves (ITU-T H.273)
+ATTACHED_PICTURE = 0x0400  # disposition bit of a cover image
+UNSURE_S = 0.2  # before damage, in which frames may be damaged too
+MISSING_S = Fraction(1)  # that may be missing at the end before a file counts as cut short
+# ffmpeg's demuxers that may open a file. Playlists are not among them: they would open other files and addresses
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "live_flv", "ogg",
+    "mxf", "dv", "gif", "ivf", "nut", "yuv4mpegpipe", "h264", "hevc", "obu", "av1", "m4v", "vc1", "rm", "wtv", "apng",
+)  # fmt: skip
+ONE_FILE = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+PICTURES = "pictures"  # `VideoInfo.codec` of a folder of pictures
+
+
+@dataclass(frozen=True, slots=True)
+class OtherStream:
+    """A stream beside the restored video."""
+
+    index: int
+    kind: str  # audio | video | subtitle | attachment | data
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of a clip before its frames are decoded; times are seconds of the file's clock."""
+
+    path: Path
+    index: int  # of the video stream
+    size: tuple[int, int]  # (height, width) upright, px
+    time_base: Fraction  # seconds of one tick of its time stamps
+    rate: Fraction  # frames/s, a mean where it varies
+    n_frames: int
+    start: Fraction  # of the first frame
+    end: Fraction  # when the last frame is no longer shown
+    codec: str
+    pix_fmt: str
+    color: Color
+    pixel_aspect: Fraction  # width / height of a pixel of the upright picture
+    turn: Turn
+    is_interlaced: bool
+    can_seek: bool
+    others: tuple[OtherStream, ...]
+    clocks: tuple[int, ...]  # ticks per second of the other streams
+    file_start: Fraction  # of the earliest stream
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether it is a folder of pictures and not a video file."""
+        return self.codec == PICTURES
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether it has transparency, which frames do not keep."""
+        return len(av.VideoFormat(self.pix_fmt, 16, 16).components) in (2, 4)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether a component has more than 8 bit."""
+        return bits_of(self.pix_fmt) > 8
+
+
+@dataclass(slots=True)
+class _PacketFacts:
+    """What the packets of a file say together; times are seconds of the file's clock."""
+
+    n_frames: int = 0
+    first: Fraction | None = None  # of the video
+    last: Fraction = Fraction(0)  # when the video's last frame is no longer shown
+    end: Fraction = Fraction(0)  # when the last packet of any stream ends
+    has_all_times: bool = True
+    n_broken: int = 0
+
+
+def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
+    """Reads all packets once and decodes the first frame.
+
+    Args:
+        wanted_s: seconds of the clip that are asked for; 0 = all. What lies behind them may be damaged.
+
+    Raises:
+        InputError: not a video, no picture in it, cut short, or HDR.
+    """
+    with open_video(path) as container:
+        stream = _main_stream(container, path)
+        clocks = tuple(Fraction(each.time_base).denominator for each in container.streams if each.time_base)
+        others = _other_streams(container, stream)
+        facts = _read_packets(container, stream)
+        header_s = Fraction(container.duration or 0, 1_000_000)
+        start_s = Fraction(container.start_time or 0, 1_000_000)
+        _check_whole(path, facts, n_told=stream.frames, end_told=start_s + header_s, wanted_s=wanted_s)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        base = Fraction(stream.time_base or Fraction(1, 90_000))
+        index, codec = stream.index, stream.codec_context.name
+        aspect = Fraction(stream.sample_aspect_ratio or 1)  # PyAV gives None or 0 where it is unknown
+    picture, field_order = _first_picture(path)
+    turn = turn_of(picture)
+    size = picture.height, picture.width
+    if turn[0] == 0:
+        size, aspect = (size[1], size[0]), 1 / aspect
+    start = facts.first or Fraction(0)
+    return VideoInfo(
+        path=path, index=index, size=size, time_base=base, rate=Fraction(rate), n_frames=facts.n_frames, start=start,
+        end=max(facts.last, start), codec=codec, pix_fmt=picture.format.name, color=_color_of(picture, path),
+        pixel_aspect=aspect, turn=turn, is_interlaced=picture.interlaced_frame or field_order > 1,
+        can_seek=facts.has_all_times, others=others, clocks=clocks, file_start=start_s,
+    )  # fmt: skip
+
+
+def frames_info(first: Frame, n_frames: int, rate: Fraction, path: Path) -> VideoInfo:
+    """A folder of pictures as a clip at a constant rate."""
+    height, width = first.image.shape[:2]
+    return VideoInfo(
+        path=path, index=0, size=(height, width), time_base=1 / rate, rate=rate, n_frames=n_frames, start=Fraction(0),
+        end=n_frames / rate, codec=PICTURES, pix_fmt="rgb48le" if first.image.dtype == np.uint16 else "rgb24",
+        color=Color(1, 1, 1, 1), pixel_aspect=Fraction(1), turn=UPRIGHT, is_interlaced=False, can_seek=True,
+        others=(), clocks=(), file_start=Fraction(0),
+    )  # fmt: skip
+
+
+def open_video(path: Path) -> InputContainer:
+    """A video file and nothing that it may name. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return av.open(f"file:{path.resolve()}", metadata_errors="replace", options=ONE_FILE)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a video, or cut short ({ffmpeg_reason(error)})") from error
+
+
+def decode_pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Every picture; packets that cannot be decoded are skipped, as players do."""
+    for packet in container.demux(stream):
+        try:
+            pictures = packet.decode()
+        except (av.InvalidDataError, av.EOFError):
+            continue
+        yield from cast("list[VideoFrame]", pictures)
+
+
+def ffmpeg_reason(error: Exception) -> str:
+    """What ffmpeg logged, in one line without the file's name."""
+    log = getattr(error, "log", None)
+    return " ".join((log[2] if log else os_reason(error)).split())
+
+
+def _main_stream(container: InputContainer, path: Path) -> VideoStream:
+    pictures = [each for each in container.streams.video if not int(each.disposition) & ATTACHED_PICTURE]
+    if not pictures:
+        raise InputError(f"{path}: it has no video stream")
+    best = container.streams.best("video")
+    stream = best if best in pictures else pictures[0]
+    return cast(VideoStream, stream)
+
+
+def _other_streams(container: InputContainer, main: VideoStream) -> tuple[OtherStream, ...]:
+    """All but the restored one."""
+    return tuple(
+        OtherStream(each.index, each.type, each.codec_context.name if each.codec_context else "unknown")
+        for each in container.streams
+        if each.index != main.index
+    )
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> _PacketFacts:
+    facts = _PacketFacts()
+    try:
+        for packet in container.demux():
+            if packet.size == 0:
+                continue
+            pts = packet.pts if packet.pts is not None else packet.dts
+            is_main = packet.stream_index == stream.index
+            facts.n_broken += is_main and packet.is_corrupt
+            facts.n_frames += is_main and not packet.is_discard
+            if pts is None or packet.stream.type not in ("audio", "video"):
+                facts.has_all_times &= not is_main
+                continue
+            at = pts * packet.time_base
+            ends = at + (packet.duration or 0) * packet.time_base
+            facts.end = max(facts.end, ends)
+            if is_main:
+                facts.has_all_times &= packet.pts is not None
+                facts.first = at if facts.first is None else min(facts.first, at)
+                facts.last = max(facts.last, ends)
+    except (av.FFmpegError, OSError):
+        facts.n_broken += 1  # `_check_whole` decides by what could be read
+    return facts
+
+
+def _check_whole(path: Path, facts: _PacketFacts, *, n_told: int, end_told: Fraction, wanted_s: float) -> None:
+    """Raises InputError for a file without frames, or damaged or cut short within what is wanted."""
+    if not facts.n_frames:
+        raise InputError(f"{path}: its video stream holds no picture")
+    is_short = n_told > facts.n_frames + 1 or facts.end + MISSING_S < end_told or facts.n_broken
+    readable_s = max(0.0, float(facts.last - (facts.first or 0)) - UNSURE_S)
+    if is_short and not 0 < wanted_s <= readable_s:
+        told = f"{facts.n_frames} of {n_told or 'its'} frames, up to {float(facts.last):.2f} of {float(end_told):.2f} s"
+        hint = f"--end {int(readable_s * 10) / 10:g} restores what is whole"
+        raise InputError(f"{path}: cut short or damaged: it holds {told}; {hint}")
+
+
+def _first_picture(path: Path) -> tuple[VideoFrame, int]:
+    """The first picture that can be decoded, and the stream's field order (ffmpeg's AVFieldOrder)."""
+    with open_video(path) as container:
+        stream = _main_stream(container, path)
+        for picture in decode_pictures(container, stream):
+            return picture, stream.codec_context.field_order
+    raise InputError(f"{path}: no picture of it can be decoded")
+
+
+def _color_of(picture: VideoFrame, path: Path) -> Color:
+    """Raises InputError for HDR."""
+    curve = int(picture.color_trc)
+    if curve in HDR:
+        raise InputError(
+            f"{path}: HDR ({HDR[curve]}) is not supported, the networks know standard range only: tone-map it first"
+        )
+    return Color(int(picture.color_range), int(picture.color_primaries), curve, int(picture.colorspace))

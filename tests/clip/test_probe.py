@@ -1,0 +1,42 @@
+"""What is known of a file, and which files are refused."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from gfpcli.clip.probe import probe
+from gfpcli.clip.read import read_frames
+from gfpcli.errors import InputError
+from tests.clips import faceless, ffmpeg, write_clip
+
+
+def test_what_is_no_whole_video_is_refused(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", faceless(60), tone=True, options={"crf": "1", "preset": "veryfast"})
+    fast = tmp_path / "fast.mp4"
+    ffmpeg("-i", whole, "-c", "copy", "-movflags", "+faststart", fast)
+    (tmp_path / "cut.mp4").write_bytes(fast.read_bytes()[: fast.stat().st_size * 6 // 10])
+    (tmp_path / "headless.mp4").write_bytes(whole.read_bytes()[:5000])
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not a video")
+    ffmpeg("-i", whole, "-vn", "-c", "copy", tmp_path / "sound.m4a")
+    hdr = write_clip(tmp_path / "hdr.mp4", faceless(2), color=9, transfer=16)
+    for name, told in (
+        ("cut.mp4", "cut short"), ("headless.mp4", "not a video"), ("empty.mp4", "not a video"),
+        ("text.mp4", "not a video"), ("sound.m4a", "no video stream"), ("absent.mp4", "no such file"),
+        (hdr.name, r"HDR \(PQ\)"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=told) as caught:
+            probe(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert len(list(read_frames(probe(tmp_path / "cut.mp4", wanted_s=0.8), end=Fraction(4, 5)))) == 20
+
+
+def test_turned_pixels_that_are_not_square_are_turned_too(tmp_path: Path) -> None:
+    flat = write_clip(tmp_path / "flat.mp4", faceless(2, 48, 96), aspect=Fraction(2, 1))
+    ffmpeg("-display_rotation", 90, "-i", flat, "-c", "copy", tmp_path / "turned.mp4")
+    info = probe(tmp_path / "turned.mp4")
+    assert (info.size, info.pixel_aspect) == ((96, 48), Fraction(1, 2))
+    assert next(read_frames(info)).pixel_aspect == 0.5
