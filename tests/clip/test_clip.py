@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from gfpcli.errors import OutputError
 from gfpcli.files.jobs import VideoJob
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.types import Restored
+from gfpcli.types import Face, Image, Restored
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts
 from tests.clip.reencode import segment_of
@@ -94,13 +95,16 @@ def test_the_network_sees_faces_of_squeezed_pixels_as_they_are_shown(restorer: R
 def test_detecting_seldom_is_obeyed_without_smoothing_too_and_told(restorer: Restorer, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", talking(9))
     asked: list[int] = []
-    true = Restorer.detect
+
+    def detector(images: Sequence[Image]) -> Sequence[tuple[Face, ...]]:
+        asked.extend(range(len(images)))
+        return restorer.detector(images)
+
+    counting = replace(restorer, detector=detector)
     for every, smooth, n_searched in ((0, 0, 9), (4, 0, 3), (8, 0, 2), (8, 0.5, 2)):
         clip = open_clip(VideoJob(source, tmp_path / "out.mp4"), replace(OPTIONS, detect_every=every, smooth=smooth))
         asked.clear()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Restorer, "detect", lambda self, frame: asked.append(frame.index) or true(self, frame))
-            tracked = list(track_clip(clip, restorer, clip.decode()))
+        tracked = list(track_clip(clip, counting, clip.decode()))
         assert len(asked) == n_searched and [len(each.faces) for each in tracked] == [1] * 9
         told = [f"faces are detected in every {every}th frame; between them they are interpolated"]
         assert notes_of(clip) == (told if every and not smooth else [])
