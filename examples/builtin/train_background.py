@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gfpcli.adapters.realesrgan import SRVGGNetCompact
-from gfpcli.train.nets import update_mean
+from gfpcli.train.nets import update_ema
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mild import LOW, damage, draw_true, read_photos
@@ -110,7 +110,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         step += 1
-        update_mean(slow, net, min(0.998, step / (step + 10)))
+        update_ema(slow, net, min(0.998, step / (step + 10)))
         mean += (loss.item() - mean) / min(step, 500)
         if step % 100 == 0:
             LOG.info("step %d, %.0f %%, loss %.5f", step, 100 * done, mean)

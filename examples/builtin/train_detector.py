@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torchvision.ops import box_convert, box_iou
 
 from gfpcli.adapters.facexlib import LOOK_PREFIX
-from gfpcli.train.nets import update_mean
+from gfpcli.train.nets import update_ema
 
 sys.path.insert(0, str(Path(__file__).parent))
 from wild import SIZE, Picture, Stock, draw_sample
@@ -120,7 +120,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         step += 1
-        update_mean(slow, net, min(0.998, step / (step + 10)))
+        update_ema(slow, net, min(0.998, step / (step + 10)))
         mean += (loss.item() - mean) / min(step, 200)
         if step % 50 == 0:
             LOG.info("step %d, %.0f %%, loss %.3f", step, 100 * done, mean)

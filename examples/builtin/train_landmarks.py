@@ -31,7 +31,7 @@ from gfpcli.model.landmarks import SIZE, LandmarkNet
 from gfpcli.pipeline.align import invert, warp_area
 from gfpcli.pipeline.refine import turn_of, view_of
 from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.train.nets import update_mean
+from gfpcli.train.nets import update_ema
 from gfpcli.types import Affine
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -233,7 +233,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         step += 1
-        update_mean(slow, net, min(0.998, step / (step + 10)))
+        update_ema(slow, net, min(0.998, step / (step + 10)))
         means += (np.array([term.item() for term in terms]) - means) / min(step, 200)
         if step % 100 == 0:
             LOG.info("step %d, %.0f %%, landmarks %.3f, faces %.3f", step, 100 * done, *means)
