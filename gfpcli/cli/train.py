@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import cv2
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -36,17 +37,16 @@ def run_train(
 ) -> None:
     """Trains, or goes on with a run. Raises GfpError."""
     with ExitStack() as stack:
-        world = stack.enter_context(join_world("cpu" if device == "cpu" else "cuda" if _has_cuda() else "cpu"))
+        world = stack.enter_context(join_world("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"))
         if not world.is_first:
             world.barrier()  # the first process downloads
         files = choose_files(options, offline=offline, progress=None if quiet else tell_download)
         if world.is_first:
             world.barrier()
-        if world.is_first:
             stack.enter_context(hold(*lock_of(folder, None)))
             sweep([folder, folder / CUT, folder / GRIDS])
-        if is_fresh and world.is_first:
-            (folder / STATE).unlink(missing_ok=True)
+            if is_fresh:
+                (folder / STATE).unlink(missing_ok=True)
         world.barrier()
         callbacks = show_run(options, world, stack, quiet=quiet)
         run = load_run(
@@ -64,12 +64,6 @@ def run_train(
         minutes = (time.monotonic() - start) / 60
         if world.is_first:
             tell_end(run, progress, minutes)
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def tell_end(run: TrainingRun, progress: TrainProgress, minutes: float) -> None:

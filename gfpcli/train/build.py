@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,14 +14,14 @@ from gfpcli.files.atomic import write_bytes
 from gfpcli.model.arcface import ArcFaceR18
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
-from gfpcli.train.data import Components, FaceDataset, read_components, split_faces
+from gfpcli.train.data import FaceDataset, read_components, split_faces
 from gfpcli.train.distributed import World, local_device
-from gfpcli.train.faces import CUT, FoundFaces, TrainingFace, find_all_faces
+from gfpcli.train.faces import CUT, FoundFaces, find_all_faces
 from gfpcli.train.loop import TrainCallbacks, TrainingRun
 from gfpcli.train.nets import load_discriminators, make_nets
 from gfpcli.train.objective import Objective, Perceptual
 from gfpcli.train.options import COMPONENTS, TrainOptions
-from gfpcli.train.sources import FolderSource, PictureSource, open_source
+from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.weights.build import choose_device, load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
 from gfpcli.weights.choose import MODELS, Warn
@@ -142,35 +142,25 @@ def open_samples(
     """The training and the held-out samples; pictures without faces are named.
 
     Raises:
-        InputError: no data, or no face in it.
+        InputError: no data, no face in it, or none that is not held out.
     """
     source = open_source(data, besides=folder)
     detector = load_detector_for(RestoreOptions(detector="builtin", device="cpu"), BUILTINS["builtin"])
+    if not world.is_first:
+        world.barrier()
+    found = find_all_faces(source, folder, options.size, detector, detected)
     if world.is_first:
-        found = find_all_faces(source, folder, options.size, detector, detected)
         tell_left_out(found, folder, note)
         world.barrier()
-    else:
-        world.barrier()
-        found = find_all_faces(source, folder, options.size, detector, detected)
     faces = tuple(face for picture in found.values() for face in picture.faces)
     if not faces:
         raise InputError(f"{data}: no face to train on in {len(found)} pictures; {next(iter(found.values())).problem}")
-    return samples_of(source, folder, faces, options, read_components(components) if components else None)
-
-
-def samples_of(
-    source: PictureSource, folder: Path, faces: tuple[TrainingFace, ...], options: TrainOptions,
-    given: dict[str, Components] | None,
-) -> tuple[FaceDataset, FaceDataset]:  # fmt: skip
-    """The training and the held-out samples of these faces. Raises InputError where none are left to train on."""
     cut = tuple(face.name for face in faces if face.is_cut)
     cut_source = FolderSource(folder / CUT, cut) if cut else None
-    train, held = split_faces(faces, options.held_out)
-    return (
-        FaceDataset(source, cut_source, train, options, given),
-        FaceDataset(source, cut_source, held, options, given),
-    )
+    given = read_components(components) if components else None
+    train, held_out = split_faces(faces, options.held_out)
+    samples = FaceDataset(source, cut_source, train, options, given)
+    return samples, replace(samples, faces=held_out)
 
 
 def tell_left_out(found: dict[str, FoundFaces], folder: Path, note: Warn) -> None:

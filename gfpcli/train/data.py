@@ -232,9 +232,6 @@ class BatchSampler:
     rank: int = 0
     world_size: int = 1
 
-    def __len__(self) -> int:
-        return self.last - self.first
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, order = 0, self.samples.epoch_order(0)
         n_epoch = len(order)

@@ -165,13 +165,9 @@ def load_batches(run: TrainingRun, progress: TrainProgress) -> Iterator[list[Bat
     sampler = BatchSampler(samples, options.batch_size, first, last, run.world.rank, run.world.world_size)
     loader: DataLoader[Batch | InputError] = DataLoader(
         samples,  # type: ignore[arg-type]
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=options.workers,
-        worker_init_fn=_init_worker,
-        pin_memory=False,
+        batch_sampler=sampler, collate_fn=collate, num_workers=options.workers, worker_init_fn=_init_worker,
         generator=torch.Generator(),  # its own: the loader must not advance the generator whose state is saved
-    )
+    )  # fmt: skip
     batches: list[Batch] = []
     for drawn in loader:
         if isinstance(drawn, InputError):

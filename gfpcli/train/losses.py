@@ -14,7 +14,6 @@ from torchvision.ops import roi_align
 
 from gfpcli.model.compact import FOLD
 
-EYE_SIZE, MOUTH_SIZE = 80, 120  # px of the component patches
 LOWPASS = 4  # px averaged into one by the low-pass term
 WINDOW = 16  # px, edge of the windows in which texture is measured; they overlap by half
 RGB_TO_LUMA = (0.299, 0.587, 0.114)

@@ -11,6 +11,9 @@ from gfpcli.options import check_one_of, check_within, option
 Range = tuple[float, float]
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
 ARCHITECTURES = ("paper", "clean", "compact-unet")
+AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from", "emphasis")
+AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every", "save_every",
+              "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
 RANGE_LIMITS = {  # outside of them a step of the degradation fails or has no meaning
     "sigma": (0.01, 1000), "shrink": (0.25, 10_000), "noise": (0, 10_000), "quality": (0, 100),
     "brightness": (0, 100), "contrast": (0, 100), "saturation": (0, 100), "hue": (-1, 1),
@@ -148,13 +151,8 @@ class TrainOptions:
         if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):
             sizes = "256" if self.arch == "compact-unet" else "32, 64, 128, 256, 512 or 1024"
             raise UsageError(f"--set size={self.size}: {self.arch} takes {sizes}")
-        at_least_one = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every",
-                        "save_every", "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
-        for name in at_least_one:
-            check_within(name.replace("_", "-"), getattr(self, name), 1, 10**9)
-        for name in ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from",
-                     "emphasis"):  # fmt: skip
-            check_within(name.replace("_", "-"), getattr(self, name), 0, 10**9)
+        for name in AT_LEAST_0 + AT_LEAST_1:
+            check_within(name.replace("_", "-"), getattr(self, name), int(name in AT_LEAST_1), 10**9)
         check_within("set seed", self.seed, 0, 2**63 - 1)
         check_within("set narrow", self.narrow, 1 / 64, 4)
         check_within("set held_out", self.held_out, 0, 0.9)
@@ -185,8 +183,7 @@ TRAIN_PRESETS = {
     "compact": TrainOptions(
         arch="compact-unet", size=256, narrow=0.125, iterations=6_000, batch_size=16, rate=1e-3, beta1=0.9, warmup=40,
         cosine=True, clip=1.0, precision="bf16", ema=1_600, gan_from=4_000, held_out=0.02, clean_share=0.08, shake=8.0,
-        relight=0.25,
-        validate_every=500, save_every=100,
+        relight=0.25, validate_every=500, save_every=100,
         degrade=DegradeOptions(
             kernel_size=21, sigma=(0.1, 5.0), shrink=(0.8, 6.0), quality=(40.0, 100.0), shift_chance=0.0,
             jitter_chance=0.0,

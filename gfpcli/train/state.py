@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import io
 import pickle
-import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -124,25 +122,15 @@ def to_plain(value: Any) -> Any:
 
 
 def rng_state() -> dict[str, Any]:
-    """The states of the generators of Python, NumPy, torch and every CUDA device, as plain values and tensors."""
-    kind, keys, *rest = np.random.get_state()
-    version, internal, gauss = random.getstate()
+    """The states of torch's generators; no other global generator is used (see `data.py`)."""
     return {
-        "python": [version, list(internal), gauss],
-        "numpy": [kind, np.asarray(keys).tolist(), *rest],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
 def set_rng(state: Mapping[str, Any]) -> None:
-    """Sets the generators to what `rng_state` gave; an empty mapping changes nothing."""
-    if not state:
-        return
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    """Sets the generators to what `rng_state` gave; those of CUDA only with as many devices."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -95,4 +95,5 @@ def test_the_limits_themselves_can_be_applied(smooth_image: Make, name: str) -> 
     for limit in RANGE_LIMITS[name]:
         options = DegradeOptions(kernel_size=9, jitter_chance=1.0, **{name: (limit, limit)})  # type: ignore[arg-type]
         for seed in range(3):
-            assert degrade(face, draw_degradation(options, np.random.default_rng(seed)), kernel_size=9).shape == face.shape
+            drawn = draw_degradation(options, np.random.default_rng(seed))
+            assert degrade(face, drawn, kernel_size=9).shape == face.shape

@@ -68,14 +68,14 @@ def test_patches_are_those_of_the_reference_at_512() -> None:
         loc_left_eyes=left, loc_right_eyes=right, loc_mouths=mouth,
     )  # fmt: skip
     GFPGANModel.get_roi_regions(model)
-    assert torch.allclose(losses.component_patches(images, left, losses.EYE_SIZE), model.left_eyes, atol=1e-6)
-    assert torch.allclose(losses.component_patches(images, right, losses.EYE_SIZE), model.right_eyes, atol=1e-6)
-    assert torch.allclose(losses.component_patches(images, mouth, losses.MOUTH_SIZE), model.mouths, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, left, 80), model.left_eyes, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, right, 80), model.right_eyes, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, mouth, 120), model.mouths, atol=1e-6)
 
 
 def test_patches_keep_their_values_at_1024() -> None:
     flat = torch.full((1, 3, 1024, 1024), 0.4)
-    patch = losses.component_patches(flat, torch.tensor([[300.0, 400, 460, 520]]), losses.EYE_SIZE)
+    patch = losses.component_patches(flat, torch.tensor([[300.0, 400, 460, 520]]), 80)
     assert torch.allclose(patch, torch.full_like(patch, 0.4))
 
 
