@@ -53,7 +53,7 @@ def yaml_of(options: Any, indent: str = "") -> str:
             text += f"{each.name}:\n{yaml_of(value, indent + '  ')}"
         else:
             plain = list(value) if isinstance(value, tuple) else value
-            text += yaml.safe_dump({each.name: plain}, default_flow_style=None, width=1000)
+            text += yaml.safe_dump({each.name: plain}, default_flow_style=True, width=10_000)[1:-2] + "\n"  # no braces
     return text
 
 

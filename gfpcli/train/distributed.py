@@ -45,10 +45,9 @@ class World:
 
     def broadcast_flag(self, is_true: bool) -> bool:
         """What the first process passed, in all processes."""
-        if self.world_size == 1:
-            return is_true
         flag = torch.tensor(int(is_true))
-        dist.broadcast(flag, 0)
+        if self.world_size > 1:
+            dist.broadcast(flag, 0)
         return bool(flag)
 
     def average_gradients(self, net: nn.Module) -> None:

@@ -61,18 +61,13 @@ def find_all_faces(
     result: dict[str, FoundFaces] = {}
     for done, name in enumerate(source.names, start=1):
         before = known.get(name)
-        if before is None or not has_all_crops(before, run):
+        if before is None or not all((run / CUT / face.name).is_file() for face in before.faces if face.is_cut):
             before = find_faces_in(source, name, run, size, detector)
         result[name] = before
         told(done, len(source.names))
     facts = {name: asdict(found) for name, found in result.items() if found.faces}  # the others are tried again
     write_bytes(run / FACES_CACHE, json.dumps({"version": CACHE_VERSION, "size": size, "pictures": facts}).encode())
     return result
-
-
-def has_all_crops(found: FoundFaces, run: Path) -> bool:
-    """Whether the faces that were cropped are still in the run's folder."""
-    return all((run / CUT / face.name).is_file() for face in found.faces if face.is_cut)
 
 
 def find_faces_in(source: PictureSource, name: str, run: Path, size: int, detector: Detector) -> FoundFaces:

@@ -1,7 +1,4 @@
-"""The named loss terms of the generator and of the discriminators, weighted (GFP-GAN, section 3.4).
-
-Source: upstream `optimize_parameters` of `gfpgan_model.py`.
-"""
+"""The weighted loss terms of the networks (GFP-GAN, section 3.4; upstream `gfpgan_model.py`)."""
 
 from __future__ import annotations
 

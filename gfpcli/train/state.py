@@ -123,10 +123,8 @@ def to_plain(value: Any) -> Any:
 
 def rng_state() -> dict[str, Any]:
     """The states of torch's generators; no other global generator is used (see `data.py`)."""
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_rng(state: Mapping[str, Any]) -> None:
