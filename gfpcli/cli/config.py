@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import typer
 
 from gfpcli.errors import InputError, UsageError
+from gfpcli.files.atomic import os_errors_as
 
 Options = TypeVar("Options")
 BESIDE = Path("gfp.toml")  # read from the current folder where it exists
@@ -35,9 +36,8 @@ def given_options(kind: type[Options], context: typer.Context, config: Path | No
 def read_table(path: Path, kind: type[object], table: str) -> dict[str, Any]:
     """The values of one table, checked against the dataclass's fields."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        with os_errors_as(InputError, path):
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML ({error})") from error
     known = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type]

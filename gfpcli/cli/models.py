@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gfpcli.cli.console import one_line_errors, tell
+from gfpcli.files.atomic import sha256_of
 from gfpcli.weights import cache as weights
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
@@ -29,19 +30,14 @@ def list_() -> None:
     for name, path in weights.BUILTINS.items():
         label = f"{name}{ROLES.get(name, '')}"
         licence = weights.BUILTIN_LICENCES[name]
-        table.add_row(label, "built in", _size(path.stat().st_size), licence, weights.sha256_of(path)[:12])
+        table.add_row(label, "built in", _size(path.stat().st_size), licence, sha256_of(path)[:12])
     for weight in weights.WEIGHTS.values():
         is_here = "yes" if weights.cached(weight.name) else "no"
-        digest = (weights.expected_hash(weight) or "recorded at first download")[:26]
-        table.add_row(
-            weight.name, is_here, _size(weight.size), weight.licence, digest[:12] if " " not in digest else digest
-        )
+        digest = weights.expected_hash(weight)
+        shown = digest[:12] if digest else "recorded at first download"
+        table.add_row(weight.name, is_here, _size(weight.size), weight.licence, shown)
     Console(width=None if Console().is_terminal else 140).print(table)
     tell(f"cache: {weights.cache_folder()}")
-
-
-def _size(n_bytes: int | None) -> str:
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "?"
 
 
 @models.command()
@@ -72,12 +68,10 @@ def verify(debug: Debug = False) -> None:
     with one_line_errors(is_debug=debug):
         for name in weights.WEIGHTS:
             is_good = weights.verify(name)
-            if is_good is None:
-                continue
-            n_wrong += not is_good
-            typer.echo(
-                f"{name}: {'ok' if is_good else 'WRONG, remove ' + str(weights.cached(name)) + ' and pull it again'}"
-            )
+            if is_good is not None:
+                n_wrong += not is_good
+                wrong = f"WRONG, remove {weights.cached(name)} and pull it again"
+                typer.echo(f"{name}: {'ok' if is_good else wrong}")
     raise typer.Exit(1 if n_wrong else 0)
 
 
@@ -111,7 +105,7 @@ def convert(
 
     Example: gfp models convert GFPGANv1.4.pth gfpgan-1.4.safetensors --half
     """
-    from gfpcli.errors import OutputError, UsageError
+    from gfpcli.errors import UsageError
     from gfpcli.model.checkpoint import convert as convert_file
 
     with one_line_errors(is_debug=debug):
@@ -119,8 +113,9 @@ def convert(
             raise UsageError(f"{target}: the target must end in .safetensors")
         if target.resolve() == source.resolve():
             raise UsageError(f"{target} is the source: choose another name")
-        try:
-            convert_file(source, target, is_half=half)
-        except OSError as error:
-            raise OutputError(f"{target}: {error.strerror or error}") from error
+        convert_file(source, target, is_half=half)
         typer.echo(target)
+
+
+def _size(n_bytes: int | None) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "?"

@@ -22,9 +22,10 @@ from gfpcli.train.nets import load_discriminators, make_nets
 from gfpcli.train.objective import Objective, Perceptual
 from gfpcli.train.options import COMPONENTS, TrainOptions
 from gfpcli.train.sources import FolderSource, open_source
-from gfpcli.weights.build import choose_device, load_detector_for
+from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
 from gfpcli.weights.choose import MODELS, Warn
+from gfpcli.weights.devices import choose_devices
 
 LEFT_OUT = "left_out.txt"
 
@@ -107,7 +108,7 @@ def load_run(
     Raises:
         GfpError: data, files or device that cannot be used.
     """
-    target = choose_device(local_device("cuda" if device == "auto" and torch.cuda.is_available() else device))
+    target = choose_devices(local_device("cuda" if device == "auto" and torch.cuda.is_available() else device))[0]
     if target.type == "cuda":
         torch.cuda.set_device(target)
     nets = make_nets(options, files.start, files.prior)

@@ -5,7 +5,6 @@ Each is written under a temporary name and then renamed: a kill at any moment le
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gfpcli.errors import CheckpointError, UsageError
-from gfpcli.files.atomic import write_bytes
+from gfpcli.files.atomic import os_errors_as, write_bytes, write_with
 from gfpcli.train.nets import KIND_OF, Nets
 from gfpcli.train.options import TrainOptions
 
@@ -42,7 +41,7 @@ class TrainProgress:
 
 
 def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: TrainProgress, options: TrainOptions) -> None:
-    """Writes all that a run needs to go on exactly; serialised in memory first. Raises OutputError."""
+    """Writes all that a run needs to go on exactly. Raises OutputError."""
     content = {
         "format": FORMAT,
         "options": to_plain(asdict(options)),
@@ -54,9 +53,12 @@ def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: TrainPr
         "best": progress.best,
         "rng": rng_state(),
     }
-    data = io.BytesIO()
-    torch.save(content, data)
-    write_bytes(path, data.getvalue())
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:  # given a path, torch raises RuntimeError for a full disk
+            torch.save(content, file)
+
+    write_with(path, write)
 
 
 def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOptions) -> TrainProgress:
@@ -83,9 +85,10 @@ def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOpt
 def read_training_state(path: Path) -> dict[str, Any]:
     """Reads a state file without running code from it. Raises CheckpointError."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+        with os_errors_as(CheckpointError, path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, it holds more than a run's state (or is damaged)") from error
     except Exception as error:  # damaged files make the reader raise nearly anything

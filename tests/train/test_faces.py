@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,11 @@ from gfpcli.types import Face, Image
 from tests.train.conftest import FakeSource
 
 
-def detector(image: Image) -> tuple[Face, ...]:
+def detector(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+    return [faces_by_mark(image) for image in images]
+
+
+def faces_by_mark(image: Image) -> tuple[Face, ...]:
     """Knows the pictures of this test by the value of their middle."""
     height, width = image.shape[:2]
     mark = int(image[height // 2, width // 2, 0])
@@ -57,9 +62,9 @@ def test_every_picture_gives_faces_or_a_reason(tmp_path: Path) -> None:
 def test_a_second_start_looks_at_new_pictures_only(tmp_path: Path) -> None:
     seen: list[Image] = []
 
-    def counting(image: Image) -> tuple[Face, ...]:
-        seen.append(image)
-        return detector(image)
+    def counting(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        seen.extend(images)
+        return detector(images)
 
     source = FakeSource({"a.png": flat(128, 128, 100)})
     first = find_all_faces(source, tmp_path, 64, counting, lambda *_: None)
@@ -80,7 +85,8 @@ def test_landmarks_of_aligned_faces_are_exact_at_every_size(size: int) -> None:
     blobs = sum(np.exp(-np.hypot(x - at_x, y - at_y) ** 2 / (size / 50) ** 2) for at_x, at_y in true)
     picture = np.repeat(np.round(255 * blobs).astype(np.uint8)[..., None], 3, axis=2)
 
-    def centres(image: Image) -> tuple[Face, ...]:
+    def centres(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        (image,) = images
         shown = image.shape[0] / CANVAS
         found = []
         for at in np.round(TEMPLATE_512 * shown / 512 + (image.shape[0] - shown) / 2).astype(int):
@@ -90,7 +96,7 @@ def test_landmarks_of_aligned_faces_are_exact_at_every_size(size: int) -> None:
             rows, columns = np.indices(window.shape)
             found.append(corner + np.array([(window * columns).sum(), (window * rows).sum()]) / window.sum())
         marks = np.array(found)
-        return (Face(np.array([*marks.min(axis=0), *marks.max(axis=0)]), marks, 0.9),)
+        return [(Face(np.array([*marks.min(axis=0), *marks.max(axis=0)]), marks, 0.9),)]
 
     landmarks = aligned_landmarks(picture, centres)
     assert landmarks is not None and np.abs(landmarks - true).max() < 0.1 * max(1, size / 256)
