@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import niqe, psnr
 from gfpcli.pipeline.tensors import to_images, to_tensor
-from gfpcli.train.degrade import degrade, draw
+from gfpcli.train.degrade import degrade, draw_degradation
 from gfpcli.train.options import DegradeOptions
 from gfpcli.weights.face_model import load_face_model
 
@@ -67,7 +67,7 @@ def score(model: Path, folder: Path, sheet: Path | None) -> None:
         )
         for name, ranges in (("paper's ranges, scaled", SCALED), ("shrunk up to 8 times", HARDER)):
             rng = np.random.default_rng(SEED)
-            lows = [degrade(face, draw(ranges, rng), kernel_size=ranges.kernel_size) for face in faces]
+            lows = [degrade(face, draw_degradation(ranges, rng), kernel_size=ranges.kernel_size) for face in faces]
             outs = [to_images(net(to_tensor([low])))[0] for low in lows]
             before = mean_of([scores_of(*pair) for pair in zip(lows, faces, strict=True)])
             after = mean_of([scores_of(*pair) for pair in zip(outs, faces, strict=True)])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from wild import is_held_out
 
-from gfpcli.train.degrade import to_8_bit
+from gfpcli.train.degrade import round_to_uint8
 
 # sets of wild/ whose repositories state an open licence for them: MIT, CC0, Apache-2.0
 SOURCES = ("azure", "cloth", "detectron", "facerec", "human", "mask", "mrcnn", "rooms")
@@ -56,9 +56,9 @@ def damage(true: Picture, rng: np.random.Generator) -> Picture:
     how = (cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LINEAR)[rng.integers(3)]
     low = np.asarray(cv2.resize(low, (width // 2, height // 2), interpolation=how), np.float32)
     if rng.random() < 0.1:
-        return to_8_bit(low)
+        return round_to_uint8(low)
     n_channels = 1 if rng.random() < 0.5 else 3
     low = low + rng.normal(0, rng.uniform(0.0, 5.0), (*low.shape[:2], n_channels)).astype(np.float32)
     quality = int(rng.integers(60, 96))
-    code = cv2.imencode(".jpg", to_8_bit(low), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    code = cv2.imencode(".jpg", round_to_uint8(low), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gfpcli.adapters.realesrgan import SRVGGNetCompact
-from gfpcli.train.nets import update_mean
+from gfpcli.train.nets import update_ema
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mild import LOW, damage, draw_true, read_photos
@@ -94,7 +94,7 @@ def main() -> None:
     rng = begin(args.threads, args.seed)
     photos = list(read_photos(args.data / "wild", held_out=False).values())
     net = new_net().to(memory_format=torch.channels_last)
-    slow = copy.deepcopy(net).requires_grad_(False)
+    ema = copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.Adam(net.parameters(), lr=args.rate, betas=(0.9, 0.99))
     LOG.info("%d photos, %d parameters", len(photos), sum(value.numel() for value in net.parameters()))
     start, step, mean = time.monotonic(), 0, 0.0
@@ -110,13 +110,13 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         step += 1
-        update_mean(slow, net, min(0.998, step / (step + 10)))
+        update_ema(ema, net, min(0.998, step / (step + 10)))
         mean += (loss.item() - mean) / min(step, 500)
         if step % 100 == 0:
             LOG.info("step %d, %.0f %%, loss %.5f", step, 100 * done, mean)
         if step % 500 == 0:
-            save_net(slow, args.out)
-    save_net(slow, args.out)
+            save_net(ema, args.out)
+    save_net(ema, args.out)
     LOG.info("%d steps in %.1f minutes", step, (time.monotonic() - start) / 60)
 
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torchvision.ops import box_convert, box_iou
 
 from gfpcli.adapters.facexlib import LOOK_PREFIX
-from gfpcli.train.nets import update_mean
+from gfpcli.train.nets import update_ema
 
 sys.path.insert(0, str(Path(__file__).parent))
 from wild import SIZE, Picture, Stock, draw_sample
@@ -102,7 +102,7 @@ def main() -> None:
         before = load_file(args.start).items()
         net.load_state_dict({key: value.float() for key, value in before if not key.startswith(LOOK_PREFIX)})
     net = net.to(memory_format=torch.channels_last)
-    slow = copy.deepcopy(net).requires_grad_(False)
+    ema = copy.deepcopy(net).requires_grad_(False)
     priors = PriorBox(net.cfg, image_size=(SIZE, SIZE)).forward()
     optimizer = torch.optim.SGD(net.parameters(), lr=args.rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
     start, step, saved, mean = time.monotonic(), 0, 0.0, 0.0
@@ -120,14 +120,14 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         step += 1
-        update_mean(slow, net, min(0.998, step / (step + 10)))
+        update_ema(ema, net, min(0.998, step / (step + 10)))
         mean += (loss.item() - mean) / min(step, 200)
         if step % 50 == 0:
             LOG.info("step %d, %.0f %%, loss %.3f", step, 100 * done, mean)
         if time.monotonic() - start - saved > 240:
             saved = time.monotonic() - start
-            save_half(slow.state_dict(), FACTS, args.out)
-    save_half(slow.state_dict(), FACTS, args.out)
+            save_half(ema.state_dict(), FACTS, args.out)
+    save_half(ema.state_dict(), FACTS, args.out)
     LOG.info("%d steps in %.1f minutes", step, (time.monotonic() - start) / 60)
 
 

@@ -31,7 +31,7 @@ from gfpcli.model.landmarks import SIZE, LandmarkNet
 from gfpcli.pipeline.align import invert, warp_area
 from gfpcli.pipeline.refine import roll_of, view_of
 from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.train.nets import update_mean
+from gfpcli.train.nets import update_ema
 from gfpcli.types import Affine
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -210,7 +210,7 @@ def main() -> None:
         own = {key.removeprefix(REFINER_PREFIX): value for key, value in pairs if key.startswith(REFINER_PREFIX)}
         new = net.load_state_dict(own, strict=False).missing_keys  # the first version had no vote
         LOG.info("%d arrays from %s, %d new", len(own), args.start, len(new))
-    slow = copy.deepcopy(net).requires_grad_(False)
+    ema = copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=0.03)
     start, step, means = time.monotonic(), 0, np.zeros(2)
     while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
@@ -233,13 +233,13 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         step += 1
-        update_mean(slow, net, min(0.998, step / (step + 10)))
+        update_ema(ema, net, min(0.998, step / (step + 10)))
         means += (np.array([term.item() for term in terms]) - means) / min(step, 200)
         if step % 100 == 0:
             LOG.info("step %d, %.0f %%, landmarks %.3f, faces %.3f", step, 100 * done, *means)
         if step % 300 == 0:
-            save(state, slow, args.out)
-    save(state, slow, args.out)
+            save(state, ema, args.out)
+    save(state, ema, args.out)
     LOG.info("%d steps in %.1f minutes", step, (time.monotonic() - start) / 60)
 
 

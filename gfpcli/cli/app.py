@@ -264,12 +264,12 @@ def train(
         names = ("start", "prior", "iterations", "batch_size", "workers")
         given = {name: context.params[name] for name in names if _is_given(context, name)}
         options = train_options(preset, config, changes or [], given)
-        from gfpcli.cli.train import run_train, tell_plan, write_preview
+        from gfpcli.cli.train import run_train, tell_training_plan, write_degradation_sheet
 
         if dry_run:
-            tell_plan(data, output, options)
+            tell_training_plan(data, output, options)
         elif preview_degradation:
-            write_preview(data, output, options, preview_degradation, quiet=quiet)
+            write_degradation_sheet(data, output, options, preview_degradation, quiet=quiet)
         else:
             run_train(data, output, options, device=device, offline=offline, is_fresh=not resume, quiet=quiet)
 

@@ -1,4 +1,4 @@
-"""The body of `gfp train`: options to a plan or a run, and what is shown while it trains."""
+"""The commands of `gfp train`: a plan, a sheet of degradations, or a run and what is shown of it."""
 
 from __future__ import annotations
 
@@ -9,89 +9,83 @@ from dataclasses import asdict
 from pathlib import Path
 
 import cv2
-import yaml
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import tell_download
+from gfpcli.cli.train_options import yaml_of
 from gfpcli.errors import UsageError
 from gfpcli.files.atomic import write_bytes
 from gfpcli.files.locking import hold, lock_of, sweep
 from gfpcli.train.build import choose_files, load_run, open_samples
-from gfpcli.train.distributed import Ranks, join_ranks
+from gfpcli.train.distributed import World, join_world
 from gfpcli.train.faces import CUT
-from gfpcli.train.loop import Run, Values, Watch, train
+from gfpcli.train.loop import TrainCallbacks, TrainingRun, Values, training_loop
 from gfpcli.train.nets import make_nets
 from gfpcli.train.options import TrainOptions
 from gfpcli.train.run_log import GRIDS
 from gfpcli.train.sources import open_source
-from gfpcli.train.state import STATE, Progress, plain
+from gfpcli.train.state import STATE, TrainProgress
 from gfpcli.train.validate import Validation, contact_sheet
 
 
 def run_train(
     data: Path, folder: Path, options: TrainOptions, *, device: str, offline: bool, is_fresh: bool, quiet: bool
 ) -> None:
-    """Trains, or goes on. Raises GfpError."""
+    """Trains, or goes on with a run. Raises GfpError."""
     with ExitStack() as stack:
-        ranks = stack.enter_context(join_ranks("cpu" if device == "cpu" else "cuda" if _has_cuda() else "cpu"))
-        if not ranks.is_first:
-            ranks.wait()  # the first process downloads
+        world = stack.enter_context(join_world("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"))
+        if not world.is_first:
+            world.barrier()  # the first process downloads
         files = choose_files(options, offline=offline, progress=None if quiet else tell_download)
-        if ranks.is_first:
-            ranks.wait()
-        if ranks.is_first:
+        if world.is_first:
+            world.barrier()
             stack.enter_context(hold(*lock_of(folder, None)))
             sweep([folder, folder / CUT, folder / GRIDS])
-        if is_fresh and ranks.is_first:
-            (folder / STATE).unlink(missing_ok=True)
-        ranks.wait()
-        watch = show_run(options, ranks, stack, quiet=quiet)
+            if is_fresh:
+                (folder / STATE).unlink(missing_ok=True)
+        world.barrier()
+        callbacks = show_run(options, world, stack, quiet=quiet)
         run = load_run(
-            data, folder, options, files, ranks, watch, device=device, looked=show_looking(stack, quiet=quiet)
+            data, folder, options, files, world, callbacks, device=device, detected=show_detection(stack, quiet=quiet)
         )
-        if ranks.is_first:
-            write_bytes(folder / "options.yaml", yaml.safe_dump(plain(asdict(options)), sort_keys=False).encode())
-            watch.note(
+        if world.is_first:
+            write_bytes(folder / "options.yaml", yaml_of(options).encode())
+            callbacks.note(
                 f"{len(run.samples.faces)} faces to train on, {len(run.held_out.faces)} held out; {terms_of(options)}"
             )
             if not run.held_out.faces:
-                watch.note("no face is held out: validation looks at training faces")
+                callbacks.note("no face is held out: validation looks at training faces")
         start = time.monotonic()
-        progress = train(run)
+        progress = training_loop(run)
         minutes = (time.monotonic() - start) / 60
-        if ranks.is_first:
+        if world.is_first:
             tell_end(run, progress, minutes)
 
 
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def tell_end(run: Run, progress: Progress, minutes: float) -> None:
-    """Where the results are."""
-    run.watch.note(
+def tell_end(run: TrainingRun, progress: TrainProgress, minutes: float) -> None:
+    """Tells where the results are."""
+    run.callbacks.note(
         f"{progress.iteration} iterations, {progress.n_images} images, {minutes:.1f} minutes; "
         f"best PSNR {progress.best:.2f} dB; gfp restore PHOTO --model {run.folder / 'best'}"
     )
 
 
 def terms_of(options: TrainOptions) -> str:
-    """The terms that are on, with their weights."""
+    """The loss terms that are on, with their weights."""
     on = ", ".join(f"{name} {weight:g}" for name, weight in asdict(options.loss).items() if weight)
     return f"terms: {on}"
 
 
-def tell_plan(data: Path, folder: Path, options: TrainOptions) -> None:
-    """What a run would do; writes nothing. Raises GfpError."""
+def tell_training_plan(data: Path, folder: Path, options: TrainOptions) -> None:
+    """Tells what a run would do, and writes nothing. Raises GfpError."""
     source = open_source(data, besides=folder)
     nets = make_nets(options, None, None)
     for name, net in nets.named().items():
-        if name != "mean":
+        if name != "g_ema":
             count = sum(weight.numel() for weight in net.parameters())
             tell(f"{name}: {count / 1e6:.2f} M parameters")
     n_images = options.iterations * options.batch_size * options.accumulate
@@ -102,20 +96,20 @@ def tell_plan(data: Path, folder: Path, options: TrainOptions) -> None:
     tell(f"{'goes on' if is_begun else 'begins'} in {folder}; nothing was written (--dry-run)")
 
 
-def write_preview(data: Path, folder: Path, options: TrainOptions, target: Path, *, quiet: bool) -> None:
-    """A contact sheet of faces and draws of their degradation. Raises GfpError."""
+def write_degradation_sheet(data: Path, folder: Path, options: TrainOptions, target: Path, *, quiet: bool) -> None:
+    """Writes a contact sheet of faces and draws of their degradation. Raises GfpError."""
     if target.suffix.lower() != ".png":
         raise UsageError(f"--preview-degradation {target}: give a name that ends in .png")
     with ExitStack() as stack:
-        told = show_looking(stack, quiet=quiet)
-        samples, _ = open_samples(data, folder, options, None, Ranks(), tell, told)
+        told = show_detection(stack, quiet=quiet)
+        samples, _ = open_samples(data, folder, options, None, World(), tell, told)
         write_bytes(target, cv2.imencode(".png", contact_sheet(samples))[1].tobytes())
     if not quiet:
         tell(f"{target}: a row for each face: itself, then draws of the degradation")
 
 
-def show_looking(stack: ExitStack, *, quiet: bool) -> Callable[[int, int], None]:
-    """A bar on a terminal while pictures are looked at; else a line at the end."""
+def show_detection(stack: ExitStack, *, quiet: bool) -> Callable[[int, int], None]:
+    """Shows a bar on a terminal while faces are detected; elsewhere a line at the end."""
     console = Console(stderr=True)
     if quiet:
         return lambda done, n_all: None
@@ -133,10 +127,10 @@ def show_looking(stack: ExitStack, *, quiet: bool) -> Callable[[int, int], None]
     return told
 
 
-def show_run(options: TrainOptions, ranks: Ranks, stack: ExitStack, *, quiet: bool) -> Watch:
-    """A live bar with terms, faces/s and ETA on a terminal, plain lines without one; other processes are silent."""
-    if not ranks.is_first:
-        return Watch(lambda progress, values: None, lambda iteration, result: None, lambda line: None)
+def show_run(options: TrainOptions, world: World, stack: ExitStack, *, quiet: bool) -> TrainCallbacks:
+    """Shows a bar with losses, faces/s and ETA on a terminal, lines elsewhere; only the first process speaks."""
+    if not world.is_first:
+        return TrainCallbacks(lambda progress, values: None, lambda iteration, result: None, lambda line: None)
     console = Console(stderr=True)
     bar: Bar | None = None
     if console.is_terminal and not quiet:
@@ -152,7 +146,7 @@ def show_run(options: TrainOptions, ranks: Ranks, stack: ExitStack, *, quiet: bo
         elif not quiet:
             tell(text)
 
-    def step(progress: Progress, values: Values) -> None:
+    def step(progress: TrainProgress, values: Values) -> None:
         seen.append((time.monotonic(), progress.n_images))
         del seen[:-50]
         rate = (seen[-1][1] - seen[0][1]) / max(seen[-1][0] - seen[0][0], 1e-9)
@@ -171,4 +165,4 @@ def show_run(options: TrainOptions, ranks: Ranks, stack: ExitStack, *, quiet: bo
             f"-> {result.ssim:.4f}, NIQE {result.before[2]:.2f} -> {result.niqe:.2f}"
         )
 
-    return Watch(step, validation, line)
+    return TrainCallbacks(step, validation, line)

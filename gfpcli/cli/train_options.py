@@ -1,4 +1,4 @@
-"""What `gfp train` is told, as options: preset, then the YAML file, then `--set`, then flags."""
+"""Options of `gfp train`: preset, then the YAML file, then `--set`, then flags; and back to YAML."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, TrainOptions
 
 
 def train_options(preset: str, config: Path | None, changes: list[str], flags: Mapping[str, Any]) -> TrainOptions:
-    """The options of a run.
+    """The options of a run; a later source overrides an earlier one.
 
     Args:
         changes: `key=value`, nested keys with a dot (`loss.gan=0.05`, `degrade.sigma=[0.1, 6]`, `degrade=mild`).
-        flags: values of flags that were given.
+        flags: values of the flags that were given.
 
     Raises:
         InputError: the file cannot be read.
@@ -44,6 +44,20 @@ def train_options(preset: str, config: Path | None, changes: list[str], flags: M
     return changed(options, dict(flags), "flags")
 
 
+def yaml_of(options: Any, indent: str = "") -> str:
+    """An options dataclass as YAML that `--config` reads, with the help of each field as a comment."""
+    text = ""
+    for each in fields(options):
+        value = getattr(options, each.name)
+        text += f"{indent}# {each.metadata['help']}\n{indent}"
+        if is_dataclass(value):
+            text += f"{each.name}:\n{yaml_of(value, indent + '  ')}"
+        else:
+            plain = list(value) if isinstance(value, tuple) else value
+            text += yaml.safe_dump({each.name: plain}, default_flow_style=True, width=10_000)[1:-2] + "\n"  # no braces
+    return text
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         with os_errors_as(InputError, path):
@@ -56,7 +70,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def changed(options: Any, values: Mapping[str, Any], source: str) -> Any:
-    """A copy of an options dataclass with some values changed, nested ones too. Raises UsageError."""
+    """A copy of an options dataclass with some values replaced, nested ones too. Raises UsageError."""
     known = [each.name for each in fields(options)]
     new: dict[str, Any] = {}
     for key, value in values.items():
@@ -75,7 +89,7 @@ def changed(options: Any, values: Mapping[str, Any], source: str) -> Any:
 
 
 def as_kind(value: Any, like: Any, where: str) -> Any:
-    """A value as the kind of the default: numbers, truth, words, lists of numbers. Raises UsageError."""
+    """A value in the type of `like`: number, boolean, string, or tuple of numbers. Raises UsageError."""
     try:
         if isinstance(like, tuple):
             if not isinstance(value, list | tuple):

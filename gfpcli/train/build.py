@@ -1,9 +1,9 @@
-"""The only place where a training run's files, networks, data and detector meet."""
+"""Assembles a training run from its options: weight files, networks, data and detector."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,14 +14,14 @@ from gfpcli.files.atomic import write_bytes
 from gfpcli.model.arcface import ArcFaceR18
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
-from gfpcli.train.data import Components, FaceSamples, read_components, split_faces
-from gfpcli.train.distributed import Ranks, local_device
-from gfpcli.train.faces import CUT, Looked, TrainingFace, look_at_all
-from gfpcli.train.loop import Run, Watch
-from gfpcli.train.nets import PARTS, load_judges, make_nets
+from gfpcli.train.data import FaceDataset, read_components, split_faces
+from gfpcli.train.distributed import World, local_device
+from gfpcli.train.faces import CUT, FoundFaces, find_all_faces
+from gfpcli.train.loop import TrainCallbacks, TrainingRun
+from gfpcli.train.nets import load_discriminators, make_nets
 from gfpcli.train.objective import Objective, Perceptual
-from gfpcli.train.options import TrainOptions
-from gfpcli.train.sources import FolderSource, Source, open_source
+from gfpcli.train.options import COMPONENTS, TrainOptions
+from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
 from gfpcli.weights.choose import MODELS, Warn
@@ -31,23 +31,23 @@ LEFT_OUT = "left_out.txt"
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """The weight files a run starts from; None where it needs none."""
+class WeightFiles:
+    """The weight files that a run starts from; None where it needs none."""
 
     start: Path | None
     prior: Path | None
     vgg: Path | None
     arcface: Path | None
     components: Path | None
-    judges: dict[str, Path]
+    discriminators: dict[str, Path]  # as `load_discriminators` takes them
 
 
-def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | None = None) -> Files:
-    """Names to files, downloaded where they are not in the cache.
+def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | None = None) -> WeightFiles:
+    """The files of the names in the options; downloaded where they are not in the cache.
 
     Raises:
         UsageError: a name that is neither known nor a file.
-        WeightsError: a download that failed or is not allowed; names the switch that turns its term off.
+        WeightsError: a download that failed or is not allowed; the message says how to train without the file.
     """
 
     def get(name: str, switch: str) -> Path:
@@ -62,13 +62,13 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
         vgg = get("vgg19", "--set loss.perceptual=0 --set loss.style=0")
     if loss.identity:
         arcface = get("arcface-r18", "--set loss.identity=0")
-    judges = {}
+    discriminators = {}
     if options.discriminators == "official":
         switch = "--set discriminators=fresh"
         if loss.gan:
-            judges["discriminator"] = get("gfpgan-1-d", switch)
+            discriminators["discriminator"] = get("gfpgan-1-d", switch)
         if loss.component_gan or loss.component_style:
-            judges |= {part: get(f"gfpgan-1-d-{part.replace('_', '-')}", switch) for part in PARTS}
+            discriminators |= {part: get(f"gfpgan-1-d-{part.replace('_', '-')}", switch) for part in COMPONENTS}
     prior = None
     if options.prior:
         is_file = Path(options.prior).is_file()
@@ -80,7 +80,7 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
         is_official = options.components == "ffhq-components"
         switch = "--set components=auto"
         components = get("ffhq-components", switch) if is_official else Path(options.components)
-    return Files(_start_of(options, get), prior, vgg, arcface, components, judges)
+    return WeightFiles(_start_of(options, get), prior, vgg, arcface, components, discriminators)
 
 
 def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | None:
@@ -97,13 +97,13 @@ def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | 
 
 
 def load_run(
-    data: Path, folder: Path, options: TrainOptions, files: Files, ranks: Ranks, watch: Watch, *, device: str,
-    looked: Callable[[int, int], None],
-) -> Run:  # fmt: skip
-    """A run ready to train. The first process looks at the pictures, the others read what it found.
+    data: Path, folder: Path, options: TrainOptions, files: WeightFiles, world: World, callbacks: TrainCallbacks, *,
+    device: str, detected: Callable[[int, int], None],
+) -> TrainingRun:  # fmt: skip
+    """Makes a run ready to train. The first process detects the faces, the others read what it found.
 
     Args:
-        looked: hears how many pictures were looked at, of how many.
+        detected: called with (number of pictures done, number of all) while faces are detected.
 
     Raises:
         GfpError: data, files or device that cannot be used.
@@ -112,22 +112,22 @@ def load_run(
     if target.type == "cuda":
         torch.cuda.set_device(target)
     nets = make_nets(options, files.start, files.prior)
-    load_judges(nets, files.judges)
+    load_discriminators(nets, files.discriminators)
     perceptual: Perceptual | None = None
     if files.vgg:
         perceptual = perceptual_loss(files.vgg).to(target)
     arcface = load_arcface(files.arcface).to(target) if files.arcface else None
-    samples, held_out = open_samples(data, folder, options, files.components, ranks, watch.note, looked)
+    samples, held_out = open_samples(data, folder, options, files.components, world, callbacks.note, detected)
     for net in nets.named().values():
         net.to(target)
-    for judge in nets.judges():
-        judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster in bf16
+    for net in nets.discriminators():
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster in bf16
     objective = Objective(options, nets, perceptual, arcface)
-    return Run(options, folder, samples, held_out, nets, objective, target, ranks, watch)
+    return TrainingRun(options, folder, samples, held_out, nets, objective, target, world, callbacks)
 
 
 def load_arcface(path: Path) -> ArcFaceR18:
-    """In eval mode, without gradients of its own. Raises CheckpointError."""
+    """The identity network in eval mode, with frozen weights. Raises CheckpointError."""
     net = ArcFaceR18()
     try:
         net.load_state_dict(read_state(path))
@@ -137,50 +137,40 @@ def load_arcface(path: Path) -> ArcFaceR18:
 
 
 def open_samples(
-    data: Path, folder: Path, options: TrainOptions, components: Path | None, ranks: Ranks, note: Warn,
-    looked: Callable[[int, int], None],
-) -> tuple[FaceSamples, FaceSamples]:  # fmt: skip
-    """Training and held-out samples; says what was left out.
+    data: Path, folder: Path, options: TrainOptions, components: Path | None, world: World, note: Warn,
+    detected: Callable[[int, int], None],
+) -> tuple[FaceDataset, FaceDataset]:  # fmt: skip
+    """The training and the held-out samples; pictures without faces are named.
 
     Raises:
-        InputError: no data, or no face in it.
+        InputError: no data, no face in it, or none that is not held out.
     """
     source = open_source(data, besides=folder)
     detector = load_detector_for(RestoreOptions(detector="builtin", device="cpu"), BUILTINS["builtin"])
-    if ranks.is_first:
-        found = look_at_all(source, folder, options.size, detector, looked)
+    if not world.is_first:
+        world.barrier()
+    found = find_all_faces(source, folder, options.size, detector, detected)
+    if world.is_first:
         tell_left_out(found, folder, note)
-        ranks.wait()
-    else:
-        ranks.wait()
-        found = look_at_all(source, folder, options.size, detector, looked)
+        world.barrier()
     faces = tuple(face for picture in found.values() for face in picture.faces)
     if not faces:
         raise InputError(f"{data}: no face to train on in {len(found)} pictures; {next(iter(found.values())).problem}")
-    return samples_of(source, folder, faces, options, read_components(components) if components else None)
-
-
-def samples_of(
-    source: Source, folder: Path, faces: tuple[TrainingFace, ...], options: TrainOptions,
-    given: dict[str, Components] | None,
-) -> tuple[FaceSamples, FaceSamples]:  # fmt: skip
-    """Training and held-out samples of known faces. Raises InputError where none are left to train on."""
     cut = tuple(face.name for face in faces if face.is_cut)
     cut_source = FolderSource(folder / CUT, cut) if cut else None
-    train, held = split_faces(faces, options.held_out)
-    return (
-        FaceSamples(source, cut_source, train, options, given),
-        FaceSamples(source, cut_source, held, options, given),
-    )
+    given = read_components(components) if components else None
+    train, held_out = split_faces(faces, options.held_out)
+    samples = FaceDataset(source, cut_source, train, options, given)
+    return samples, replace(samples, faces=held_out)
 
 
-def tell_left_out(found: dict[str, Looked], folder: Path, note: Warn) -> None:
-    """Pictures that give no face, each with its reason: the first few told, all in `left_out.txt`."""
+def tell_left_out(found: dict[str, FoundFaces], folder: Path, note: Warn) -> None:
+    """Names the pictures without faces, each with its reason: the first five as notes, all in `left_out.txt`."""
     problems = [picture.problem for picture in found.values() if picture.problem]
     path = folder / LEFT_OUT
     path.unlink(missing_ok=True)
     if problems:
-        write_bytes(path, "".join(f"{problem}\n" for problem in problems).encode())
+        write_bytes(path, ("\n".join(problems) + "\n").encode("utf-8", "surrogateescape"))
         for problem in problems[:5]:
             note(f"left out: {problem}")
         if len(problems) > 5:

@@ -1,7 +1,7 @@
-"""Training samples: degraded, true, and where the eyes and the mouth are.
+"""Training samples: a degraded face, the true face, and the boxes of eyes and mouth.
 
-Source: upstream `ffhq_degradation_dataset.py`. Unlike there, components are looked up by file name, a flip makes new
-boxes and leaves the stored ones alone, and each sample's draw depends on seed, epoch and index only.
+Source: upstream `ffhq_degradation_dataset.py`. Unlike there, components are found by file name, a flip does not change
+the stored boxes, and the draws of a sample depend on seed, epoch and index only.
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ from numpy.typing import NDArray
 from gfpcli.errors import CheckpointError, InputError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.train.degrade import degrade, draw
+from gfpcli.train.degrade import degrade, draw_degradation
 from gfpcli.train.faces import TrainingFace
-from gfpcli.train.options import TrainOptions
-from gfpcli.train.sources import Source
+from gfpcli.train.options import COMPONENTS, TrainOptions
+from gfpcli.train.sources import PictureSource
 
-EYE_ENLARGED = 1.4  # upstream's eye boxes, over the eye itself
-EYE_HALF = 0.21  # half an eye's width, of the distance between the eyes
+EYE_ENLARGED = 1.4  # of the eye: edge of its box (upstream)
+EYE_HALF = 0.21  # of the distance between the eyes: half the width of an eye
 MIN_HALF = 16.0  # px at 512
-N_PARTS = 1000  # of the stable split
-UNDEGRADED, SHAKEN, RELIT = 1, 2, 3  # separate streams of draws: an option that is off changes no other draw
-Part = tuple[float, float, float]
+N_HASH_BINS = 1000  # of the split into training and held-out faces
+UNDEGRADED, SHAKEN, RELIT = 1, 2, 3  # seeds of separate generators: an option that is off changes no other draw
+Component = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """Eyes and mouth as (x, y, half length) in pixels of the face, image left first; eyes not yet enlarged."""
+    """Eyes and mouth as (x, y, half length), px of the face; left and right of the image; eyes not enlarged."""
 
-    left_eye: Part
-    right_eye: Part
-    mouth: Part
+    left_eye: Component
+    right_eye: Component
+    mouth: Component
 
     def mirrored(self, width: int) -> Components:
-        """Those of the face flipped left to right: new ones, with the eyes exchanged."""
+        """The components of the face flipped left to right: the eyes change places."""
 
-        def flip(part: Part) -> Part:
+        def flip(part: Component) -> Component:
             return width - 1 - part[0], part[1], part[2]
 
         return Components(flip(self.right_eye), flip(self.left_eye), flip(self.mouth))
 
     def moved(self, affine: NDArray[np.float64]) -> Components:
-        """Those of the face warped by a (2, 3) similarity."""
+        """The components of the face warped by a (2, 3) similarity."""
         zoom = float(np.hypot(affine[0, 0], affine[1, 0]))
 
-        def move(part: Part) -> Part:
+        def move(part: Component) -> Component:
             x, y = affine[:, :2] @ part[:2] + affine[:, 2]
             return float(x), float(y), part[2] * zoom
 
         return Components(move(self.left_eye), move(self.right_eye), move(self.mouth))
 
     def scaled(self, factor: float) -> Components:
-        """Those of the face resized by `factor`."""
+        """The components of the face resized by `factor`."""
         return self.moved(np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]]))
 
     def boxes(self) -> NDArray[np.float32]:
-        """(3, 4) xyxy of left eye, right eye and mouth, as upstream bounds them: x - half + 1 to x + half."""
+        """Boxes (3, 4), xyxy, px, of left eye, right eye and mouth; as upstream from x - half + 1 to x + half."""
         rows = []
         for part, enlarged in ((self.left_eye, EYE_ENLARGED), (self.right_eye, EYE_ENLARGED), (self.mouth, 1.0)):
             x, y, half = part[0], part[1], part[2] * enlarged
@@ -74,7 +74,7 @@ class Components:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One training pair, (S, S, 3) BGR uint8 each, and its component boxes (3, 4)."""
+    """One training pair, (S, S, 3) BGR, 0..255 each, and its component boxes (3, 4), xyxy, px."""
 
     name: str
     low: NDArray[np.uint8]
@@ -84,7 +84,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """(N, 3, S, S) RGB in [-1, 1]: degraded and true; component boxes (N, 3, 4), px."""
+    """Degraded and true faces (N, 3, S, S), RGB in [-1, 1]; component boxes (N, 3, 4), xyxy, px."""
 
     low: torch.Tensor
     true: torch.Tensor
@@ -96,7 +96,7 @@ class Batch:
 
 
 def components_of(landmarks: NDArray[np.float64], size: int) -> Components:
-    """From five landmarks (px, xy) of an aligned face of `size`."""
+    """The components by the five landmarks (5, 2), px, of an aligned face of `size` px."""
     left, right, _, mouth_left, mouth_right = np.asarray(landmarks, np.float64)
     floor = MIN_HALF * size / 512
     eye = max(floor, EYE_HALF * float(np.hypot(*(right - left))))
@@ -106,7 +106,7 @@ def components_of(landmarks: NDArray[np.float64], size: int) -> Components:
 
 
 def read_components(path: Path) -> dict[str, Components]:
-    """The official component file (px at 512), by the stem of the file name: FFHQ's names are its numbers, 00000000.
+    """Reads the official component file: components in px at 512 by the stem of the file name (FFHQ: 00000000).
 
     Raises:
         CheckpointError: it cannot be read, or holds something else.
@@ -116,7 +116,7 @@ def read_components(path: Path) -> dict[str, Components]:
             rows = torch.load(path, map_location="cpu", weights_only=True)
         named = rows.items() if isinstance(rows, Mapping) else ((f"{i:08d}", row) for i, row in enumerate(rows))
         return {
-            str(name): Components(*(tuple(float(v) for v in row[part]) for part in ("left_eye", "right_eye", "mouth")))  # type: ignore[arg-type]
+            str(name): Components(*(tuple(float(value) for value in row[part]) for part in COMPONENTS))  # type: ignore[arg-type]
             for name, row in named
         }
     except CheckpointError:
@@ -126,31 +126,31 @@ def read_components(path: Path) -> dict[str, Components]:
 
 
 def is_held_out(name: str, share: float) -> bool:
-    """Whether a file belongs to the held-out share (0..1): by the SHA-256 of its name, whatever files are beside it."""
+    """Whether a file is held out, by the SHA-256 of its name: the other files do not matter. `share` is 0..1."""
     digest = int.from_bytes(hashlib.sha256(Path(name).name.encode()).digest()[:8], "big")
-    return digest % N_PARTS < round(share * N_PARTS)
+    return digest % N_HASH_BINS < round(share * N_HASH_BINS)
 
 
 @dataclass(frozen=True, slots=True)
-class FaceSamples(torch.utils.data.Dataset["Sample | InputError"]):
-    """Endless samples, by number: each epoch is a new order of the faces, each draw a new degradation.
+class FaceDataset(torch.utils.data.Dataset["Sample | InputError"]):
+    """Samples by (epoch, index), without end: each epoch has an order and degradations of its own.
 
     Attributes:
-        data, cut: where faces are read from: the data, and the run's cut faces (None where there are none).
-        faces: what `look_at_all` found.
-        components: boxes that replace our own, by the stem of the file name, px at 512.
-        salt: changes every draw; counted up by the loop when it rolls back, so that it does not meet the same batch.
+        data, cut: sources of the pictures and of the crops; `cut` is None where there are no crops.
+        faces: the faces that `find_all_faces` found.
+        components: replace those by the landmarks; by the stem of the file name, px at 512.
+        salt: changes every draw; counted up at each roll-back, so that the same batch does not come again.
     """
 
-    data: Source
-    cut: Source | None
+    data: PictureSource
+    cut: PictureSource | None
     faces: tuple[TrainingFace, ...]
     options: TrainOptions
     components: Mapping[str, Components] | None = None
     salt: int = 0
 
     def epoch_order(self, epoch: int) -> NDArray[np.int64]:
-        """The faces of an epoch, shuffled; of one person at most `per_identity`, others each time."""
+        """Indices of an epoch's faces, shuffled; of one person at most `per_identity`, newly drawn in each epoch."""
         rng = np.random.default_rng((self.options.seed, self.salt, epoch))
         order = rng.permutation(len(self.faces))
         if not self.options.identity_pattern:
@@ -166,10 +166,10 @@ class FaceSamples(torch.utils.data.Dataset["Sample | InputError"]):
         return np.array(kept)
 
     def sample(self, epoch: int, index: int) -> Sample:
-        """The sample that `seed`, `salt`, `epoch` and the face's `index` draw.
+        """The sample of a face; its draws depend on `seed`, `salt`, `epoch` and `index` only.
 
         Raises:
-            InputError: the file cannot be read any more; names it.
+            InputError: the file cannot be read any more; the message names it.
         """
         face, size = self.faces[index], self.options.size
         key = (self.options.seed, self.salt, epoch, index)
@@ -186,7 +186,7 @@ class FaceSamples(torch.utils.data.Dataset["Sample | InputError"]):
             way = cv2.INTER_AREA if height > size else cv2.INTER_CUBIC
             image = np.asarray(cv2.resize(image, (size, size), interpolation=way), np.uint8)
         if self.options.shake:
-            affine = shake_of(size, self.options.shake * size / 512, np.random.default_rng((*key, SHAKEN)))
+            affine = random_similarity(size, self.options.shake * size / 512, np.random.default_rng((*key, SHAKEN)))
             image = np.asarray(
                 cv2.warpAffine(image, affine, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101),
                 np.uint8,
@@ -200,18 +200,19 @@ class FaceSamples(torch.utils.data.Dataset["Sample | InputError"]):
             image = relight(image, relit)
         low = image
         if np.random.default_rng((*key, UNDEGRADED)).random() >= self.options.clean_share:
-            low = degrade(image, draw(self.options.degrade, rng), kernel_size=self.options.degrade.kernel_size)
+            drawn = draw_degradation(self.options.degrade, rng)
+            low = degrade(image, drawn, kernel_size=self.options.degrade.kernel_size)
         return Sample(face.name, low, image, components.boxes())
 
     def _components_of(self, face: TrainingFace, size: int) -> Components:
-        """In pixels of the training size: those given for the file's name, else from our landmarks."""
+        """Components in px of the training size: those given for the file's name, else by the landmarks."""
         given = (self.components or {}).get(Path(face.name).stem)
         if given is not None:
             return given.scaled(self.options.size / 512)
         return components_of(np.array(face.landmarks), size).scaled(self.options.size / size)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample | InputError:
-        """The sample of (epoch, index). An error is given, not raised: it must reach the loop from another process."""
+        """The sample of (epoch, index). An error is returned, not raised: it may have to leave a data process."""
         try:
             return self.sample(*key)
         except InputError as error:
@@ -219,30 +220,27 @@ class FaceSamples(torch.utils.data.Dataset["Sample | InputError"]):
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """Which samples make which batch: a pure function of the batch's number, so a run can go on anywhere.
+class BatchSampler:
+    """The samples of each batch: a pure function of the batch's number, so that a run can go on anywhere.
 
-    Iterates over lists of (epoch, index), batch after batch from `first` to before `last`, those of process `rank`.
-    Together the processes see what one process with `n_ranks` times the batch would see.
+    Iterates over the batches from `first` to before `last` as lists of (epoch, index), those of the process `rank`.
+    Together the processes see what one process with a batch `world_size` times as large would see.
     """
 
-    samples: FaceSamples
+    samples: FaceDataset
     batch_size: int
     first: int
     last: int
     rank: int = 0
-    n_ranks: int = 1
-
-    def __len__(self) -> int:
-        return self.last - self.first
+    world_size: int = 1
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, order = 0, self.samples.epoch_order(0)
         n_epoch = len(order)
         for batch in range(self.first, self.last):
             keys = []
-            for place in range(self.batch_size):
-                number = (batch * self.n_ranks + self.rank) * self.batch_size + place
+            for offset in range(self.batch_size):
+                number = (batch * self.world_size + self.rank) * self.batch_size + offset
                 if number // n_epoch != epoch:
                     epoch = number // n_epoch
                     order = self.samples.epoch_order(epoch)
@@ -250,8 +248,8 @@ class Schedule:
             yield keys
 
 
-def shake_of(size: int, reach: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A small random similarity (2, 3) about the middle: as far as `reach` px, one sigma."""
+def random_similarity(size: int, reach: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A random similarity (2, 3) about the middle; the standard deviation of the shift is `reach` px."""
     middle = (size - 1) / 2
     turn, zoom = rng.normal(0, np.degrees(reach / size) * 2), np.exp(rng.normal(0, 2 * reach / size))
     affine = np.asarray(cv2.getRotationMatrix2D((middle, middle), float(turn), float(zoom)), np.float64)
@@ -260,18 +258,18 @@ def shake_of(size: int, reach: float, rng: np.random.Generator) -> NDArray[np.fl
 
 
 def relight(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A true face as other photos would show it: darker or lighter, with a colour cast, one in four gray."""
-    seen = image.astype(np.float32)
+    """The (H, W, 3) BGR face in other light: darker or lighter, with a colour cast; one in four is gray."""
+    lit = image.astype(np.float32)
     if rng.random() < 0.25:
-        seen = np.repeat(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.float32)[..., None], 3, axis=2)
+        lit = np.repeat(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.float32)[..., None], 3, axis=2)
     else:
-        seen *= rng.uniform(0.92, 1.08, 3).astype(np.float32)
-    seen = seen * rng.uniform(0.55, 1.15) + rng.uniform(-15, 15)
-    return np.asarray(np.clip(np.round(seen), 0, 255), np.uint8)
+        lit *= rng.uniform(0.92, 1.08, 3).astype(np.float32)
+    lit = lit * rng.uniform(0.55, 1.15) + rng.uniform(-15, 15)
+    return np.asarray(np.clip(np.round(lit), 0, 255), np.uint8)
 
 
 def collate(drawn: list[Sample | InputError]) -> Batch | InputError:
-    """Samples to one batch; the first error where there is one."""
+    """Makes one batch of samples; returns the first error where there is one."""
     samples = [each for each in drawn if isinstance(each, Sample)]
     for each in drawn:
         if isinstance(each, InputError):
@@ -286,7 +284,7 @@ def collate(drawn: list[Sample | InputError]) -> Batch | InputError:
 def split_faces(
     faces: tuple[TrainingFace, ...], share: float
 ) -> tuple[tuple[TrainingFace, ...], tuple[TrainingFace, ...]]:
-    """The faces to train on and the held-out ones. Raises InputError where none are left to train on."""
+    """The faces to train on, and the held-out ones. Raises InputError where none are left to train on."""
     held = tuple(face for face in faces if is_held_out(face.name, share))
     train = tuple(face for face in faces if not is_held_out(face.name, share))
     if not train:

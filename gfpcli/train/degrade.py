@@ -1,7 +1,7 @@
-"""Training inputs from good faces: x = [(y*k)|r + n]JPEG, then colour.
+"""Degraded training inputs from good faces: blur, downsampling, noise and JPEG, then colour.
 
-Source: GFP-GAN, section 4.1; upstream `ffhq_degradation_dataset.py`. A degradation is first drawn, as plain numbers,
-then applied: draws can be looked at, repeated and tested.
+Source: GFP-GAN, section 4.1, x = [(y * k) downsampled by r + n]JPEG; upstream `ffhq_degradation_dataset.py`. A
+degradation is first drawn as plain numbers and then applied, so that draws can be shown, repeated and tested.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gfpcli.train.options import DegradeOptions
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """One draw."""
+    """The parameters of one degradation."""
 
     sigma_x: float
     sigma_y: float
@@ -32,8 +32,8 @@ class Degradation:
     is_gray: bool
 
 
-def draw(options: DegradeOptions, rng: np.random.Generator) -> Degradation:
-    """A degradation; the same generator state gives the same one."""
+def draw_degradation(options: DegradeOptions, rng: np.random.Generator) -> Degradation:
+    """Draws the parameters; the same generator state gives the same ones."""
     sigma_x = rng.uniform(*options.sigma)
     is_iso = rng.random() < options.iso_chance
     sigma_y = sigma_x if is_iso else rng.uniform(*options.sigma)
@@ -54,27 +54,27 @@ def draw(options: DegradeOptions, rng: np.random.Generator) -> Degradation:
     return Degradation(sigma_x, sigma_y, theta, shrink, noise, noise_seed, quality, shift, jitter, is_gray)
 
 
-def degrade(face: NDArray[np.uint8], what: Degradation, *, kernel_size: int = 41) -> NDArray[np.uint8]:
-    """The degraded (H, W, 3) BGR face, at its own size."""
+def degrade(face: NDArray[np.uint8], drawn: Degradation, *, kernel_size: int = 41) -> NDArray[np.uint8]:
+    """Degrades an (H, W, 3) BGR face, 0..255; the size stays."""
     height, width = face.shape[:2]
-    kernel = gaussian_kernel(kernel_size, what.sigma_x, what.sigma_y, what.theta)
+    kernel = gaussian_kernel(kernel_size, drawn.sigma_x, drawn.sigma_y, drawn.theta)
     blurred = cv2.filter2D(face.astype(np.float32), -1, kernel)
-    small = max(1, round(width / what.shrink)), max(1, round(height / what.shrink))
+    small = max(1, round(width / drawn.shrink)), max(1, round(height / drawn.shrink))
     low = np.asarray(cv2.resize(blurred, small, interpolation=cv2.INTER_LINEAR), np.float32)
-    low += np.random.default_rng(what.noise_seed).normal(0, what.noise, low.shape).astype(np.float32)
-    code = cv2.imencode(".jpg", to_8_bit(low), [cv2.IMWRITE_JPEG_QUALITY, what.quality])[1]
+    low += np.random.default_rng(drawn.noise_seed).normal(0, drawn.noise, low.shape).astype(np.float32)
+    code = cv2.imencode(".jpg", round_to_uint8(low), [cv2.IMWRITE_JPEG_QUALITY, drawn.quality])[1]
     decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.float32)
     out = np.asarray(cv2.resize(decoded, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-    return to_8_bit(recolour(out, what))
+    return round_to_uint8(recolour(out, drawn))
 
 
-def recolour(image: NDArray[np.float32], what: Degradation) -> NDArray[np.float32]:
-    """Shift, jitter and gray on (H, W, 3) BGR of 0..255."""
-    if what.shift is not None:
-        image = np.clip(image + np.array(what.shift, np.float32), 0, 255)
-    if what.jitter is not None:
-        image = _jitter(image, *what.jitter)
-    if what.is_gray:
+def recolour(image: NDArray[np.float32], drawn: Degradation) -> NDArray[np.float32]:
+    """Applies shift, jitter and gray to an (H, W, 3) BGR image, 0..255."""
+    if drawn.shift is not None:
+        image = np.clip(image + np.array(drawn.shift, np.float32), 0, 255)
+    if drawn.jitter is not None:
+        image = _jitter(image, *drawn.jitter)
+    if drawn.is_gray:
         image = np.repeat(_luma(image), 3, axis=2)
     return np.asarray(image, np.float32)
 
@@ -82,7 +82,7 @@ def recolour(image: NDArray[np.float32], what: Degradation) -> NDArray[np.float3
 def _jitter(
     image: NDArray[np.float32], brightness: float, contrast: float, saturation: float, hue: float
 ) -> NDArray[np.float32]:
-    """Brightness, contrast, saturation (mixes with black, mean luma and luma), then hue, in that order."""
+    """Changes brightness, contrast and saturation (mixing with black, mean luma and luma), then hue."""
     out = np.clip(image * brightness, 0, 255)
     out = np.clip(_luma(out).mean() * (1 - contrast) + out * contrast, 0, 255)
     out = np.clip(_luma(out) * (1 - saturation) + out * saturation, 0, 255)
@@ -95,6 +95,6 @@ def _luma(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(image @ np.array([0.114, 0.587, 0.299], np.float32), np.float32)[..., None]
 
 
-def to_8_bit(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """0..255 floats rounded."""
+def round_to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Floats clipped to 0..255 and rounded."""
     return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)

@@ -15,13 +15,12 @@ from gfpcli.adapters.basicsr import niqe, psnr, ssim
 from gfpcli.model.arcface import gray_for_identity
 from gfpcli.pipeline.tensors import to_tensor
 
-Picture = NDArray[np.uint8]
-MIN_FID = 2  # pictures: a spread needs two
+MIN_FID = 2  # pictures: a covariance needs two
 
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """The networks of the metrics that need one; None where its weights are not at hand."""
+    """The networks of the metrics that need one; None where the weights are not in the cache."""
 
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None
     arcface: nn.Module | None = None
@@ -37,7 +36,9 @@ class Features:
 
 
 @torch.inference_mode()
-def compare(restored: Picture, true: Picture, judges: Judges, features: Features) -> dict[str, float]:
+def compare(
+    restored: NDArray[np.uint8], true: NDArray[np.uint8], judges: Judges, features: Features
+) -> dict[str, float]:
     """The metrics of one pair of (H, W, 3) BGR pictures of equal size; FID's features are added to `features`."""
     values = {"psnr": psnr(restored, true), "ssim": ssim(restored, true), "niqe": niqe(restored)}
     one, other = to_tensor([restored]), to_tensor([true])

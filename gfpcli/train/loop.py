@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: batch, generator, discriminators, running mean, validation, checkpoint."""
+"""The training loop. `training_loop` reads top to bottom; what it calls follows in the same order."""
 
 from __future__ import annotations
 
@@ -11,159 +11,149 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from gfpcli.errors import GfpError, InputError
-from gfpcli.train.data import Batch, FaceSamples, Schedule, collate
-from gfpcli.train.distributed import Ranks
+from gfpcli.train.data import Batch, BatchSampler, FaceDataset, collate
+from gfpcli.train.distributed import World
 from gfpcli.train.losses import ema_decay_of
-from gfpcli.train.nets import Nets, update_mean
-from gfpcli.train.objective import Objective
+from gfpcli.train.nets import Nets, update_ema
+from gfpcli.train.objective import Objective, Terms
 from gfpcli.train.options import TrainOptions
-from gfpcli.train.run_log import Board, open_board
-from gfpcli.train.state import STATE, Optimizers, Progress, load_state, save_state, save_weights, set_rng
+from gfpcli.train.run_log import RunLog, open_run_log
+from gfpcli.train.state import STATE, Optimizers, TrainProgress, load_state, save_state, save_weights, set_rng
 from gfpcli.train.validate import Validation, validate
 
 MAX_ROLLBACKS = 3
-BETA2, BETA2_JUDGE, BETAS_PART = 0.99, 0.9905, (0.9, 0.99)  # upstream
+BETA2, BETA2_DISCRIMINATOR, BETAS_COMPONENTS = 0.99, 0.9905, (0.9, 0.99)  # of Adam, as upstream
 Values = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Who hears of a run: each iteration, each validation, and what is worth a line."""
+class TrainCallbacks:
+    """What is called after each iteration, after each validation, and with each message."""
 
-    step: Callable[[Progress, Values], None]
+    step: Callable[[TrainProgress, Values], None]
     validation: Callable[[int, Validation], None]
     note: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Everything a run needs; only `Progress`, the networks and the optimizers change."""
+class TrainingRun:
+    """Everything that a run needs; training changes the networks only."""
 
     options: TrainOptions
     folder: Path
-    samples: FaceSamples
-    held_out: FaceSamples
+    samples: FaceDataset
+    held_out: FaceDataset
     nets: Nets
     objective: Objective
     device: torch.device
-    ranks: Ranks
-    watch: Watch
+    world: World
+    callbacks: TrainCallbacks
 
 
-def train(run: Run) -> Progress:
-    """From the start, or from where the run's folder says, to the last iteration.
+def training_loop(run: TrainingRun) -> TrainProgress:
+    """Trains from the start, or from the state in the run's folder, to the last iteration.
 
     Raises:
-        GfpError: a file that cannot be read or written, a state that does not fit, or numbers that stay not finite.
+        GfpError: a file that cannot be read or written, a state that does not fit, or losses that stay not finite.
         KeyboardInterrupt: interrupted; the state is saved.
     """
-    options, optimizers = run.options, optimizers_of(run)
+    options, nets, objective, world = run.options, run.nets, run.objective, run.world
+    optimizers = make_optimizers(run)
     progress = begin(run, optimizers)
-    board = open_board(run.folder, progress.iteration) if run.ranks.is_first else None
+    log = open_run_log(run.folder, progress.iteration) if world.is_first else None
+    n_images = options.batch_size * options.accumulate * world.world_size  # in each iteration
+    loader = load_batches(run, progress)
     with stop_on_interrupt() as is_stopped:
         while progress.iteration < options.iterations:
-            for batches in batches_from(run, progress):
-                values = take_step(run, optimizers, batches, progress)
-                if not all(math.isfinite(value) for value in values.values()):
-                    progress = roll_back(run, optimizers, progress)
-                    break
-                progress.iteration += 1
-                progress.n_images += options.batch_size * options.accumulate * run.ranks.n_ranks
-                is_last = progress.iteration == options.iterations
-                if board:
-                    is_logged = progress.iteration % options.log_every == 0 or is_last
-                    board.step(progress.iteration - 1, values, is_logged=is_logged)
-                    run.watch.step(progress, values)
-                    if progress.iteration % options.validate_every == 0 or is_last:
-                        check_quality(run, board, progress)
-                must_stop = run.ranks.any(is_stopped())
-                if progress.iteration % options.save_every == 0 or is_last or must_stop:
-                    keep(run, optimizers, progress)
-                if must_stop:
-                    raise KeyboardInterrupt
-    if board:
-        board.close()
+            iteration = progress.iteration
+            batches = next(loader)  # the micro-batches of this iteration
+            set_rates(optimizers, options, iteration)
+            sums: Terms = {}
+
+            # G main: the generator against frozen discriminators
+            set_trainable(nets.discriminators(), False)
+            optimizers["generator"].zero_grad()
+            fakes = []
+            for batch in batches:
+                fake, terms = objective.generator_main(batch, iteration)  # (N, 3, S, S)
+                loss = torch.stack(list(terms.values())).sum() / len(batches)
+                loss.backward()
+                fakes.append(fake.detach())
+                add_terms(sums, terms | {"mse": F.mse_loss(fakes[-1].clamp(-1, 1), batch.true)}, len(batches))
+            world.average_gradients(nets.generator)
+            if options.clip:
+                nn.utils.clip_grad_norm_(nets.generator.parameters(), options.clip)
+            optimizers["generator"].step()
+
+            # D main and D R1: the discriminators on true faces and on the faces that the generator made above
+            if objective.is_adversarial(iteration):
+                set_trainable(nets.discriminators(), True)
+                for name in optimizers.keys() - {"generator"}:
+                    optimizers[name].zero_grad()
+                for batch, fake in zip(batches, fakes, strict=True):
+                    terms = objective.discriminator_main(fake, batch)
+                    if objective.is_regularised(iteration):
+                        terms |= objective.discriminator_r1(batch)
+                    loss = torch.stack(list(terms.values())).sum() / len(batches)
+                    loss.backward()
+                    add_terms(sums, terms, len(batches))
+                for discriminator in nets.discriminators():
+                    world.average_gradients(discriminator)
+                for name in optimizers.keys() - {"generator"}:
+                    optimizers[name].step()
+
+            # G EMA: the moving average of the generator
+            update_ema(nets.g_ema, nets.generator, ema_decay_at(iteration, n_images, options))
+
+            values = mean_values(sums, world)
+            if not all(math.isfinite(value) for value in values.values()):
+                progress = roll_back(run, optimizers, progress)
+                loader = load_batches(run, progress)
+                log = log and log.rewind(progress.iteration)
+                continue
+            progress.iteration += 1
+            progress.n_images += n_images
+
+            is_last = progress.iteration == options.iterations
+            if log:
+                log.step(iteration, values, is_logged=is_last or progress.iteration % options.log_every == 0)
+                run.callbacks.step(progress, values)
+                if is_last or progress.iteration % options.validate_every == 0:
+                    evaluate_ema(run, log, progress)
+            must_stop = world.any(is_stopped())
+            if is_last or must_stop or progress.iteration % options.save_every == 0:
+                save(run, optimizers, progress)
+            if must_stop:
+                raise KeyboardInterrupt
+    if log:
+        log.close()
     return progress
 
 
-def take_step(run: Run, optimizers: Optimizers, batches: list[Batch], progress: Progress) -> Values:
-    """One change of every network; gives the weighted terms, the mean over processes and micro-batches."""
-    options, nets, iteration = run.options, run.nets, progress.iteration
-    share = 1 / len(batches)
-    for name, optimizer in optimizers.items():
-        peak = options.rate if name == "generator" else options.rate_d
-        for group in optimizer.param_groups:
-            group["lr"] = peak * rate_factor(options, iteration)
-    terms: dict[str, Tensor] = {}
+def begin(run: TrainingRun, optimizers: Optimizers) -> TrainProgress:
+    """Resumes from the state in the folder. A fresh run saves one first, so that it can roll back.
 
-    def count(new: dict[str, Tensor]) -> Tensor:
-        for name, value in new.items():
-            terms[name] = terms.get(name, torch.zeros((), device=run.device)) + share * value.detach()
-        return share * torch.stack(list(new.values())).sum()
-
-    set_trained(nets.judges(), False)
-    optimizers["generator"].zero_grad()
-    outs = []
-    for batch in batches:
-        out, new = run.objective.restore(batch, iteration)
-        count(new).backward()
-        outs.append(out.detach())
-        count({"mse": F.mse_loss(outs[-1].clamp(-1, 1), batch.true)})
-    run.ranks.mean_gradients(nets.generator)
-    if options.clip:
-        nn.utils.clip_grad_norm_(nets.generator.parameters(), options.clip)
-    optimizers["generator"].step()
-
-    if run.objective.is_adversarial(iteration) and len(optimizers) > 1:
-        set_trained(nets.judges(), True)
-        for name in optimizers.keys() - {"generator"}:
-            optimizers[name].zero_grad()
-        for batch, out in zip(batches, outs, strict=True):
-            if new := run.objective.judge(out, batch, iteration):
-                count(new).backward()
-        for judge in nets.judges():
-            run.ranks.mean_gradients(judge)
-        for name in optimizers.keys() - {"generator"}:
-            optimizers[name].step()
-
-    n_images = options.batch_size * options.accumulate * run.ranks.n_ranks
-    warming = (1 + iteration) / (10 + iteration)  # a short run must not end near its random start
-    update_mean(nets.mean, nets.generator, min(warming, ema_decay_of(n_images, options.ema)))
-    values = dict(zip(terms, run.ranks.mean(torch.stack(list(terms.values()))).tolist(), strict=True))
-    return values | {"psnr": -10 * math.log10(max(values.pop("mse") / 4, 1e-12))}  # the range is -1 to 1
+    The first process decides for all: another one that comes late may find the state that the first is writing.
+    """
+    path = run.folder / STATE
+    if run.world.broadcast_flag(path.exists()):
+        progress = load_state(path, run.nets, optimizers, run.options)
+        set_rng(progress.rng)
+        run.callbacks.note(f"going on after iteration {progress.iteration} of {run.options.iterations}")
+        return progress
+    run.world.broadcast_weights(run.nets.named().values())
+    progress = TrainProgress()
+    if run.world.is_first:
+        save_state(path, run.nets, optimizers, progress, run.options)
+    run.world.barrier()
+    return progress
 
 
-def rate_factor(options: TrainOptions, iteration: int) -> float:
-    """Of the learning rate at an iteration: warm-up, then halvings or a cosine to 0."""
-    factor = min(1.0, (iteration + 1) / (options.warmup + 1))
-    if options.cosine:
-        return factor * (0.5 + 0.5 * math.cos(math.pi * min(1.0, iteration / options.iterations)))
-    return factor * 0.5 ** sum(iteration >= milestone for milestone in options.milestones)
-
-
-def optimizers_of(run: Run) -> Optimizers:
-    """Adam for each network that learns."""
-    options, nets = run.options, run.nets
-    learned = [weight for weight in nets.generator.parameters() if weight.requires_grad]
-    found = {"generator": torch.optim.Adam(learned, options.rate, (options.beta1, BETA2))}
-    if nets.discriminator is not None:
-        found["discriminator"] = torch.optim.Adam(nets.discriminator.parameters(), options.rate_d, (0.0, BETA2_JUDGE))
-    if nets.components:
-        found["components"] = torch.optim.Adam(nets.components.parameters(), options.rate_d, BETAS_PART)
-    return found
-
-
-def set_trained(nets: Iterator[nn.Module], is_trained: bool) -> None:
-    """Whether gradients are computed for the networks' weights."""
-    for net in nets:
-        net.requires_grad_(is_trained)
-
-
-def batches_from(run: Run, progress: Progress) -> Iterator[list[Batch]]:
+def load_batches(run: TrainingRun, progress: TrainProgress) -> Iterator[list[Batch]]:
     """The micro-batches of each coming iteration, on the device.
 
     Raises:
@@ -172,88 +162,121 @@ def batches_from(run: Run, progress: Progress) -> Iterator[list[Batch]]:
     options = run.options
     samples = replace(run.samples, salt=progress.n_rollbacks)
     first, last = (at * options.accumulate for at in (progress.iteration, options.iterations))
-    schedule = Schedule(samples, options.batch_size, first, last, run.ranks.rank, run.ranks.n_ranks)
+    sampler = BatchSampler(samples, options.batch_size, first, last, run.world.rank, run.world.world_size)
     loader: DataLoader[Batch | InputError] = DataLoader(
         samples,  # type: ignore[arg-type]
-        batch_sampler=schedule,
-        collate_fn=collate,
-        num_workers=options.workers,
-        worker_init_fn=_leave_interrupts,
-        pin_memory=False,
-        generator=torch.Generator(),  # its own: the loader must not move the saved random state
-    )
-    waiting: list[Batch] = []
+        batch_sampler=sampler, collate_fn=collate, num_workers=options.workers, worker_init_fn=_init_worker,
+        generator=torch.Generator(),  # its own: the loader must not advance the generator whose state is saved
+    )  # fmt: skip
+    batches: list[Batch] = []
     for drawn in loader:
         if isinstance(drawn, InputError):
             raise drawn
-        waiting.append(drawn.to(run.device))
-        if len(waiting) == options.accumulate:
-            yield waiting
-            waiting = []
+        batches.append(drawn.to(run.device))
+        if len(batches) == options.accumulate:
+            yield batches
+            batches = []
 
 
-def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C goes to the loop, which ends its iteration and saves; worker processes end with it."""
+def _init_worker(worker: int) -> None:
+    """Ctrl-C is left to the training process, which ends its iteration and saves; its workers end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
-def begin(run: Run, optimizers: Optimizers) -> Progress:
-    """Goes on from the folder's state; a fresh run saves one, to have something to roll back to."""
-    path = run.folder / STATE
-    if path.exists():
-        progress = load_state(path, run.nets, optimizers, run.options)
-        set_rng(progress.rng)
-        run.watch.note(f"going on after iteration {progress.iteration} of {run.options.iterations}")
-        return progress
-    run.ranks.share_weights(run.nets.named().values())
-    progress = Progress()
-    if run.ranks.is_first:
-        save_state(path, run.nets, optimizers, progress, run.options)
-    run.ranks.wait()
-    return progress
+def make_optimizers(run: TrainingRun) -> Optimizers:
+    """Adam for the generator, for the whole-face discriminator and for those of the components."""
+    options, nets = run.options, run.nets
+    trainable = [weight for weight in nets.generator.parameters() if weight.requires_grad]
+    found = {"generator": torch.optim.Adam(trainable, options.rate, (options.beta1, BETA2))}
+    if nets.discriminator is not None:
+        betas = (0.0, BETA2_DISCRIMINATOR)
+        found["discriminator"] = torch.optim.Adam(nets.discriminator.parameters(), options.rate_d, betas)
+    if nets.components:
+        found["components"] = torch.optim.Adam(nets.components.parameters(), options.rate_d, BETAS_COMPONENTS)
+    return found
 
 
-def roll_back(run: Run, optimizers: Optimizers, progress: Progress) -> Progress:
-    """The last saved state, with other draws ahead.
+def set_rates(optimizers: Optimizers, options: TrainOptions, iteration: int) -> None:
+    """Sets the learning rates of an iteration."""
+    for name, optimizer in optimizers.items():
+        rate = options.rate if name == "generator" else options.rate_d
+        for group in optimizer.param_groups:
+            group["lr"] = rate * rate_factor(options, iteration)
+
+
+def rate_factor(options: TrainOptions, iteration: int) -> float:
+    """Factor of the learning rates: warm-up, then halvings, or a cosine that ends at 0."""
+    factor = min(1.0, (iteration + 1) / (options.warmup + 1))
+    if options.cosine:
+        return factor * (0.5 + 0.5 * math.cos(math.pi * min(1.0, iteration / options.iterations)))
+    return factor * 0.5 ** sum(iteration >= milestone for milestone in options.milestones)
+
+
+def set_trainable(nets: Iterator[nn.Module], is_trainable: bool) -> None:
+    """Whether gradients are computed for the networks' weights."""
+    for net in nets:
+        net.requires_grad_(is_trainable)
+
+
+def ema_decay_at(iteration: int, n_images: int, options: TrainOptions) -> float:
+    """Decay of the moving average: smaller in the first iterations, so that the random start is soon forgotten."""
+    warm_up = (1 + iteration) / (10 + iteration)
+    return min(warm_up, ema_decay_of(n_images, options.ema))
+
+
+def add_terms(sums: Terms, terms: Terms, n_batches: int) -> None:
+    """Adds one micro-batch's terms to their means over the iteration."""
+    for name, value in terms.items():
+        sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / n_batches
+
+
+def mean_values(sums: Terms, world: World) -> Values:
+    """The terms' means over the processes; `psnr` in dB replaces `mse`, the error of images in [-1, 1]."""
+    values = dict(zip(sums, world.mean(torch.stack(list(sums.values()))).tolist(), strict=True))
+    return values | {"psnr": -10 * math.log10(max(values.pop("mse") / 4, 1e-12))}
+
+
+def roll_back(run: TrainingRun, optimizers: Optimizers, progress: TrainProgress) -> TrainProgress:
+    """Loads the last saved state after losses that are not finite; the coming draws are others than before.
 
     Raises:
-        GfpError: as often as MAX_ROLLBACKS.
+        GfpError: for the MAX_ROLLBACKS-th time.
     """
     n_rollbacks = progress.n_rollbacks + 1
     where = f"iteration {progress.iteration + 1}: losses are not finite numbers"
     if n_rollbacks >= MAX_ROLLBACKS:
         raise GfpError(f"{where}, {n_rollbacks} times: stopped; try a lower --set rate, or --set clip=1")
     before = load_state(run.folder / STATE, run.nets, optimizers, run.options)
-    run.watch.note(f"{where}; back to iteration {before.iteration}, with other draws ahead")
+    run.callbacks.note(f"{where}; back to iteration {before.iteration}, with other draws ahead")
     before.n_rollbacks = n_rollbacks
     return before
 
 
-def check_quality(run: Run, board: Board, progress: Progress) -> None:
-    """Validates the running mean, and keeps it where it is the best so far."""
+def evaluate_ema(run: TrainingRun, log: RunLog, progress: TrainProgress) -> None:
+    """Validates the moving average, and saves it where its PSNR is the best so far."""
     samples = run.held_out if run.held_out.faces else run.samples
-    result = validate(run.nets.mean, samples, run.options.n_valid, run.device)
-    board.validation(progress.iteration, result)
-    run.watch.validation(progress.iteration, result)
+    result = validate(run.nets.g_ema, samples, run.options.n_valid, run.device)
+    log.validation(progress.iteration, result)
+    run.callbacks.validation(progress.iteration, result)
     path = run.folder / "best.safetensors"
     if result.psnr > progress.best or not path.exists():
         progress.best = result.psnr
-        save_weights(path, run.nets.mean, run.options, note=f"iteration {progress.iteration}, {result.psnr:.2f} dB")
+        save_weights(path, run.nets.g_ema, run.options, note=f"iteration {progress.iteration}, {result.psnr:.2f} dB")
 
 
-def keep(run: Run, optimizers: Optimizers, progress: Progress) -> None:
-    """The state and the last weights, by the first process."""
-    if run.ranks.is_first:
+def save(run: TrainingRun, optimizers: Optimizers, progress: TrainProgress) -> None:
+    """Saves the state and the weights of the moving average; only the first process writes."""
+    if run.world.is_first:
         save_state(run.folder / STATE, run.nets, optimizers, progress, run.options)
         note = f"iteration {progress.iteration}"
-        save_weights(run.folder / "last.safetensors", run.nets.mean, run.options, note=note)
-    run.ranks.wait()
+        save_weights(run.folder / "last.safetensors", run.nets.g_ema, run.options, note=note)
+    run.world.barrier()
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a question the loop asks after each iteration; the second one ends at once."""
+    """Gives a function that says whether Ctrl-C was pressed; a second Ctrl-C interrupts at once."""
     seen: list[int] = []
 
     def note(number: int, frame: object) -> None:

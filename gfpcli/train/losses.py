@@ -1,6 +1,6 @@
-"""The terms of GFP-GAN's losses as plain functions of tensors (GFP-GAN, section 3.4; upstream `gfpgan_model.py`).
+"""The loss terms, unweighted, as functions of tensors (GFP-GAN, section 3.4; upstream `gfpgan_model.py`).
 
-Weights, switches and logging belong to whoever sums them. Images are (N, 3, S, S) RGB in [-1, 1].
+Images are (N, 3, S, S) RGB in [-1, 1]. Weights and switches are applied in `objective.py`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from torchvision.ops import roi_align
 
 from gfpcli.model.compact import FOLD
 
-EYE_SIZE, MOUTH_SIZE = 80, 120  # px of the component patches
-COARSE = 4  # px averaged into one by the coarse term
-CELL = 16  # px, side of the neighbourhoods whose detail is measured; they overlap by half
-LUMA = (0.299, 0.587, 0.114)
-STROKES = (  # of unit length: differences across, down and along both diagonals, and the Laplacian
+LOWPASS = 4  # px averaged into one by the low-pass term
+WINDOW = 16  # px, edge of the windows in which texture is measured; they overlap by half
+RGB_TO_LUMA = (0.299, 0.587, 0.114)
+FILTERS = (  # horizontal, vertical and both diagonal differences, and the Laplacian; scaled to unit length
     ((0, 0, 0), (-1, 1, 0), (0, 0, 0)),
     ((0, -1, 0), (0, 1, 0), (0, 0, 0)),
     ((-1, 0, 0), (0, 1, 0), (0, 0, 0)),
@@ -28,12 +27,12 @@ STROKES = (  # of unit length: differences across, down and along both diagonals
 
 
 def generator_gan(fake: Tensor) -> Tensor:
-    """Non-saturating logistic loss: the generator wants its faces called real."""
+    """Non-saturating logistic loss of the generator, the mean over its scores `fake`."""
     return F.softplus(-fake).mean()
 
 
 def discriminator_gan(real: Tensor, fake: Tensor) -> Tensor:
-    """Logistic loss of a discriminator, the mean over each batch, real and fake added."""
+    """Logistic loss of a discriminator: the mean over real scores plus the mean over fake ones."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -44,7 +43,7 @@ def r1_penalty(real_score: Tensor, real: Tensor) -> Tensor:
 
 
 def gram(feat: Tensor) -> Tensor:
-    """(N, C, H, W) features to their (N, C, C) Gram matrix over C*H*W."""
+    """Gram matrices (N, C, C) of features (N, C, H, W), divided by C*H*W."""
     n, c, h, w = feat.shape
     flat = feat.reshape(n, c, h * w)
     return flat @ flat.transpose(1, 2) / (c * h * w)
@@ -65,49 +64,59 @@ def component_patches(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     return roi_align(images, torch.cat([owner, boxes], dim=1), output_size=size)
 
 
-def detail(out: Tensor, true: Tensor) -> Tensor:
-    """L1 between the local strengths of fine detail: how much there is, not where each hair lies.
+def gradient(out: Tensor, true: Tensor) -> Tensor:
+    """L1 between the differences of vertical and of horizontal neighbours."""
+    return F.l1_loss(out.diff(dim=2), true.diff(dim=2)) + F.l1_loss(out.diff(dim=3), true.diff(dim=3))
 
-    The strength is the root mean square, over neighbourhoods of CELL px, of STROKES of the luma, at full and half size.
+
+def lowpass(out: Tensor, true: Tensor) -> Tensor:
+    """L1 between the images averaged over LOWPASS x LOWPASS px."""
+    return F.l1_loss(F.avg_pool2d(out, LOWPASS), F.avg_pool2d(true, LOWPASS))
+
+
+def texture(out: Tensor, true: Tensor) -> Tensor:
+    """L1 between the local strengths of fine detail: its amount in each window counts, not its place.
+
+    The strength is the root mean square, over windows of WINDOW px, of the FILTERS' responses to the luma, at full and
+    at half size.
     """
-    weights = out.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    weights = out.new_tensor(RGB_TO_LUMA).reshape(1, 3, 1, 1)
     mine, wanted = ((face * weights).sum(dim=1, keepdim=True) for face in (out, true))
-    total = F.l1_loss(_strengths(mine, CELL), _strengths(wanted, CELL))
-    return total + F.l1_loss(
-        _strengths(F.avg_pool2d(mine, 2), CELL // 2), _strengths(F.avg_pool2d(wanted, 2), CELL // 2)
-    )
+    total = F.l1_loss(_strengths(mine, WINDOW), _strengths(wanted, WINDOW))
+    mine, wanted = (_strengths(F.avg_pool2d(luma, 2), WINDOW // 2) for luma in (mine, wanted))
+    return total + F.l1_loss(mine, wanted)
 
 
-def _strengths(luma: Tensor, cell: int) -> Tensor:
-    """Root mean square of each of STROKES around each neighbourhood's centre: (N, 1, S, S) to (N, 5, S', S')."""
-    strokes = luma.new_tensor(STROKES)[:, None]  # (5, 1, 3, 3)
-    strokes = strokes / strokes.square().sum(dim=(2, 3), keepdim=True).sqrt()
-    power = F.avg_pool2d(F.conv2d(luma, strokes).square(), cell, cell // 2)
-    return (power + 1e-6).sqrt()  # the root has no slope at 0
+def _strengths(luma: Tensor, window: int) -> Tensor:
+    """Root mean square of each filter's response in each window: (N, 1, S, S) to (N, 5, S', S')."""
+    filters = luma.new_tensor(FILTERS)[:, None]  # (5, 1, 3, 3)
+    filters = filters / filters.square().sum(dim=(2, 3), keepdim=True).sqrt()
+    power = F.avg_pool2d(F.conv2d(luma, filters).square(), window, window // 2)
+    return (power + 1e-6).sqrt()  # the derivative of the root is infinite at 0
 
 
-def grid(out: Tensor, true: Tensor) -> Tensor:
-    """L1 between how much alike fine detail is to itself FOLD pixels on: what repeats there is a folding network's.
+def checkerboard(out: Tensor, true: Tensor) -> Tensor:
+    """L1 between the autocorrelations of fine detail at FOLD px: networks that fold pixels repeat detail there.
 
-    The correlation of the luma's Laplacian with itself, moved across, down and along both diagonals, over
-    neighbourhoods of 2 * CELL px (the autocorrelation of Portilla and Simoncelli's texture statistics).
+    The autocorrelation is that of the luma's Laplacian, horizontally, vertically and along both diagonals, over windows
+    of 2 * WINDOW px (as in the texture statistics of Portilla and Simoncelli).
     """
-    return F.l1_loss(_repeats(out), _repeats(true))
+    return F.l1_loss(_autocorrelation(out), _autocorrelation(true))
 
 
-def _repeats(faces: Tensor) -> Tensor:
-    """-1 to 1 for each way and neighbourhood: (N, 3, S, S) to (N, 4, S', S')."""
-    laplacian = faces.new_tensor(STROKES[-1]).reshape(1, 1, 3, 3) / 20**0.5
-    weights = faces.new_tensor(LUMA).reshape(1, 3, 1, 1)
+def _autocorrelation(faces: Tensor) -> Tensor:
+    """-1 to 1 for each direction and window: (N, 3, S, S) to (N, 4, S', S')."""
+    laplacian = faces.new_tensor(FILTERS[-1]).reshape(1, 1, 3, 3) / 20**0.5
+    weights = faces.new_tensor(RGB_TO_LUMA).reshape(1, 3, 1, 1)
     luma = F.pad((faces * weights).sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    fine = F.conv2d(luma, laplacian)  # (N, 1, S, S): one neighbourhood at least, at the smallest size too
-    alike = [fine * fine.roll(way, dims=(2, 3)) for way in ((0, FOLD), (FOLD, 0), (FOLD, FOLD), (FOLD, -FOLD))]
-    power = F.avg_pool2d(fine.square(), 2 * CELL, CELL)
-    return F.avg_pool2d(torch.cat(alike, dim=1), 2 * CELL, CELL) / (power + 1e-5)
+    fine = F.conv2d(luma, laplacian)  # (N, 1, S, S): padded, so that the smallest size has a window
+    products = [fine * fine.roll(shift, dims=(2, 3)) for shift in ((0, FOLD), (FOLD, 0), (FOLD, FOLD), (FOLD, -FOLD))]
+    power = F.avg_pool2d(fine.square(), 2 * WINDOW, WINDOW)
+    return F.avg_pool2d(torch.cat(products, dim=1), 2 * WINDOW, WINDOW) / (power + 1e-5)
 
 
 def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:
-    """L1 at every size from 8 px up, added; `outputs` are the U-Net's RGB heads, smallest first."""
+    """The sum of L1 at every size from 8 px up; `outputs` are those of the U-Net's RGB heads, smallest first."""
     total = true.new_zeros(())
     level = true
     for out in reversed(outputs):
@@ -117,5 +126,5 @@ def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:
 
 
 def ema_decay_of(n_images: int, half_life: int) -> float:
-    """The decay of the running mean for a step of `n_images`; `half_life` in images (upstream: 32 and 10,000)."""
+    """Decay of the moving average for one iteration of `n_images`; `half_life` in images (upstream: 32 and 10,000)."""
     return float(0.5 ** (n_images / half_life))

@@ -1,4 +1,4 @@
-"""The networks of a run, made from scratch or from checkpoints in the official layouts."""
+"""The networks of a run, with random weights or those of checkpoints in the official layouts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from gfpcli.model.compact import CompactUNet
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
 from gfpcli.model.gfpgan import GFPGAN, GFPGANClean, Shape
 from gfpcli.model.paper import GFPGANPaper
-from gfpcli.train.options import TrainOptions
+from gfpcli.train.options import COMPONENTS, TrainOptions
 
-PARTS = ("left_eye", "right_eye", "mouth")
 N_STYLE, N_MLP = 512, 8
 UNET_NARROW = 0.5  # of the decoder's width (upstream)
 KIND_OF = {"paper": "gfpgan-paper", "clean": "gfpgan-clean", "compact-unet": "compact-unet"}
@@ -27,25 +26,26 @@ KIND_OF = {"paper": "gfpgan-paper", "clean": "gfpgan-clean", "compact-unet": "co
 
 @dataclass(frozen=True, slots=True)
 class Nets:
-    """Everything that is trained, and the running mean of the generator.
+    """The networks that are trained, and the moving average of the generator.
 
     Attributes:
+        g_ema: exponential moving average of the generator: the network that a run is for.
         discriminator: of the whole face; None where the GAN term is off.
-        components: discriminators of PARTS; empty where the component terms are off.
+        components: the discriminators of COMPONENTS; empty where the component terms are off.
     """
 
     generator: nn.Module
-    mean: nn.Module
+    g_ema: nn.Module
     discriminator: nn.Module | None
     components: nn.ModuleDict
 
     def named(self) -> dict[str, nn.Module]:
-        """By the names they have in a checkpoint."""
+        """All networks by the names they have in `state.pt`."""
         whole = {} if self.discriminator is None else {"discriminator": self.discriminator}
-        return {"generator": self.generator, "mean": self.mean, **whole, "components": self.components}
+        return {"generator": self.generator, "g_ema": self.g_ema, **whole, "components": self.components}
 
-    def judges(self) -> Iterator[nn.Module]:
-        """All discriminators."""
+    def discriminators(self) -> Iterator[nn.Module]:
+        """The whole-face discriminator and those of the components, as far as there are any."""
         if self.discriminator is not None:
             yield self.discriminator
         yield from self.components.values()
@@ -62,21 +62,21 @@ def widths_of(size: int, narrow: float, multiplier: int) -> tuple[int, ...]:
 
 
 def shape_for(options: TrainOptions) -> Shape:
-    """The generator's hyper-parameters."""
+    """The hyper-parameters of the generator that the options ask for."""
     decoder = widths_of(options.size, options.narrow, options.multiplier)
     unet = widths_of(options.size, options.narrow * UNET_NARROW, options.multiplier)
     return Shape(unet, decoder, N_STYLE, N_MLP, is_half=True, has_own_codes=True)
 
 
 def make_nets(options: TrainOptions, start: Path | None, prior: Path | None) -> Nets:
-    """Networks ready to train, on the CPU; random parts from `seed`.
+    """Makes networks ready to train, on the CPU; `seed` sets the random weights.
 
     Args:
-        start: a restorer to go on from.
-        prior: a StyleGAN2 generator for the decoder.
+        start: checkpoint of a restorer to go on from.
+        prior: checkpoint of a StyleGAN2 generator for the decoder.
 
     Raises:
-        CheckpointError: a file that holds something else, or another size.
+        CheckpointError: a file that holds something else, or a network of another size.
         UsageError: a `start` that does not fit the architecture.
     """
     torch.manual_seed(options.seed)
@@ -90,9 +90,9 @@ def make_nets(options: TrainOptions, start: Path | None, prior: Path | None) -> 
         widths = widths_of(options.size, options.narrow, options.multiplier)
         discriminator = StyleGAN2Discriminator(tuple(reversed(widths)))
     has_parts = bool(loss.component_gan or loss.component_style)
-    components = nn.ModuleDict({part: ComponentDiscriminator() for part in PARTS} if has_parts else {})
-    mean = copy.deepcopy(generator).requires_grad_(False).eval()
-    return Nets(generator, mean, discriminator, components)
+    components = nn.ModuleDict({part: ComponentDiscriminator() for part in COMPONENTS} if has_parts else {})
+    g_ema = copy.deepcopy(generator).requires_grad_(False).eval()
+    return Nets(generator, g_ema, discriminator, components)
 
 
 def _generator(options: TrainOptions, start: Path | None) -> nn.Module:
@@ -113,7 +113,7 @@ def _generator(options: TrainOptions, start: Path | None) -> nn.Module:
 
 
 def load_prior(generator: nn.Module, path: Path, *, is_fixed: bool) -> None:
-    """Puts a StyleGAN2 generator's weights into the decoder (upstream: `decoder_load_path`, `fix_decoder`).
+    """Loads the weights of a StyleGAN2 generator into the decoder (upstream: `decoder_load_path`, `fix_decoder`).
 
     Raises:
         CheckpointError: the file holds something else, or other widths.
@@ -132,15 +132,15 @@ def load_prior(generator: nn.Module, path: Path, *, is_fixed: bool) -> None:
 
 
 def _freeze_unused(generator: nn.Module, options: TrainOptions) -> None:
-    """The mapping network is not run, as faces come with their latents; without a pyramid its heads are not run."""
+    """Freezes what no loss reaches: the mapping network always, the U-Net's RGB heads without the pyramid term."""
     if isinstance(generator, GFPGAN):
         generator.stylegan_decoder.style_mlp.requires_grad_(False)  # type: ignore[union-attr]
         if not options.loss.pyramid:
             generator.toRGB.requires_grad_(False)
 
 
-def load_judges(nets: Nets, files: dict[str, Path]) -> None:
-    """Released discriminators into ours: `discriminator`, or one of PARTS, to its file. Raises CheckpointError."""
+def load_discriminators(nets: Nets, files: dict[str, Path]) -> None:
+    """Loads released discriminators; keys are `discriminator` or one of COMPONENTS. Raises CheckpointError."""
     for name, path in files.items():
         net = nets.discriminator if name == "discriminator" else nets.components[name]
         try:
@@ -150,9 +150,9 @@ def load_judges(nets: Nets, files: dict[str, Path]) -> None:
 
 
 @torch.no_grad()
-def update_mean(mean: nn.Module, net: nn.Module, decay: float) -> None:
-    """mean = decay * mean + (1 - decay) * net, over all weights and stored noises."""
-    for old, new in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
+def update_ema(ema: nn.Module, net: nn.Module, decay: float) -> None:
+    """ema = decay * ema + (1 - decay) * net, for all weights and stored noises; integers are copied."""
+    for old, new in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
         if old.is_floating_point():
             old.lerp_(new.to(old.dtype), 1 - decay)
         else:

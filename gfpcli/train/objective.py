@@ -1,4 +1,4 @@
-"""The named terms that are minimised, weighted and summed (GFP-GAN, section 3.4; upstream `optimize_parameters`)."""
+"""The weighted loss terms of the networks (GFP-GAN, section 3.4; upstream `gfpgan_model.py`)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from gfpcli.model.arcface import gray_for_identity
 from gfpcli.model.gfpgan import GFPGAN
 from gfpcli.train import losses
 from gfpcli.train.data import Batch
-from gfpcli.train.nets import PARTS, Nets
-from gfpcli.train.options import TrainOptions
+from gfpcli.train.nets import Nets
+from gfpcli.train.options import COMPONENTS, TrainOptions
 
 Terms = dict[str, Tensor]
 Perceptual = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+OWN_TERMS = {
+    "gradient": losses.gradient, "lowpass": losses.lowpass, "texture": losses.texture,
+    "checkerboard": losses.checkerboard,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What the networks are asked for.
+    """Forward passes of the networks, and the terms that are minimised.
 
     Attributes:
         perceptual: gives (perceptual, style) of two batches; None where both terms are off.
-        arcface: in eval mode, without gradients of its own; None where the identity term is off.
+        arcface: in eval mode, with frozen weights; None where the identity term is off.
     """
 
     options: TrainOptions
@@ -35,108 +39,105 @@ class Objective:
     arcface: nn.Module | None = None
 
     def is_adversarial(self, iteration: int) -> bool:
-        """Whether discriminators take part: not in the first `gan_from` iterations."""
-        return iteration >= self.options.gan_from
+        """Whether there are discriminators that train in this iteration."""
+        return iteration >= self.options.gan_from and next(self.nets.discriminators(), None) is not None
 
-    def restore(self, batch: Batch, iteration: int) -> tuple[Tensor, Terms]:
-        """The generator's faces (N, 3, S, S), float32, and its terms, weighted."""
+    def is_regularised(self, iteration: int) -> bool:
+        """Whether the R1 penalty is computed in this iteration (lazy regularisation; StyleGAN2, appendix B)."""
+        has_penalty = self.nets.discriminator is not None and self.options.loss.r1 > 0
+        return has_penalty and iteration % self.options.r1_every == 0
+
+    def generator_main(self, batch: Batch, iteration: int) -> tuple[Tensor, Terms]:
+        """The generator's faces (N, 3, S, S), RGB in [-1, 1], float32, and its weighted terms."""
         loss, true = self.options.loss, batch.true
         terms: Terms = {}
         pyramid: list[Tensor] = []
         net = self.nets.generator
         with self._autocast(true):
             if loss.pyramid and iteration < self.options.pyramid_until and isinstance(net, GFPGAN):
-                out, pyramid = net.with_pyramid(batch.low)
+                fake, pyramid = net.with_pyramid(batch.low)
             else:
-                out = net(batch.low)
-        out = out.float()
+                fake = net(batch.low)
+        fake = fake.float()
         if pyramid:
             terms["pyramid"] = loss.pyramid * losses.pyramid([rgb.float() for rgb in pyramid], true)
         if loss.l1:
-            terms["l1"] = loss.l1 * F.l1_loss(out, true)
-        if loss.edges:
-            both = [F.l1_loss(out.diff(dim=axis), true.diff(dim=axis)) for axis in (2, 3)]
-            terms["edges"] = loss.edges * (both[0] + both[1])
-        if loss.coarse:
-            terms["coarse"] = loss.coarse * F.l1_loss(
-                F.avg_pool2d(out, losses.COARSE), F.avg_pool2d(true, losses.COARSE)
-            )
-        if loss.detail:
-            terms["detail"] = loss.detail * losses.detail(out, true)
-        if loss.grid:
-            terms["grid"] = loss.grid * losses.grid(out, true)
+            terms["l1"] = loss.l1 * F.l1_loss(fake, true)
+        for name, term in OWN_TERMS.items():
+            if weight := getattr(loss, name):
+                terms[name] = weight * term(fake, true)
         if self.perceptual is not None:
-            content, style = self.perceptual(out, true)
+            content, style = self.perceptual(fake, true)
             terms |= {"perceptual": loss.perceptual * content, "style": loss.style * style}
         if self.arcface is not None:
-            own = self.arcface(gray_for_identity(out))
+            identity = self.arcface(gray_for_identity(fake))
             with torch.no_grad():
-                wanted = self.arcface(gray_for_identity(true))
-            terms["identity"] = loss.identity * F.l1_loss(own, wanted)
+                target = self.arcface(gray_for_identity(true))
+            terms["identity"] = loss.identity * F.l1_loss(identity, target)
         if self.is_adversarial(iteration):
-            terms |= self._adversarial(out, batch)
-        return out, terms
+            terms |= self._generator_gan(fake, batch)
+        return fake, terms
 
-    def _adversarial(self, out: Tensor, batch: Batch) -> Terms:
-        """What the discriminators say of the generator's faces."""
+    def _generator_gan(self, fake: Tensor, batch: Batch) -> Terms:
+        """The generator's terms that come from the discriminators."""
         loss = self.options.loss
         terms: Terms = {}
         if self.nets.discriminator is not None:
-            terms["gan"] = loss.gan * losses.generator_gan(self._score(self.nets.discriminator, out))
-        for part, size, box in self._patches(batch):
-            fake = losses.component_patches(out, box, size)
-            score, feats = self._judge_part(part, fake)
+            terms["gan"] = loss.gan * losses.generator_gan(self._score(self.nets.discriminator, fake))
+        for name, size, box in self._component_boxes(batch):
+            score, feats = self._score_component(name, losses.component_patches(fake, box, size))
             if loss.component_gan:
-                terms[f"gan_{part}"] = loss.component_gan * losses.generator_gan(score)
+                terms[f"gan_{name}"] = loss.component_gan * losses.generator_gan(score)
             if loss.component_style:
                 with torch.no_grad():
-                    _, real = self._judge_part(part, losses.component_patches(batch.true, box, size))
-                terms[f"style_{part}"] = loss.component_style * losses.component_style(feats, real)
+                    _, real = self._score_component(name, losses.component_patches(batch.true, box, size))
+                terms[f"style_{name}"] = loss.component_style * losses.component_style(feats, real)
         return terms
 
-    def judge(self, out: Tensor, batch: Batch, iteration: int) -> Terms:
-        """The discriminators' own terms on the generator's faces `out`, without its gradient."""
+    def discriminator_main(self, fake: Tensor, batch: Batch) -> Terms:
+        """The discriminators' logistic losses on true faces and on the generator's (detached) faces `fake`."""
         terms: Terms = {}
-        out = out.detach()
-        judge = self.nets.discriminator
-        if judge is not None:
-            terms["d"] = losses.discriminator_gan(self._score(judge, batch.true), self._score(judge, out))
-            if self.options.loss.r1 and iteration % self.options.r1_every == 0:
-                real = batch.true.detach().requires_grad_(True)
-                score = judge(self._shown(real))  # never in half precision: its gradient has a gradient
-                # lazy: as strong as if it were there at every iteration (StyleGAN2, appendix B)
-                weight = self.options.loss.r1 / 2 * self.options.r1_every
-                terms["r1"] = weight * losses.r1_penalty(score, real)
-        for part, size, box in self._patches(batch):
-            real_score, _ = self._judge_part(part, losses.component_patches(batch.true, box, size))
-            fake_score, _ = self._judge_part(part, losses.component_patches(out, box, size))
-            terms[f"d_{part}"] = losses.discriminator_gan(real_score, fake_score)
+        net = self.nets.discriminator
+        if net is not None:
+            terms["d"] = losses.discriminator_gan(self._score(net, batch.true), self._score(net, fake))
+        for name, size, box in self._component_boxes(batch):
+            real_score, _ = self._score_component(name, losses.component_patches(batch.true, box, size))
+            fake_score, _ = self._score_component(name, losses.component_patches(fake, box, size))
+            terms[f"d_{name}"] = losses.discriminator_gan(real_score, fake_score)
         return terms
+
+    def discriminator_r1(self, batch: Batch) -> Terms:
+        """The R1 penalty of the whole-face discriminator, times `r1_every` for the iterations without it."""
+        assert self.nets.discriminator is not None
+        real = batch.true.detach().requires_grad_(True)
+        score = self.nets.discriminator(self._emphasised(real))  # in fp32: its gradient is differentiated again
+        weight = self.options.loss.r1 / 2 * self.options.r1_every
+        return {"r1": weight * losses.r1_penalty(score, real)}
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")
 
-    def _shown(self, faces: Tensor) -> Tensor:
-        """What a discriminator sees: fine detail, which is faint beside light and dark, made stronger."""
+    def _emphasised(self, faces: Tensor) -> Tensor:
+        """What a discriminator sees: faces with fine detail amplified, which is faint beside light and shadow."""
         if not self.options.emphasis:
             return faces
-        around = F.avg_pool2d(faces, 5, 1, 2, count_include_pad=False)
-        return faces + self.options.emphasis * (faces - around)
+        mean = F.avg_pool2d(faces, 5, 1, 2, count_include_pad=False)
+        return faces + self.options.emphasis * (faces - mean)
 
-    def _score(self, judge: nn.Module, faces: Tensor) -> Tensor:
+    def _score(self, net: nn.Module, faces: Tensor) -> Tensor:
         """Realness (N, 1) of whole faces, float32."""
         with self._autocast(faces):
-            score: Tensor = judge(self._shown(faces))
+            score: Tensor = net(self._emphasised(faces))
         return score.float()
 
-    def _judge_part(self, part: str, patches: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _score_component(self, name: str, patches: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Realness map and the two features of a component's patches, float32."""
         with self._autocast(patches):
-            score, (fine, coarse) = self.nets.components[part](self._shown(patches))
+            score, (fine, coarse) = self.nets.components[name](self._emphasised(patches))
         return score.float(), (fine.float(), coarse.float())
 
-    def _patches(self, batch: Batch) -> list[tuple[str, int, Tensor]]:
-        """(part, patch size, boxes (N, 4)) of each facial component; empty where its terms are off."""
+    def _component_boxes(self, batch: Batch) -> list[tuple[str, int, Tensor]]:
+        """(name, patch size, boxes (N, 4)) of each facial component; empty where its terms are off."""
         if not self.nets.components:
             return []
-        return [(part, self.options.patch_sizes[i], batch.boxes[:, i]) for i, part in enumerate(PARTS)]
+        return [(name, self.options.patch_sizes[i], batch.boxes[:, i]) for i, name in enumerate(COMPONENTS)]

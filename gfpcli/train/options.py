@@ -1,50 +1,61 @@
-"""What a training is asked to do: options of degradation, losses and the run, and their presets."""
+"""Options of a training run: degradation, losses, optimisation and schedule; and their presets."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from gfpcli.errors import UsageError
-from gfpcli.options import check_one_of, check_within
+from gfpcli.options import check_one_of, check_within, option
 
 Range = tuple[float, float]
+COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
 ARCHITECTURES = ("paper", "clean", "compact-unet")
+AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from", "emphasis")
+AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every", "save_every",
+              "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
+RANGE_LIMITS = {  # outside of them a step of the degradation fails or has no meaning
+    "sigma": (0.01, 1000), "shrink": (0.25, 10_000), "noise": (0, 10_000), "quality": (0, 100),
+    "brightness": (0, 100), "contrast": (0, 100), "saturation": (0, 100), "hue": (-1, 1),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class DegradeOptions:
-    """Ranges to draw from.
+    """The ranges from which each degradation is drawn, uniformly.
 
     Raises:
-        UsageError: a range that runs backwards, a chance outside 0..1, an even kernel.
+        UsageError: a range that runs backwards or leaves RANGE_LIMITS, a chance outside 0..1, an even kernel size.
     """
 
-    kernel_size: int = 41  # px, odd
-    iso_chance: float = 0.5  # isotropic blur, else stretched and turned
-    sigma: Range = (0.1, 10.0)  # of the blur, px
-    shrink: Range = (0.8, 8.0)  # r
-    noise: Range = (0.0, 20.0)  # sigma, of 255
-    quality: Range = (60.0, 100.0)  # JPEG
-    shift_chance: float = 0.3  # each channel moved by up to `shift`
-    shift: float = 20.0  # of 255
-    jitter_chance: float = 0.3  # brightness, contrast, saturation and hue
-    brightness: Range = (0.5, 1.5)
-    contrast: Range = (0.5, 1.5)
-    saturation: Range = (0.0, 1.5)
-    hue: Range = (-0.1, 0.1)  # turns
-    gray_chance: float = 0.01
+    kernel_size: int = option(41, "edge of the blur kernel, px, odd")
+    iso_chance: float = option(0.5, "chance of an isotropic blur; else it is stretched and turned")
+    sigma: Range = option((0.1, 10.0), "standard deviation of the blur, px")
+    shrink: Range = option((0.8, 8.0), "factor by which the face is made smaller")
+    noise: Range = option((0.0, 20.0), "standard deviation of the Gaussian noise, of 255")
+    quality: Range = option((60.0, 100.0), "JPEG quality")
+    shift_chance: float = option(0.3, "chance that each channel is shifted by up to `shift`")
+    shift: float = option(20.0, "largest shift of a channel, of 255")
+    jitter_chance: float = option(0.3, "chance that brightness, contrast, saturation and hue are changed")
+    brightness: Range = option((0.5, 1.5), "factor of the brightness")
+    contrast: Range = option((0.5, 1.5), "factor of the contrast")
+    saturation: Range = option((0.0, 1.5), "factor of the saturation")
+    hue: Range = option((-0.1, 0.1), "shift of the hue, turns")
+    gray_chance: float = option(0.01, "chance of a gray face")
 
     def __post_init__(self) -> None:
-        for name in ("sigma", "shrink", "noise", "quality", "brightness", "contrast", "saturation", "hue"):
+        for name, (least, most) in RANGE_LIMITS.items():
             low, high = getattr(self, name)
-            if not low <= high:
+            if high < low:
                 raise UsageError(f"degradation {name}: {low} to {high} runs backwards")
+            if not least <= low <= high <= most:  # also refuses NaN
+                raise UsageError(f"degradation {name}: {low} to {high} is not between {least} and {most}")
         for name in ("iso_chance", "shift_chance", "jitter_chance", "gray_chance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"degradation {name}: {getattr(self, name)} is not between 0 and 1")
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise UsageError(f"degradation kernel_size: {self.kernel_size} is not an odd number")
+        check_within("set degrade.shift", self.shift, 0, 255)
+        if not 1 <= self.kernel_size <= 1023 or self.kernel_size % 2 == 0:
+            raise UsageError(f"degradation kernel_size: {self.kernel_size} is not an odd number from 1 to 1023")
 
 
 DEGRADATIONS = {
@@ -58,27 +69,27 @@ DEGRADATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class LossOptions:
-    """The weight of each term; 0 turns a term off and asks for none of its networks.
+    """The weight of each loss term. With 0 the term is not computed, and networks only it needs are not loaded.
+
+    `gradient`, `lowpass`, `texture` and `checkerboard` are not in the paper.
 
     Raises:
         UsageError: a negative weight.
     """
 
-    l1: float = 0.1  # pixels
-    edges: float = 0.0  # L1 between differences of neighbours; not in the paper, for networks without a prior
-    coarse: float = 0.0  # L1 of pictures a quarter as large; not in the paper, leaves fine detail to other terms
-    detail: float = 0.0  # local strength of fine detail, not its place; not in the paper, for short adversarial runs
-    grid: float = (
-        0.0  # fine detail that repeats every four pixels; not in the paper, for networks that fold pixels into channels
-    )
-    pyramid: float = 1.0  # L1 of the U-Net's own pictures, until `pyramid_until`
-    perceptual: float = 1.0  # VGG19 features
-    style: float = 50.0  # Gram matrices of VGG19 features
-    gan: float = 0.1  # whole-face discriminator
-    r1: float = 10.0  # gamma of the whole-face discriminator's penalty
-    component_gan: float = 1.0  # discriminators of both eyes and the mouth
-    component_style: float = 200.0  # Gram matrices of their features
-    identity: float = 10.0  # ArcFace features
+    l1: float = option(0.1, "L1 of the pixels")
+    gradient: float = option(0.0, "L1 of the differences between neighbouring pixels; for networks without a prior")
+    lowpass: float = option(0.0, "L1 of the images at a quarter of their size: leaves fine detail to other terms")
+    texture: float = option(0.0, "L1 of the local strength of fine detail, wherever it lies; for short GAN runs")
+    checkerboard: float = option(0.0, "repetition of detail every four pixels; for networks that fold pixels")
+    pyramid: float = option(1.0, "L1 of the U-Net's own RGB outputs at each size, until `pyramid_until`")
+    perceptual: float = option(1.0, "L1 of VGG19 features")
+    style: float = option(50.0, "L1 of Gram matrices of VGG19 features")
+    gan: float = option(0.1, "GAN loss of the whole-face discriminator")
+    r1: float = option(10.0, "gamma of the whole-face discriminator's R1 penalty")
+    component_gan: float = option(1.0, "GAN loss of the discriminators of eyes and mouth")
+    component_style: float = option(200.0, "L1 of Gram matrices of those discriminators' features")
+    identity: float = option(10.0, "L1 of ArcFace features")
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -90,48 +101,48 @@ class TrainOptions:
     """Options of `gfp train`; the defaults are the paper's (upstream `train_gfpgan_v1.yml`).
 
     Raises:
-        UsageError: a value out of range, an unknown word, or terms the architecture cannot give.
+        UsageError: a value out of range, an unknown word, or loss terms that the architecture cannot give.
     """
 
-    arch: str = "paper"  # of ARCHITECTURES
-    size: int = 512  # px of the faces, a power of two
-    narrow: float = 1.0  # width of the U-Net, the decoder and the discriminator
-    multiplier: int = 1  # width from 64 px up (official: 1 in paper, 2 in clean checkpoints)
-    start: str = ""  # --from: a restorer to go on from, by name or file
-    prior: str = ""  # StyleGAN2 generator in the decoder: `stylegan2-ffhq` or a file; empty = random
-    is_prior_fixed: bool = True  # the decoder of a prior is not trained
-    discriminators: str = "fresh"  # fresh | official (the released ones, for the paper's layout)
-    iterations: int = 800_000
-    batch_size: int = 3  # faces for each process and step
-    accumulate: int = 1  # steps whose gradients are added before the networks change
-    workers: int = 2  # data processes; 0 = none of its own
-    seed: int = 0
-    rate: float = 2e-3  # Adam, generator
-    beta1: float = 0.0  # its momentum
-    rate_d: float = 2e-3  # Adam, discriminators
-    milestones: tuple[int, ...] = (600_000, 700_000)  # the rate is halved there
-    warmup: int = 0  # iterations of growing rate
-    cosine: bool = False  # the rate falls to 0 at the last iteration instead of the milestones
-    clip: float = 0.0  # largest norm of the generator's gradient; 0 = any
-    precision: str = "fp32"  # fp32 | bf16 (autocast)
-    ema: int = 10_000  # images after which the running mean has forgotten half
-    r1_every: int = 16  # iterations
-    pyramid_until: int = 50_000  # iterations
-    emphasis: float = 0.0  # how much more of fine detail the discriminators are shown, times itself: short runs need it
-    gan_from: int = 0  # iterations without any discriminator at the start
-    held_out: float = 0.05  # share of the faces that only validation sees
-    clean_share: float = 0.0  # of the faces that are given undegraded
-    shake: float = 0.0  # random shift, turn and zoom, as alignment errs; px at 512
-    relight: float = 0.0  # share of the faces shown in other light, another tint, or gray
-    identity_pattern: str = ""  # regular expression: names with the same first group show one person
-    per_identity: int = 3  # faces of one person in an epoch
-    components: str = "auto"  # component boxes: our own landmarks, or the official .pth
-    log_every: int = 20  # iterations
-    validate_every: int = 5_000
-    save_every: int = 1_000
-    n_valid: int = 16  # held-out faces of a validation
-    degrade: DegradeOptions = field(default_factory=DegradeOptions)
-    loss: LossOptions = field(default_factory=LossOptions)
+    arch: str = option("paper", "architecture: paper, clean or compact-unet")
+    size: int = option(512, "edge of the faces, px, a power of two")
+    narrow: float = option(1.0, "width of the U-Net, the decoder and the discriminator, of the official one")
+    multiplier: int = option(1, "width from 64 px up (official checkpoints: 1 in paper, 2 in clean)")
+    start: str = option("", "go on from compact, gfpgan-1.4, ..., or a file", flag="--from")
+    prior: str = option("", "StyleGAN2 in the decoder: stylegan2-ffhq or a file; none: random weights")
+    is_prior_fixed: bool = option(True, "keep the weights of the prior as they are")
+    discriminators: str = option("fresh", "fresh or official (the released ones, for the paper's layout)")
+    iterations: int = option(800_000, "iterations of the whole run")
+    batch_size: int = option(3, "faces for each process and step")
+    accumulate: int = option(1, "micro-batches whose gradients are added before the networks change")
+    workers: int = option(2, "data processes; 0: the training process loads them itself")
+    seed: int = option(0, "seed of the weights and of every draw")
+    rate: float = option(2e-3, "learning rate of the generator (Adam)")
+    beta1: float = option(0.0, "Adam's beta1 of the generator")
+    rate_d: float = option(2e-3, "learning rate of the discriminators (Adam)")
+    milestones: tuple[int, ...] = option((600_000, 700_000), "iterations at which the rates are halved")
+    warmup: int = option(0, "iterations over which the rates grow from 0")
+    cosine: bool = option(False, "let the rates fall to 0 along a cosine instead of at the milestones")
+    clip: float = option(0.0, "largest norm of the generator's gradient; 0: any")
+    precision: str = option("fp32", "fp32 or bf16 (autocast)")
+    ema: int = option(10_000, "half-life of the generator's moving average, images")
+    r1_every: int = option(16, "iterations from one R1 penalty to the next (lazy regularisation)")
+    pyramid_until: int = option(50_000, "iterations with the pyramid term")
+    emphasis: float = option(0.0, "how much stronger fine detail is shown to the discriminators; for short runs")
+    gan_from: int = option(0, "iterations without discriminators at the start")
+    held_out: float = option(0.05, "share of the faces that only validation sees")
+    clean_share: float = option(0.0, "share of the faces that are given undegraded")
+    shake: float = option(0.0, "standard deviation of random misalignment (shift, turn, zoom), px at 512")
+    relight: float = option(0.0, "share of the faces shown in other light, with a colour cast, or gray")
+    identity_pattern: str = option("", "regular expression: file names with the same first group show one person")
+    per_identity: int = option(3, "faces of one person in an epoch")
+    components: str = option("auto", "boxes of eyes and mouth: auto (from landmarks), ffhq-components, or a .pth")
+    log_every: int = option(20, "iterations from one logged step to the next")
+    validate_every: int = option(5_000, "iterations from one validation to the next")
+    save_every: int = option(1_000, "iterations from one saved state to the next")
+    n_valid: int = option(16, "faces of a validation")
+    degrade: DegradeOptions = option(DegradeOptions(), "degradation: paper, mild, video, or single values")
+    loss: LossOptions = option(LossOptions(), "weights of the loss terms")
 
     def __post_init__(self) -> None:
         check_one_of("set arch", self.arch, ARCHITECTURES)
@@ -140,13 +151,9 @@ class TrainOptions:
         if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):
             sizes = "256" if self.arch == "compact-unet" else "32, 64, 128, 256, 512 or 1024"
             raise UsageError(f"--set size={self.size}: {self.arch} takes {sizes}")
-        at_least_one = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every",
-                        "save_every", "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
-        for name in at_least_one:
-            check_within(name.replace("_", "-"), getattr(self, name), 1, 10**9)
-        for name in ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from",
-                     "emphasis"):  # fmt: skip
-            check_within(name.replace("_", "-"), getattr(self, name), 0, 10**9)
+        for name in AT_LEAST_0 + AT_LEAST_1:
+            check_within(name.replace("_", "-"), getattr(self, name), int(name in AT_LEAST_1), 10**9)
+        check_within("set seed", self.seed, 0, 2**63 - 1)
         check_within("set narrow", self.narrow, 1 / 64, 4)
         check_within("set held_out", self.held_out, 0, 0.9)
         check_within("set beta1", self.beta1, 0, 0.999)
@@ -154,7 +161,7 @@ class TrainOptions:
         check_within("set relight", self.relight, 0, 1)
         if self.arch == "compact-unet" and (self.loss.pyramid or self.prior):
             raise UsageError("compact-unet has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
-        if self.loss.gan and self.batch_size > 4 and self.batch_size % 4:  # groups of its minibatch deviation
+        if self.loss.gan and self.batch_size > 4 and self.batch_size % 4:  # groups of the minibatch standard deviation
             raise UsageError(f"--batch-size {self.batch_size}: the discriminator takes 1 to 4, or a multiple of 4")
         if self.start and self.prior:
             raise UsageError("--from brings its own prior: leave --prior out")
@@ -165,7 +172,7 @@ class TrainOptions:
 
     @property
     def patch_sizes(self) -> tuple[int, int, int]:
-        """px of the left eye's, the right eye's and the mouth's patch: 80, 80 and 120 at 512."""
+        """Edges of the patches of COMPONENTS, px: 80, 80 and 120 at 512."""
         eye, mouth = (max(16, 4 * round(whole * self.size / 512 / 4)) for whole in (80, 120))
         return eye, eye, mouth
 
@@ -176,13 +183,12 @@ TRAIN_PRESETS = {
     "compact": TrainOptions(
         arch="compact-unet", size=256, narrow=0.125, iterations=6_000, batch_size=16, rate=1e-3, beta1=0.9, warmup=40,
         cosine=True, clip=1.0, precision="bf16", ema=1_600, gan_from=4_000, held_out=0.02, clean_share=0.08, shake=8.0,
-        relight=0.25,
-        validate_every=500, save_every=100,
+        relight=0.25, validate_every=500, save_every=100,
         degrade=DegradeOptions(
             kernel_size=21, sigma=(0.1, 5.0), shrink=(0.8, 6.0), quality=(40.0, 100.0), shift_chance=0.0,
             jitter_chance=0.0,
         ),
-        loss=LossOptions(l1=1.0, edges=0.5, pyramid=0.0, gan=0.01, r1=2.0, component_gan=0.01, component_style=20.0,
+        loss=LossOptions(l1=1.0, gradient=0.5, pyramid=0.0, gan=0.01, r1=2.0, component_gan=0.01, component_style=20.0,
                          **NO_DOWNLOADS),
     ),
     "tiny": TrainOptions(

@@ -1,4 +1,4 @@
-"""Where training pictures come from: a folder, or an LMDB as BasicSR lays it out. Pictures are known by file name."""
+"""Where training pictures are read from, by file name: a folder, or an LMDB in the layout of BasicSR."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gfpcli.pipeline.align import to_8_bit
 META = "meta_info.txt"  # BasicSR: one line a picture, "name.png (height,width,channels) compression"
 
 
-class Source(Protocol):
-    """Named pictures."""
+class PictureSource(Protocol):
+    """Pictures that are read by name."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -31,7 +31,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
-    """The images of a folder and of the folders in it; names are paths relative to it."""
+    """The images of a folder and its subfolders; names are relative paths."""
 
     folder: Path
     names: tuple[str, ...]
@@ -42,8 +42,8 @@ class FolderSource:
 
 @dataclass(frozen=True, slots=True)
 class LmdbSource:
-    """An LMDB of encoded images; a picture's key is its name without suffix. Opened for each read, so that it can be
-    sent to other processes."""
+    """An LMDB of encoded images; the key of a picture is its name without suffix. Opened for each read: an open LMDB
+    cannot be sent to the data processes."""
 
     folder: Path
     names: tuple[str, ...]
@@ -59,11 +59,11 @@ class LmdbSource:
         return to_8_bit(decode_frame(bytes(data), f"{self.folder}: {name}", 0).image)
 
 
-def open_source(path: Path, *, besides: Path | None = None) -> Source:
-    """A folder's or an LMDB's pictures; what lies in the folder `besides` is left out.
+def open_source(path: Path, *, besides: Path | None = None) -> PictureSource:
+    """The pictures of a folder or an LMDB, without those in the folder `besides`.
 
     Raises:
-        InputError: nothing is there, or it holds no images.
+        InputError: the path does not exist, or holds no images.
     """
     if path.suffix == ".lmdb" and path.is_dir():
         try:

@@ -1,62 +1,50 @@
-"""What a run keeps on disk: one file with everything that is needed to go on, and weights for `gfp restore`.
+"""The files a run keeps: `state.pt` with all that is needed to go on, and weights for `gfp restore`.
 
-Every file is written beside its name and renamed when whole: a kill at any moment leaves the one before.
+Each is written under a temporary name and then renamed: a kill at any moment leaves the previous one whole.
 """
 
 from __future__ import annotations
 
 import pickle
-import random
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from gfpcli.errors import CheckpointError, OutputError, UsageError, os_reason
-from gfpcli.files.atomic import os_errors_as, write_with
+from gfpcli.errors import CheckpointError, UsageError
+from gfpcli.files.atomic import os_errors_as, write_bytes, write_with
 from gfpcli.train.nets import KIND_OF, Nets
 from gfpcli.train.options import TrainOptions
 
 STATE = "state.pt"
-FORMAT = 1
-# options that may change when a run goes on: they alter no draw and no earlier step
-FREE = ("iterations", "workers", "log_every", "validate_every", "save_every", "n_valid", "start", "prior", "components")
+FORMAT = 2  # 1 had other names of networks and loss terms, and landmarks that were up to 3.5 px off
+# options that may change when a run goes on: no draw and no earlier iteration depends on them
+MAY_CHANGE = (
+    "iterations", "workers", "log_every", "validate_every", "save_every", "n_valid", "start", "prior", "components",
+)  # fmt: skip
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 @dataclass(slots=True)
-class Progress:
-    """How far a run is: the only thing the loop changes besides networks and optimizers."""
+class TrainProgress:
+    """How far a run has come: all that the training loop changes besides networks and optimizers."""
 
-    iteration: int = 0  # done
-    n_images: int = 0  # seen by all processes
+    iteration: int = 0  # iterations done
+    n_images: int = 0  # training images seen by all processes
     n_rollbacks: int = 0
     best: float = float("-inf")  # PSNR of the best validation, dB
     rng: dict[str, Any] = field(default_factory=dict)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` fills a file beside `path`, which then takes its name. Raises OutputError."""
-    try:
-        write_with(path, write)
-    except (RuntimeError, SafetensorError) as error:  # the ways in which torch and safetensors tell of a full disk
-        is_full = shutil.disk_usage(path.parent).free < 1 << 20
-        reason = "No space left on device" if is_full else os_reason(error)[:200]
-        raise OutputError(f"{path}: cannot be written ({reason})") from error
-
-
-def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: Progress, options: TrainOptions) -> None:
-    """Everything that is needed to go on exactly. Raises OutputError."""
+def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: TrainProgress, options: TrainOptions) -> None:
+    """Writes all that a run needs to go on exactly. Raises OutputError."""
     content = {
         "format": FORMAT,
-        "options": plain(asdict(options)),
+        "options": to_plain(asdict(options)),
         "nets": {name: net.state_dict() for name, net in nets.named().items()},
         "optimizers": {name: each.state_dict() for name, each in optimizers.items()},
         "iteration": progress.iteration,
@@ -65,15 +53,20 @@ def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: Progres
         "best": progress.best,
         "rng": rng_state(),
     }
-    write_whole(path, lambda part: torch.save(content, part))
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:  # given a path, torch raises RuntimeError for a full disk
+            torch.save(content, file)
+
+    write_with(path, write)
 
 
-def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOptions) -> Progress:
-    """Puts a saved state into networks and optimizers; the random generators are set by `set_rng`.
+def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOptions) -> TrainProgress:
+    """Loads a saved state into networks and optimizers; `set_rng` does so for the random generators.
 
     Raises:
-        CheckpointError: not a state of a run, damaged, or of other networks.
-        UsageError: the run was begun with other options; names them.
+        CheckpointError: not the state of a run, of an earlier version, damaged, or of other networks.
+        UsageError: the run was begun with other options, which the message names.
     """
     content = read_training_state(path)
     check_same(path, content["options"], options)
@@ -82,7 +75,7 @@ def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOpt
             net.load_state_dict(content["nets"][name])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(content["optimizers"][name])
-        return Progress(
+        return TrainProgress(
             content["iteration"], content["n_images"], content["n_rollbacks"], content["best"], content["rng"]
         )
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -90,7 +83,7 @@ def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOpt
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
-    """The content of a state file; never runs code from it. Raises CheckpointError."""
+    """Reads a state file without running code from it. Raises CheckpointError."""
     try:
         with os_errors_as(CheckpointError, path):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -100,63 +93,52 @@ def read_training_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: refused, it holds more than a run's state (or is damaged)") from error
     except Exception as error:  # damaged files make the reader raise nearly anything
         raise CheckpointError(f"{path}: not a run's state, or cut short") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or "options" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int) or "options" not in content:
         raise CheckpointError(f"{path}: not the state of a run of gfp train")
+    if content["format"] != FORMAT:
+        raise CheckpointError(f"{path}: written by another version of gfp train; --no-resume begins anew")
     return content
 
 
 def check_same(path: Path, before: Mapping[str, Any], options: TrainOptions) -> None:
-    """Raises UsageError where a run would go on with options that change what it computes."""
-    now = plain(asdict(options))
-    changed = [
-        f"{key}={_short(before.get(key), now[key])}" for key in now if key not in FREE and before.get(key) != now[key]
-    ]
-    if changed:
+    """Raises UsageError where an option that changes the computation is not the one the run was begun with."""
+    now = to_plain(asdict(options))
+    names = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
+    if names:
+        changed = "; ".join(f"{key}={_difference(before.get(key), now[key])}" for key in names)
         raise UsageError(
-            f"{path.parent} was begun with other options ({'; '.join(changed)}): give the same, or another --output"
+            f"{path.parent} was begun with other options ({changed}): give the same, or another --output"
         )
 
 
-def _short(before: Any, now: Any) -> str:
+def _difference(before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         return ", ".join(f"{key} {before.get(key)}, now {now[key]}" for key in now if before.get(key) != now[key])
     return f"{before}, now {now}"
 
 
-def plain(value: Any) -> Any:
-    """Tuples to lists, as YAML and the state file hold them."""
+def to_plain(value: Any) -> Any:
+    """Tuples become lists, nested ones too: YAML and the state file hold nothing else."""
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, tuple | list) else value
+        return {key: to_plain(each) for key, each in value.items()}
+    return [to_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def rng_state() -> dict[str, Any]:
-    """Of Python, numpy, torch and every CUDA device, as plain values and tensors."""
-    kind, keys, *rest = np.random.get_state()
-    version, internal, gauss = random.getstate()
-    return {
-        "python": [version, list(internal), gauss],
-        "numpy": [kind, np.asarray(keys).tolist(), *rest],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+    """The states of torch's generators; no other global generator is used (see `data.py`)."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_rng(state: Mapping[str, Any]) -> None:
-    """The way back."""
-    if not state:
-        return
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    """Sets the generators to what `rng_state` gave; those of CUDA only with as many devices."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def save_weights(path: Path, net: nn.Module, options: TrainOptions, *, note: str) -> None:
-    """A network as fp32 safetensors in its official key layout, ready for `gfp restore --model`."""
+    """Writes a network as fp32 safetensors in the official key layout (`gfp restore --model`). Raises OutputError."""
     state: dict[str, Tensor] = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     facts = {"arch": KIND_OF[options.arch], "size": str(options.size), "note": note}
-    write_whole(path, lambda part: save_file(state, part, facts))
+    write_bytes(path, save(state, facts))

@@ -1,4 +1,4 @@
-"""How good the running mean is on faces it is not trained on, in numbers and as a picture."""
+"""Validation of the moving average on held-out faces: metrics and an image grid; the sheet of degradations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import nn
 
 from gfpcli.adapters.basicsr import niqe, psnr, ssim
 from gfpcli.pipeline.tensors import to_images, to_tensor
-from gfpcli.train.data import FaceSamples, Sample
+from gfpcli.train.data import FaceDataset, Sample
 
-N_SHOWN = 8  # rows of the picture
+N_SHOWN = 8  # rows of the grid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """Means over the faces; `before` holds those of the degraded faces. The grid is (H, W, 3) BGR."""
+    """Means over the faces; `before` holds those of the degraded faces. The grid is (H, W, 3) BGR, 0..255."""
 
     psnr: float  # dB
     ssim: float
@@ -29,8 +29,8 @@ class Validation:
     grid: NDArray[np.uint8]
 
 
-def validate(net: nn.Module, samples: FaceSamples, n_faces: int, device: torch.device) -> Validation:
-    """Over the first `n_faces` faces, always degraded in the same way. Raises InputError for a file that is gone."""
+def validate(net: nn.Module, samples: FaceDataset, n_faces: int, device: torch.device) -> Validation:
+    """Validates on the first `n_faces` faces, each time degraded in the same way. Raises InputError: a file is gone."""
     rows: list[tuple[float, ...]] = []
     strips: list[NDArray[np.uint8]] = []
     for index in range(min(n_faces, len(samples.faces))):
@@ -48,12 +48,12 @@ def validate(net: nn.Module, samples: FaceSamples, n_faces: int, device: torch.d
 
 
 def measure(image: NDArray[np.uint8], sample: Sample) -> tuple[float, float, float]:
-    """PSNR, SSIM and NIQE of (S, S, 3) BGR."""
+    """PSNR, SSIM and NIQE of an (S, S, 3) BGR image."""
     return psnr(image, sample.true), ssim(image, sample.true), niqe(image)
 
 
-def contact_sheet(samples: FaceSamples, n_faces: int = 8, n_draws: int = 6) -> NDArray[np.uint8]:
-    """A row for each face: itself, then draws of the degradation; at most 256 px each."""
+def contact_sheet(samples: FaceDataset, n_faces: int = 8, n_draws: int = 6) -> NDArray[np.uint8]:
+    """A row for each face: the face, then draws of the degradation; (H, W, 3) BGR, at most 256 px each."""
     rows = []
     for index in range(min(n_faces, len(samples.faces))):
         drawn = [samples.sample(epoch, index) for epoch in range(n_draws)]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,9 @@ from torchvision.models import vgg19
 from typer.testing import CliRunner, Result
 
 from gfpcli.cli.app import app
+from gfpcli.cli.train_options import train_options, yaml_of
 from gfpcli.model.arcface import ArcFaceR18
+from gfpcli.train.options import TRAIN_PRESETS, DegradeOptions, LossOptions, TrainOptions
 from gfpcli.weights.cache import cache_folder
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -124,16 +127,30 @@ def test_options_come_from_preset_file_set_and_flags_in_that_order(faces: Path, 
     assert told["degrade"]["shrink"] == [1.0, 6.0] and told["loss"]["gan"] == 0
 
 
+@pytest.mark.parametrize("preset", TRAIN_PRESETS)
+def test_options_as_yaml_with_their_help_can_be_given_back(preset: str, tmp_path: Path) -> None:
+    options = TRAIN_PRESETS[preset]
+    (tmp_path / "options.yaml").write_text(yaml_of(options))
+    assert train_options("tiny", tmp_path / "options.yaml", [], {}) == options
+    assert "# learning rate of the generator (Adam)\nrate: " in yaml_of(options)
+    assert all(each.metadata["help"] for kind in (DegradeOptions, LossOptions, TrainOptions) for each in fields(kind))
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (("--preset", "huge"), "choose one of paper-512, compact, tiny"),
-        (("--set", "loss.gans=1"), "no option 'gans': choose one of l1, edges"),
+        (("--set", "loss.gans=1"), "no option 'gans': choose one of l1, gradient"),
         (("--set", "rate"), "write key=value"),
         (("--set", "rate=fast"), "must be like 0.001, not 'fast'"),
         (("--set", "degrade=awful"), "choose one of paper, mild, video"),
         (("--set", "degrade.sigma=[3]"), "a list like"),
         (("--set", "degrade.sigma=[3, 1]"), "runs backwards"),
+        (("--set", "degrade.sigma=[0, 0]"), "is not between 0.01 and 1000"),
+        (("--set", "degrade.shrink=[0, 0]"), "is not between 0.25 and 10000"),
+        (("--set", "degrade.noise=[-9, -1]"), "is not between 0 and 10000"),
+        (("--set", "degrade.quality=[200, 300]"), "is not between 0 and 100"),
+        (("--set", "seed=-1"), "choose a number from 0"),
         (("--set", "size=100"), "32, 64, 128"),
         (("--set", "loss.l1=-1"), "from 0"),
         (("--set", "loss.l1=.nan"), "from 0"),
@@ -282,4 +299,4 @@ def test_a_full_disk_is_one_line_and_the_state_before_is_kept(faces: Path, tmp_p
     done = start(sys.executable, "-m", "gfpcli", *words, before=("unshare", "-rm", "sh", "-c", script, "sh", str(disk)))
     _, told = done.communicate(timeout=300)
     assert done.returncode == 1, told
-    assert "Traceback" not in told and "cannot be written" in told.splitlines()[-1], told
+    assert "Traceback" not in told and "No space left" in told.splitlines()[-1], told

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from gfpcli.errors import InputError
 from gfpcli.pipeline.align import TEMPLATE_512
-from gfpcli.train.data import FaceSamples
-from gfpcli.train.distributed import Ranks
+from gfpcli.train.data import FaceDataset
+from gfpcli.train.distributed import World
 from gfpcli.train.faces import TrainingFace
-from gfpcli.train.loop import Run, Watch
+from gfpcli.train.loop import TrainCallbacks, TrainingRun
 from gfpcli.train.nets import make_nets
 from gfpcli.train.objective import Objective
 from gfpcli.train.options import TRAIN_PRESETS, LossOptions, TrainOptions
 
-MakeRun = Callable[..., Run]
+MakeRun = Callable[..., TrainingRun]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def options_of(**changes: Any) -> TrainOptions:
     return replace(TRAIN_PRESETS["tiny"], **{**small, "loss": loss, **changes})
 
 
-def samples_of(options: TrainOptions, n_faces: int = 4) -> FaceSamples:
+def samples_of(options: TrainOptions, n_faces: int = 4) -> FaceDataset:
     """Smooth pictures of 64 px with the template's landmarks."""
     rng = np.random.default_rng(5)
     pictures = {
@@ -61,20 +61,21 @@ def samples_of(options: TrainOptions, n_faces: int = 4) -> FaceSamples:
         for i in range(n_faces)
     }
     faces = tuple(TrainingFace(name, False, (TEMPLATE_512 / 8).tolist()) for name in sorted(pictures))
-    return FaceSamples(FakeSource(pictures), None, faces, options)
+    return FaceDataset(FakeSource(pictures), None, faces, options)
 
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Makes a run in `tmp_path/run`; `notes` collects its lines."""
 
-    def make(notes: list[str] | None = None, folder: str = "run", n_faces: int = 4, **changes: Any) -> Run:
+    def make(notes: list[str] | None = None, folder: str = "run", n_faces: int = 4, **changes: Any) -> TrainingRun:
         options = options_of(**changes)
         nets = make_nets(options, None, None)
-        watch = Watch(lambda *_: None, lambda *_: None, (notes if notes is not None else []).append)
+        callbacks = TrainCallbacks(lambda *_: None, lambda *_: None, (notes if notes is not None else []).append)
         samples = samples_of(options, n_faces)
         held = replace(samples, faces=())
         objective = Objective(options, nets)
-        return Run(options, tmp_path / folder, samples, held, nets, objective, torch.device("cpu"), Ranks(), watch)
+        device = torch.device("cpu")
+        return TrainingRun(options, tmp_path / folder, samples, held, nets, objective, device, World(), callbacks)
 
     return make

@@ -13,9 +13,9 @@ import torch
 from gfpcli.errors import CheckpointError, InputError
 from gfpcli.pipeline.align import TEMPLATE_512
 from gfpcli.train.data import (
+    BatchSampler,
     Components,
     Sample,
-    Schedule,
     collate,
     components_of,
     is_held_out,
@@ -92,10 +92,10 @@ def test_other_light_is_that_of_both_pictures_and_some_faces_are_gray() -> None:
 
 def test_two_processes_see_together_what_one_sees() -> None:
     data = samples_of(options_of(), n_faces=7)
-    one = list(Schedule(data, 4, 0, 9))
-    two = [list(Schedule(data, 2, 0, 9, rank, 2)) for rank in range(2)]
+    one = list(BatchSampler(data, 4, 0, 9))
+    two = [list(BatchSampler(data, 2, 0, 9, rank, 2)) for rank in range(2)]
     assert [a + b for a, b in zip(*two, strict=True)] == one
-    assert list(Schedule(data, 4, 5, 9)) == one[5:]  # it can begin anywhere
+    assert list(BatchSampler(data, 4, 5, 9)) == one[5:]  # it can begin anywhere
     first = [key for batch in one for key in batch][:7]
     assert Counter(index for _, index in first) == Counter(range(7))  # an epoch is every face once
 

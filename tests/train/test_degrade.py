@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from gfpcli.errors import UsageError
-from gfpcli.train.degrade import Degradation, degrade, draw
+from gfpcli.train.degrade import Degradation, degrade, draw_degradation
 from gfpcli.train.options import DEGRADATIONS as PRESETS
-from gfpcli.train.options import DegradeOptions
+from gfpcli.train.options import RANGE_LIMITS, DegradeOptions
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 NOTHING = Degradation(0.1, 0.1, 0.0, 1.0, 0.0, 0, 100, None, None, False)
@@ -21,7 +22,7 @@ NOTHING = Degradation(0.1, 0.1, 0.0, 1.0, 0.0, 0, 100, None, None, False)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_draws_fill_their_ranges_and_stay_inside(preset: str) -> None:
     options = PRESETS[preset]
-    draws = [draw(options, np.random.default_rng(seed)) for seed in range(3000)]
+    draws = [draw_degradation(options, np.random.default_rng(seed)) for seed in range(3000)]
     for name in ("shrink", "noise", "quality"):
         low, high = getattr(options, name)
         values = [getattr(each, name) for each in draws]
@@ -47,7 +48,7 @@ def test_the_paper_preset_is_the_reference() -> None:
 
 def test_the_same_state_gives_the_same_face_and_another_another(smooth_image: Make) -> None:
     face = smooth_image(128, 128)
-    one, same, other = (draw(PRESETS["paper"], np.random.default_rng(seed)) for seed in (4, 4, 5))
+    one, same, other = (draw_degradation(PRESETS["paper"], np.random.default_rng(seed)) for seed in (4, 4, 5))
     assert one == same and one != other
     assert (degrade(face, one) == degrade(face, same)).all()
     assert (degrade(face, one) != degrade(face, other)).any()
@@ -75,7 +76,24 @@ def test_gray_is_gray_and_odd_sizes_keep_their_size(smooth_image: Make) -> None:
     assert out.shape == (97, 61, 3) and (out == out[..., :1]).all()
 
 
-@pytest.mark.parametrize("wrong", [{"sigma": (3.0, 1.0)}, {"gray_chance": 1.5}, {"kernel_size": 40}])
-def test_ranges_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sigma": (3.0, 1.0)}, {"sigma": (0.0, 0.0)}, {"shrink": (0.0, 0.0)}, {"noise": (-9.0, -1.0)},
+        {"quality": (200.0, 300.0)}, {"hue": (0.0, math.inf)}, {"contrast": (math.nan, math.nan)}, {"shift": -1.0},
+        {"gray_chance": 1.5}, {"kernel_size": 40}, {"kernel_size": 10**9 + 1},
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_drawn_or_applied_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         DegradeOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", RANGE_LIMITS)
+def test_the_limits_themselves_can_be_applied(smooth_image: Make, name: str) -> None:
+    face = smooth_image(32, 32)
+    for limit in RANGE_LIMITS[name]:
+        options = DegradeOptions(kernel_size=9, jitter_chance=1.0, **{name: (limit, limit)})  # type: ignore[arg-type]
+        for seed in range(3):
+            drawn = draw_degradation(options, np.random.default_rng(seed))
+            assert degrade(face, drawn, kernel_size=9).shape == face.shape

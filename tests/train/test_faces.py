@@ -1,7 +1,8 @@
-"""Which faces pictures give: aligned ones as they are, others cut out, the rest with a reason; cached."""
+"""Faces of pictures: aligned ones as they are, others cropped, or a reason; landmarks; the cache."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from gfpcli.errors import CheckpointError, InputError
 from gfpcli.pipeline.align import TEMPLATE_512
-from gfpcli.train.faces import CACHE, CANVAS, CUT, look_at_all
+from gfpcli.train.faces import CACHE_VERSION, CANVAS, CUT, FACES_CACHE, aligned_landmarks, find_all_faces
 from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.types import Face, Image
 from tests.train.conftest import FakeSource
@@ -47,7 +48,7 @@ def test_every_picture_gives_faces_or_a_reason(tmp_path: Path) -> None:
         "empty.png": flat(90, 120, 7), "small.png": flat(12, 12, 100),
     })  # fmt: skip
     counts: list[tuple[int, int]] = []
-    found = look_at_all(source, tmp_path, 64, detector, lambda *at: counts.append(at))
+    found = find_all_faces(source, tmp_path, 64, detector, lambda *at: counts.append(at))
     assert counts[-1] == (5, 5)
     (aligned,) = found["aligned.png"].faces
     assert not aligned.is_cut and np.abs(np.array(aligned.landmarks) - TEMPLATE_512 / 4).max() < 1
@@ -66,28 +67,64 @@ def test_a_second_start_looks_at_new_pictures_only(tmp_path: Path) -> None:
         return detector(images)
 
     source = FakeSource({"a.png": flat(128, 128, 100)})
-    first = look_at_all(source, tmp_path, 64, counting, lambda *_: None)
+    first = find_all_faces(source, tmp_path, 64, counting, lambda *_: None)
     more = FakeSource({**source.pictures, "b.png": flat(128, 128, 100)})
     n_seen = len(seen)
-    assert look_at_all(more, tmp_path, 64, counting, lambda *_: None)["a.png"] == first["a.png"]
+    assert find_all_faces(more, tmp_path, 64, counting, lambda *_: None)["a.png"] == first["a.png"]
     assert len(seen) == n_seen + 1
-    (tmp_path / CACHE).write_text('{"size": 64, "pictures": [3]}')
+    (tmp_path / FACES_CACHE).write_text(json.dumps({"version": CACHE_VERSION, "size": 64, "pictures": [3]}))
     with pytest.raises(CheckpointError, match="delete it"):
-        look_at_all(more, tmp_path, 64, counting, lambda *_: None)
+        find_all_faces(more, tmp_path, 64, counting, lambda *_: None)
+
+
+@pytest.mark.parametrize("size", [100, 256, 512, 1024])
+def test_landmarks_of_aligned_faces_are_exact_at_every_size(size: int) -> None:
+    """Five blobs, and a detector that finds their centres of mass in what it is shown."""
+    true = TEMPLATE_512 * size / 512 + (0.01 * size, -0.007 * size)
+    y, x = np.mgrid[:size, :size]
+    blobs = sum(np.exp(-np.hypot(x - at_x, y - at_y) ** 2 / (size / 50) ** 2) for at_x, at_y in true)
+    picture = np.repeat(np.round(255 * blobs).astype(np.uint8)[..., None], 3, axis=2)
+
+    def centres(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        (image,) = images
+        shown = image.shape[0] / CANVAS
+        found = []
+        for at in np.round(TEMPLATE_512 * shown / 512 + (image.shape[0] - shown) / 2).astype(int):
+            reach = int(shown / 12)
+            corner = at - reach
+            window = image[corner[1] : at[1] + reach, corner[0] : at[0] + reach, 0].astype(float)
+            rows, columns = np.indices(window.shape)
+            found.append(corner + np.array([(window * columns).sum(), (window * rows).sum()]) / window.sum())
+        marks = np.array(found)
+        return [(Face(np.array([*marks.min(axis=0), *marks.max(axis=0)]), marks, 0.9),)]
+
+    landmarks = aligned_landmarks(picture, centres)
+    assert landmarks is not None and np.abs(landmarks - true).max() < 0.1 * max(1, size / 256)
+
+
+def test_a_cache_of_another_version_is_not_used(tmp_path: Path) -> None:
+    source = FakeSource({"a.png": flat(128, 128, 100)})
+    first = find_all_faces(source, tmp_path, 64, detector, lambda *_: None)
+    content = json.loads((tmp_path / FACES_CACHE).read_text())
+    content["pictures"]["a.png"]["faces"][0]["landmarks"] = [[1.0, 2.0]] * 5
+    for version in ({"version": 1}, {}):  # the first versions had no number
+        old = {key: value for key, value in content.items() if key != "version"} | version
+        (tmp_path / FACES_CACHE).write_text(json.dumps(old))
+        assert find_all_faces(source, tmp_path, 64, detector, lambda *_: None) == first
 
 
 def test_a_cut_face_that_was_deleted_is_cut_again(tmp_path: Path) -> None:
     source = FakeSource({"a.png": flat(200, 300, 150)})
-    (face,) = look_at_all(source, tmp_path, 64, detector, lambda *_: None)["a.png"].faces
+    (face,) = find_all_faces(source, tmp_path, 64, detector, lambda *_: None)["a.png"].faces
     cut = tmp_path / CUT / face.name
     cut.unlink()
-    look_at_all(source, tmp_path, 64, detector, lambda *_: None)
+    find_all_faces(source, tmp_path, 64, detector, lambda *_: None)
     assert face.is_cut and cut.is_file()
 
 
 def test_an_unreadable_file_is_named_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("text")
-    found = look_at_all(FolderSource(tmp_path, ("bad.png",)), tmp_path / "run", 64, detector, lambda *_: None)
+    found = find_all_faces(FolderSource(tmp_path, ("bad.png",)), tmp_path / "run", 64, detector, lambda *_: None)
     assert "bad.png" in str(found["bad.png"].problem) and not found["bad.png"].faces
 
 

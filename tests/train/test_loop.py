@@ -1,4 +1,4 @@
-"""The loop: it learns, goes on exactly, rolls back, and keeps what it promises."""
+"""The training loop: losses, phases, moving average, resuming, roll-back and what is written."""
 
 from __future__ import annotations
 
@@ -14,32 +14,47 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from torch import nn
 
-from gfpcli.errors import CheckpointError, GfpError, InputError, OutputError, UsageError
+from gfpcli.errors import CheckpointError, GfpError, InputError, UsageError
 from gfpcli.model.checkpoint import load_face_net
-from gfpcli.train import loop
+from gfpcli.train import loop, losses
+from gfpcli.train.data import Batch
+from gfpcli.train.distributed import World
 from gfpcli.train.faces import TrainingFace
-from gfpcli.train.loop import Run, Watch, optimizers_of, rate_factor, take_step, train
-from gfpcli.train.state import STATE, Progress, read_training_state, write_whole
+from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers, rate_factor, training_loop
+from gfpcli.train.objective import Objective, Terms
+from gfpcli.train.state import STATE, TrainProgress, read_training_state
 from tests.train.conftest import MakeRun, options_of
 
-EVERYTHING = {"pyramid": 1.0, "gan": 0.1, "component_gan": 1.0, "component_style": 200.0, "edges": 0.5,
-              "coarse": 1.0, "detail": 1.0, "grid": 1.0}  # fmt: skip
+EVERYTHING = {"pyramid": 1.0, "gan": 0.1, "component_gan": 1.0, "component_style": 200.0, "gradient": 0.5,
+              "lowpass": 1.0, "texture": 1.0, "checkerboard": 1.0}  # fmt: skip
 
 
-def lines_of(run: Run) -> list[dict[str, float]]:
+def lines_of(run: TrainingRun) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
 
 
-def step_once(run: Run, progress: Progress) -> None:
-    batches = next(loop.batches_from(run, progress))
-    take_step(run, optimizers_of(run), batches, progress)
+def broken(run: TrainingRun, calls: set[int], seen: list[tuple[int, torch.Tensor]]) -> TrainingRun:
+    """A run whose generator loss is NaN in some calls, counted from 1; `seen` collects (iteration, degraded faces)."""
+
+    class Broken(Objective):
+        def generator_main(self, batch: Batch, iteration: int) -> tuple[torch.Tensor, Terms]:
+            fake, terms = super().generator_main(batch, iteration)
+            seen.append((iteration, batch.low))
+            return fake, terms | {"l1": terms["l1"] * (math.nan if len(seen) in calls else 1)}
+
+    return replace(run, objective=Broken(run.options, run.nets))
+
+
+def gradient_norm(net: nn.Module) -> float:
+    return math.sqrt(sum(float(weight.grad.square().sum()) for weight in net.parameters() if weight.grad is not None))
 
 
 @pytest.mark.parametrize("arch", ["clean", "paper"])
-def test_it_learns_four_faces_and_leaves_what_it_promises(make_run: MakeRun, arch: str) -> None:
+def test_training_lowers_the_loss_and_writes_all_files(make_run: MakeRun, arch: str) -> None:
     run = make_run(arch=arch, iterations=40, batch_size=4, rate=2e-3, loss={"pyramid": 1.0})
-    progress = train(run)
+    progress = training_loop(run)
     rows = lines_of(run)
     assert [row["iteration"] for row in rows] == list(range(40))
     first, last = (np.mean([row["l1"] for row in part]) for part in (rows[:4], rows[-4:]))
@@ -51,17 +66,17 @@ def test_it_learns_four_faces_and_leaves_what_it_promises(make_run: MakeRun, arc
     grid = cv2.imread(str(run.folder / "grids" / "0000040.png"))
     assert grid.shape == (2 * 32, 3 * 32, 3)  # before, after, truth
     net = load_face_net(run.folder / "best.safetensors")
-    mean = run.nets.mean.state_dict()
-    assert all(torch.equal(value, mean[key]) for key, value in net.state_dict().items())
+    g_ema = run.nets.g_ema.state_dict()
+    assert all(torch.equal(value, g_ema[key]) for key, value in net.state_dict().items())
     assert any((run.folder / "tensorboard").iterdir())
 
 
 def test_every_term_is_there_finite_and_named(make_run: MakeRun) -> None:
     run = make_run(iterations=5, r1_every=4, loss=EVERYTHING)
-    train(run)
+    training_loop(run)
     rows = lines_of(run)
     parts = ("left_eye", "right_eye", "mouth")
-    always = {"l1", "edges", "coarse", "detail", "grid", "pyramid", "gan", "d", "psnr"} | {
+    always = {"l1", "gradient", "lowpass", "texture", "checkerboard", "pyramid", "gan", "d", "psnr"} | {
         f"{k}_{p}" for k in ("gan", "style", "d") for p in parts
     }
     assert all(always <= row.keys() for row in rows)
@@ -70,11 +85,11 @@ def test_every_term_is_there_finite_and_named(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "term", ["gan", "component_gan", "component_style", "pyramid", "edges", "coarse", "detail", "grid"]
+    "term", ["gan", "component_gan", "component_style", "pyramid", "gradient", "lowpass", "texture", "checkerboard"]
 )
 def test_a_term_that_is_off_is_gone(make_run: MakeRun, term: str) -> None:
     run = make_run(iterations=1, loss={**EVERYTHING, term: 0.0})
-    train(run)
+    training_loop(run)
     name = {"component_gan": "gan_mouth", "component_style": "style_mouth"}.get(term, term)
     assert name not in lines_of(run)[0]
 
@@ -82,7 +97,7 @@ def test_a_term_that_is_off_is_gone(make_run: MakeRun, term: str) -> None:
 def test_the_pyramid_ends_and_the_discriminators_begin_when_told(make_run: MakeRun) -> None:
     run = make_run(iterations=4, pyramid_until=2, gan_from=3, loss=EVERYTHING)
     before = {key: value.clone() for key, value in run.nets.discriminator.state_dict().items()}  # type: ignore[union-attr]
-    train(run)
+    training_loop(run)
     rows = lines_of(run)
     assert ["pyramid" in row for row in rows] == [True, True, False, False]
     assert ["gan" in row for row in rows] == ["d" in row for row in rows] == [False, False, False, True]
@@ -92,12 +107,12 @@ def test_the_pyramid_ends_and_the_discriminators_begin_when_told(make_run: MakeR
 
 def test_discriminators_see_fine_detail_made_stronger(make_run: MakeRun) -> None:
     def seen_by(emphasis: float) -> list[torch.Tensor]:
-        run = make_run(emphasis=emphasis, loss=EVERYTHING)
+        run = make_run(folder=str(emphasis), iterations=1, emphasis=emphasis, loss=EVERYTHING)
         assert run.nets.discriminator is not None
         seen: list[torch.Tensor] = []
-        judges = (run.nets.discriminator, run.nets.components["mouth"])
-        hooks = [net.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) for net in judges]
-        step_once(run, Progress())
+        watched = (run.nets.discriminator, run.nets.components["mouth"])
+        hooks = [net.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) for net in watched]
+        training_loop(run)
         for hook in hooks:
             hook.remove()
         return seen
@@ -110,23 +125,23 @@ def test_discriminators_see_fine_detail_made_stronger(make_run: MakeRun) -> None
 
 
 def test_each_network_moves_in_its_own_step_only(make_run: MakeRun) -> None:
-    run = make_run(loss=EVERYTHING)
-    step_once(run, Progress())
-    judges = [*run.nets.judges()]
-    assert len(judges) == 4
-    assert all(weight.grad is not None for judge in judges for weight in judge.parameters())
-    run = make_run(loss=EVERYTHING, gan_from=9)
-    step_once(run, Progress())
-    assert all(weight.grad is None for judge in run.nets.judges() for weight in judge.parameters())
+    run = make_run(iterations=1, loss=EVERYTHING)
+    training_loop(run)
+    nets = [*run.nets.discriminators()]
+    assert len(nets) == 4
+    assert all(weight.grad is not None for net in nets for weight in net.parameters())
+    run = make_run(folder="later", iterations=1, loss=EVERYTHING, gan_from=9)
+    training_loop(run)
+    assert all(weight.grad is None for net in run.nets.discriminators() for weight in net.parameters())
 
 
-def test_stopped_and_resumed_is_as_if_never_stopped(make_run: MakeRun) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(make_run: MakeRun) -> None:
     whole = make_run(folder="whole", iterations=8, loss=EVERYTHING, workers=0)
-    train(whole)
-    train(make_run(folder="parts", iterations=5, loss=EVERYTHING))
+    training_loop(whole)
+    training_loop(make_run(folder="parts", iterations=5, loss=EVERYTHING))
     notes: list[str] = []
     parts = make_run(notes, folder="parts", iterations=8, loss=EVERYTHING)
-    train(parts)
+    training_loop(parts)
     assert notes == ["going on after iteration 5 of 8"]
     assert lines_of(parts) == lines_of(whole)  # to the last bit
     one, other = (load_file(run.folder / "last.safetensors") for run in (whole, parts))
@@ -135,7 +150,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(make_run: MakeRun) -> None:
 
 def test_data_processes_change_nothing(make_run: MakeRun) -> None:
     for workers in (0, 2):
-        train(make_run(folder=str(workers), iterations=3, workers=workers))
+        training_loop(make_run(folder=str(workers), iterations=3, workers=workers))
     one, two = (lines_of(make_run(folder=str(workers))) for workers in (0, 2))
     assert one == two
 
@@ -144,82 +159,113 @@ def test_accumulated_steps_equal_one_large_step(make_run: MakeRun) -> None:
     large, small = (
         make_run(folder=str(batch), iterations=3, batch_size=batch, accumulate=4 // batch) for batch in (4, 1)
     )
-    train(large), train(small)
+    training_loop(large), training_loop(small)
     for one, other in zip(lines_of(large), lines_of(small), strict=True):
         assert one["l1"] == pytest.approx(other["l1"], rel=1e-4)
 
 
-def test_not_finite_losses_roll_back_and_end_after_three(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = loop.take_step, [0]
-
-    def broken_once(run: Run, *rest: object) -> dict[str, float]:
-        calls[0] += 1
-        values = real(run, *rest)  # type: ignore[arg-type]
-        return {**values, "l1": math.nan} if calls[0] == 4 else values
-
-    monkeypatch.setattr(loop, "take_step", broken_once)
+def test_not_finite_losses_roll_back_to_the_saved_state(make_run: MakeRun) -> None:
     notes: list[str] = []
-    run = make_run(notes, iterations=5, save_every=2)
-    progress = train(run)
+    seen: list[tuple[int, torch.Tensor]] = []
+    run = broken(make_run(notes, iterations=5, save_every=2), {4}, seen)
+    progress = training_loop(run)
     assert notes == ["iteration 4: losses are not finite numbers; back to iteration 2, with other draws ahead"]
     assert progress.iteration == 5 and progress.n_rollbacks == 1
-    monkeypatch.setattr(loop, "take_step", lambda *_: {"l1": math.inf})
+    assert [iteration for iteration, _ in seen] == [0, 1, 2, 3, 2, 3, 4]
+    assert (seen[2][1] != seen[4][1]).any() and (seen[3][1] != seen[5][1]).any()
+    assert [row["iteration"] for row in lines_of(run)] == [0, 1, 2, 3, 4]
+    assert all(value.isfinite().all() for net in run.nets.named().values() for value in net.state_dict().values())
+
+
+def test_the_third_roll_back_ends_the_run(make_run: MakeRun) -> None:
     with pytest.raises(GfpError, match="3 times: stopped"):
-        train(make_run(folder="other", iterations=5))
+        training_loop(broken(make_run(iterations=5), set(range(9)), []))
+
+
+def test_the_first_process_decides_whether_a_run_is_resumed(make_run: MakeRun) -> None:
+    """A process that comes late finds a state that the first one is still writing, and must not read it."""
+
+    class Late(World):
+        def broadcast_flag(self, is_true: bool) -> bool:
+            assert is_true  # what this process sees
+            return False  # what the first process saw
+
+        def broadcast_weights(self, nets: object) -> None: ...
+        def barrier(self) -> None: ...
+
+    run = make_run()
+    run.folder.mkdir()
+    (run.folder / STATE).write_bytes(b"half")
+    assert loop.begin(replace(run, world=Late(1, 2)), make_optimizers(run)) == TrainProgress()
+
+
+def test_the_moving_average_forgets_the_random_start_soon(make_run: MakeRun) -> None:
+    run = make_run(iterations=1, batch_size=2, ema=200)
+    start = {key: value.clone() for key, value in run.nets.g_ema.state_dict().items()}
+    training_loop(run)
+    for key, value in run.nets.generator.state_dict().items():
+        assert torch.allclose(run.nets.g_ema.state_dict()[key], 0.1 * start[key] + 0.9 * value, atol=1e-6)
+    assert loop.ema_decay_at(10_000, 2, run.options) == 0.5 ** (2 / 200)
+
+
+def test_the_r1_penalty_is_weighted_by_its_interval(make_run: MakeRun) -> None:
+    for interval in (1, 4):
+        run = make_run(folder=str(interval), iterations=1, r1_every=interval, loss={"gan": 0.1, "r1": 6.0})
+        assert run.nets.discriminator is not None
+        ((batch,),) = (next(loop.load_batches(run, TrainProgress())),)
+        real = batch.true.requires_grad_(True)
+        penalty = float(losses.r1_penalty(run.nets.discriminator(real), real).detach())
+        training_loop(run)
+        assert lines_of(run)[0]["r1"] == pytest.approx(6 / 2 * interval * penalty, rel=1e-4)
+
+
+def test_the_generator_s_gradient_is_clipped(make_run: MakeRun) -> None:
+    free, clipped = (make_run(folder=str(clip), iterations=1, clip=clip) for clip in (0.0, 1e-3))
+    training_loop(free), training_loop(clipped)
+    assert gradient_norm(free.nets.generator) > 1e-2
+    assert gradient_norm(clipped.nets.generator) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_an_interrupt_saves_and_the_run_goes_on(make_run: MakeRun) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in a shell's background ignores it
 
-    def press(progress: Progress, values: dict[str, float]) -> None:
+    def press(progress: TrainProgress, values: dict[str, float]) -> None:
         if progress.iteration == 3:
             signal.raise_signal(signal.SIGINT)
 
     run = make_run(iterations=6)
     with pytest.raises(KeyboardInterrupt):
-        train(replace(run, watch=Watch(press, lambda *_: None, lambda _: None)))
+        training_loop(replace(run, callbacks=TrainCallbacks(press, lambda *_: None, lambda _: None)))
     assert read_training_state(run.folder / STATE)["iteration"] == 3
-    assert train(make_run(iterations=6)).iteration == 6
+    assert training_loop(make_run(iterations=6)).iteration == 6
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_file_that_goes_away_is_named(make_run: MakeRun) -> None:
+def test_a_picture_that_disappears_is_named(make_run: MakeRun) -> None:
     run = make_run(iterations=2, batch_size=4)
     faces = (*run.samples.faces, TrainingFace("away.png", False, []))
     with pytest.raises(InputError, match="away.png"):
-        train(replace(run, samples=replace(run.samples, faces=faces)))
+        training_loop(replace(run, samples=replace(run.samples, faces=faces)))
 
 
 def test_other_options_are_refused_by_name(make_run: MakeRun) -> None:
-    train(make_run(iterations=1))
+    training_loop(make_run(iterations=1))
     with pytest.raises(UsageError, match=r"rate=0.001, now 0.5.*loss=l1 1.0, now 2.0"):
-        train(make_run(iterations=2, rate=0.5, loss={"l1": 2.0}))
+        training_loop(make_run(iterations=2, rate=0.5, loss={"l1": 2.0}))
 
 
 def test_a_wrong_or_cut_state_is_one_clear_error(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(iterations=1)
-    train(run)
+    training_loop(run)
     whole = (run.folder / STATE).read_bytes()
     for content, reason in ((b"text", "not a run's state|refused"), (whole[: len(whole) // 2], "cut short|refused")):
         (run.folder / STATE).write_bytes(content)
         with pytest.raises(CheckpointError, match=reason):
-            train(make_run(iterations=2))
-    torch.save({"a": 1}, run.folder / STATE)
-    with pytest.raises(CheckpointError, match="not the state of a run"):
-        train(make_run(iterations=2))
-
-
-def test_a_write_that_fails_leaves_the_file_before(tmp_path: Path) -> None:
-    path = tmp_path / "state.pt"
-    path.write_bytes(b"before")
-
-    def fail(part: Path) -> None:
-        part.write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_whole(path, fail)
-    assert path.read_bytes() == b"before" and [*tmp_path.iterdir()] == [path]
+            training_loop(make_run(iterations=2))
+    for found, reason in (({"a": 1}, "not the state of a run"), ({"format": 1, "options": {}}, "another version")):
+        torch.save(found, run.folder / STATE)
+        with pytest.raises(CheckpointError, match=reason):
+            training_loop(make_run(iterations=2))
 
 
 def test_the_rate_warms_up_and_falls() -> None:
@@ -231,6 +277,6 @@ def test_the_rate_warms_up_and_falls() -> None:
 
 def test_bf16_trains_close_to_fp32(make_run: MakeRun) -> None:
     for precision in ("fp32", "bf16"):
-        train(make_run(folder=precision, iterations=4, precision=precision))
+        training_loop(make_run(folder=precision, iterations=4, precision=precision))
     one, two = (lines_of(make_run(folder=precision)) for precision in ("fp32", "bf16"))
     assert one[-1]["l1"] == pytest.approx(two[-1]["l1"], rel=0.1) and one != two

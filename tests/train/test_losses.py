@@ -68,14 +68,14 @@ def test_patches_are_those_of_the_reference_at_512() -> None:
         loc_left_eyes=left, loc_right_eyes=right, loc_mouths=mouth,
     )  # fmt: skip
     GFPGANModel.get_roi_regions(model)
-    assert torch.allclose(losses.component_patches(images, left, losses.EYE_SIZE), model.left_eyes, atol=1e-6)
-    assert torch.allclose(losses.component_patches(images, right, losses.EYE_SIZE), model.right_eyes, atol=1e-6)
-    assert torch.allclose(losses.component_patches(images, mouth, losses.MOUTH_SIZE), model.mouths, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, left, 80), model.left_eyes, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, right, 80), model.right_eyes, atol=1e-6)
+    assert torch.allclose(losses.component_patches(images, mouth, 120), model.mouths, atol=1e-6)
 
 
 def test_patches_keep_their_values_at_1024() -> None:
     flat = torch.full((1, 3, 1024, 1024), 0.4)
-    patch = losses.component_patches(flat, torch.tensor([[300.0, 400, 460, 520]]), losses.EYE_SIZE)
+    patch = losses.component_patches(flat, torch.tensor([[300.0, 400, 460, 520]]), 80)
     assert torch.allclose(patch, torch.full_like(patch, 0.4))
 
 
@@ -98,11 +98,11 @@ def test_detail_asks_how_much_and_not_where() -> None:
     torch.manual_seed(0)
     true = 0.2 * torch.randn(2, 3, 64, 64)
     smooth, moved = F.avg_pool2d(true, 3, 1, 1), true.roll(5, dims=3)
-    assert float(losses.detail(true, true)) == 0
-    assert float(losses.detail(moved, true)) < 0.25 * float(losses.detail(smooth, true))
+    assert float(losses.texture(true, true)) == 0
+    assert float(losses.texture(moved, true)) < 0.25 * float(losses.texture(smooth, true))
     assert F.l1_loss(moved, true) > F.l1_loss(smooth, true)  # what pixels say of the same two
     flat = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    losses.detail(flat, true[:1]).backward()
+    losses.texture(flat, true[:1]).backward()
     assert flat.grad is not None and bool(flat.grad.isfinite().all())
 
 
@@ -111,15 +111,15 @@ def test_detail_finds_each_direction_and_both_sizes() -> None:
     ramp = torch.arange(64.0)
     waves = [torch.sin(step * ramp).expand(64, 64) for step in (2.5, 1.2)]  # periods of about 2.5 and 5 px
     for wave in (*waves, waves[0].T, waves[1].T):
-        assert float(losses.detail(0.1 * wave.expand(1, 3, 64, 64), true)) > 0.02
+        assert float(losses.texture(0.1 * wave.expand(1, 3, 64, 64), true)) > 0.02
 
 
 def test_grid_finds_what_repeats_every_four_pixels_however_faint() -> None:
     torch.manual_seed(0)
     true = 0.2 * torch.randn(2, 3, 64, 64)
-    assert float(losses.grid(true, true)) == 0
-    assert float(losses.grid(0.3 * true, true)) < 0.05  # strength is another term's
+    assert float(losses.checkerboard(true, true)) == 0
+    assert float(losses.checkerboard(0.3 * true, true)) < 0.05  # strength is another term's
     for strength in (0.05, 0.3):
         tile = strength * torch.randn(1, 1, 4, 4)
         repeated, scattered = tile.repeat(2, 3, 16, 16), strength * torch.randn(2, 1, 64, 64).expand(2, 3, 64, 64)
-        assert float(losses.grid(repeated, true)) > 0.7 > 0.2 > float(losses.grid(scattered, true))
+        assert float(losses.checkerboard(repeated, true)) > 0.7 > 0.2 > float(losses.checkerboard(scattered, true))

@@ -10,7 +10,7 @@ import torch
 
 from gfpcli.errors import CheckpointError, UsageError
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
-from gfpcli.train.nets import load_judges, make_nets, shape_for, update_mean, widths_of
+from gfpcli.train.nets import load_discriminators, make_nets, shape_for, update_ema, widths_of
 from gfpcli.train.options import TRAIN_PRESETS
 from tests.model.test_gfpgan import reference
 from tests.train.conftest import options_of
@@ -76,10 +76,10 @@ def test_released_discriminators_load(tmp_path: Path) -> None:
     files = {"discriminator": tmp_path / "d.pth", "mouth": tmp_path / "mouth.pth"}
     torch.save({"params": whole.state_dict()}, files["discriminator"])
     torch.save({"params": ComponentDiscriminator().state_dict()}, files["mouth"])
-    load_judges(nets, files)
+    load_discriminators(nets, files)
     assert torch.equal(nets.discriminator.final_linear[1].weight, whole.final_linear[1].weight)  # type: ignore
     with pytest.raises(CheckpointError, match="not a discriminator"):
-        load_judges(nets, {"mouth": files["discriminator"]})
+        load_discriminators(nets, {"mouth": files["discriminator"]})
 
 
 def test_going_on_from_a_checkpoint_names_what_does_not_fit(tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_the_running_mean() -> None:
     want = {
         k: 0.9 * a + 0.1 * b for (k, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True)
     }
-    update_mean(one, other, 0.9)
+    update_ema(one, other, 0.9)
     assert all(torch.allclose(value, want[key], atol=1e-6) for key, value in one.state_dict().items())
