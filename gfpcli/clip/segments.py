@@ -16,6 +16,7 @@ from gfpcli.clip.track import DetectedFrame, TrackedFrame
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
 from gfpcli.files.locking import short_name
+from gfpcli.files.storage import LOCAL
 from gfpcli.types import Frame
 
 SEGMENTS = "segments.jsonl"  # in a workspace: its key, then the finished segments
@@ -93,18 +94,18 @@ class ClipWorkspace:
     def __init__(self, target: Path, key: str, *, is_fresh: bool) -> None:
         self.folder = target.parent / f"{short_name(target.name)}.gfp"
         self._finished: dict[int, EncodedSegment] = {}  # by number; workers may finish some before earlier ones
-        self._list = self.folder / SEGMENTS
+        self._list = LOCAL.journal(self.folder / SEGMENTS)
         with os_errors_as(OutputError, self.folder):
             if self.folder.is_symlink():
                 raise OutputError(f"{self.folder}: is a link; remove it, nothing is written through it")
-            lines = [] if is_fresh or not self._list.exists() else self._list.read_text(encoding="utf-8").splitlines()
+            lines = [] if is_fresh else self._list.read()
             if lines[:1] == [key]:
                 self._load(lines[1:])
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             kept = [key, *(_to_line(segment) for segment in self._finished.values())]
-            write_bytes(self._list, "".join(f"{line}\n" for line in kept).encode())
+            write_bytes(self.folder / SEGMENTS, "".join(f"{line}\n" for line in kept).encode())
             self._remove_unfinished()
 
     def _load(self, lines: list[str]) -> None:
@@ -139,8 +140,8 @@ class ClipWorkspace:
 
     def add(self, segment: EncodedSegment) -> None:
         """Enters a segment whose file is whole. Raises OutputError."""
-        with os_errors_as(OutputError, self._list), self._list.open("a", encoding="utf-8") as file:
-            file.write(_to_line(segment) + "\n")
+        with os_errors_as(OutputError, self.folder / SEGMENTS):
+            self._list.append(_to_line(segment))
         self._finished[segment.number] = segment
 
     def receive(self, segment: EncodedSegment, number: int) -> EncodedSegment:
