@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from gfpcli.errors import UsageError
-from gfpcli.options import check_one_of, check_within
+from gfpcli.options import RUN, SPEED, TRAINING, CommandOptions, check_one_of, check_within, option, option_of
 
 Range = tuple[float, float]
 ARCHITECTURES = ("paper", "clean", "compact-unet")
@@ -97,14 +98,14 @@ class TrainOptions:
     size: int = 512  # px of the faces, a power of two
     narrow: float = 1.0  # width of the U-Net, the decoder and the discriminator
     multiplier: int = 1  # width from 64 px up (official: 1 in paper, 2 in clean checkpoints)
-    start: str = ""  # --from: a restorer to go on from, by name or file
-    prior: str = ""  # StyleGAN2 generator in the decoder: `stylegan2-ffhq` or a file; empty = random
+    start: str = option("", "go on from compact, gfpgan-1.4, ..., or a file", flag="--from")
+    prior: str = option("", "StyleGAN2 in the decoder: stylegan2-ffhq or a file; none: random weights")
     is_prior_fixed: bool = True  # the decoder of a prior is not trained
     discriminators: str = "fresh"  # fresh | official (the released ones, for the paper's layout)
-    iterations: int = 800_000
-    batch_size: int = 3  # faces for each process and step
+    iterations: int = option(800_000, "iterations of the whole run")
+    batch_size: int = option(3, "faces for each process and step")
     accumulate: int = 1  # steps whose gradients are added before the networks change
-    workers: int = 2  # data processes; 0 = none of its own
+    workers: int = option(2, "data processes; 0: the training process loads them itself")
     seed: int = 0
     rate: float = 2e-3  # Adam, generator
     beta1: float = 0.0  # its momentum
@@ -192,3 +193,33 @@ TRAIN_PRESETS = {
         loss=LossOptions(l1=1.0, **NO_DOWNLOADS),
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainCommandOptions(CommandOptions):
+    """Options of the command `gfp train`, from which it makes `TrainOptions`.
+
+    Raises:
+        UsageError: an unknown preset.
+    """
+
+    preset: str = option("paper-512", "the values that the other flags change", panel=TRAINING,
+                         words=tuple(TRAIN_PRESETS))  # fmt: skip
+    start: str | None = option_of(TrainOptions, "start", None, panel=TRAINING)
+    prior: str | None = option_of(TrainOptions, "prior", None, panel=TRAINING)
+    config: Path | None = option(None, "YAML file of options", panel=TRAINING)
+    changes: tuple[str, ...] = option((), "key=value, may be repeated: loss.gan=0.05, degrade=mild", panel=TRAINING,
+                                      flag="--set")  # fmt: skip
+    iterations: int | None = option_of(TrainOptions, "iterations", None, panel=TRAINING)
+    batch_size: int | None = option_of(TrainOptions, "batch_size", None, panel=TRAINING)
+    workers: int | None = option_of(TrainOptions, "workers", None, panel=SPEED)
+    resume: bool = option(True, "no: begin anew in this folder", panel=RUN)
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", panel=SPEED)
+    preview_degradation: Path | None = option(None, "FILE.png: write a contact sheet of degradations, do not train",
+                                              panel=RUN)  # fmt: skip
+
+    @property
+    def given(self) -> dict[str, str | int]:
+        """The flags that change `TrainOptions`; what was not given is the preset's."""
+        named = {name: getattr(self, name) for name in ("start", "prior", "iterations", "batch_size", "workers")}
+        return {name: value for name, value in named.items() if value is not None}
