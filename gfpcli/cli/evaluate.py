@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from gfpcli.photo.inputs import find_images
 from gfpcli.pipeline.align import to_8_bit
 from gfpcli.train.build import load_arcface
 from gfpcli.train.evaluate import Features, Judges, compare, fid_of
-from gfpcli.weights.cache import cached
+from gfpcli.weights.cache import ready
 
 NEEDS = {"lpips": "vgg16", "deg": "arcface-r18", "fid": "inception-fid"}
 UNITS = {
@@ -34,10 +35,10 @@ UNITS = {
 
 def run_eval(restored: Path, reference: Path, json_to: str | None) -> int:
     """Compares all pairs; gives the number of pictures that could not be compared. Raises GfpError."""
-    pairs, lonely = pairs_of(restored, reference)
+    pairs, notes, lonely = pairs_of(restored, reference)
     judges = load_judges()
     features, rows, n_failed = Features(), [], len(lonely)
-    for line in lonely:
+    for line in (*notes, *lonely):
         tell(line)
     with ExitStack() as stack:
         sink = json_sink(json_to, stack)
@@ -70,30 +71,44 @@ def compare_files(one: Path, other: Path, judges: Judges, features: Features) ->
     return compare(pictures[0], pictures[1], judges, features)
 
 
-def pairs_of(restored: Path, reference: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Files of the same name (suffixes may differ), and a line for each restored one without a reference.
+def pairs_of(restored: Path, reference: Path) -> tuple[list[tuple[Path, Path]], list[str], list[str]]:
+    """Files of the same name in two folders, else of the same stem.
+
+    Returns:
+        The pairs, a note for each that agrees in its stem only, and a line for each restored picture that has no
+        reference, or several.
 
     Raises:
         InputError: a path does not exist or holds no images.
     """
     if restored.is_file() and reference.is_file():
-        return [(restored, reference)], []
+        return [(restored, reference)], [], []
     if restored.is_file() or reference.is_file():
         raise InputError(f"{restored} and {reference}: give two pictures or two folders")
-    true = {relative.with_suffix(""): path for path, relative in find_images([str(reference)], None)}
-    pairs, lonely = [], []
+    by_name, by_stem = {}, defaultdict(list)
+    for path, relative in find_images([str(reference)], None):
+        by_name[relative] = path
+        by_stem[relative.with_suffix("")].append(path)
+    pairs, notes, lonely = [], [], []
     for path, relative in find_images([str(restored)], None):
-        other = true.get(relative.with_suffix(""))
-        if other is None:
-            lonely.append(f"{path}: no picture of that name in {reference}")
-        else:
-            pairs.append((path, other))
-    return pairs, lonely
+        others = [by_name[relative]] if relative in by_name else by_stem[relative.with_suffix("")]
+        if len(others) != 1:
+            names = f": {', '.join(other.name for other in others)}" if others else ""
+            lonely.append(f"{path}: {'several pictures' if others else 'no picture'} of that name in {reference}{names}")
+            continue
+        pairs.append((path, others[0]))
+        if relative not in by_name:
+            notes.append(f"{path}: compared with {others[0]}, which has another suffix")
+    return pairs, notes, lonely
 
 
 def load_judges() -> Judges:
-    """The networks whose weights are in the cache; says what the others need. Raises CheckpointError."""
-    files = {metric: cached(name) for metric, name in NEEDS.items()}
+    """The networks whose weights are in the cache; says what the others need.
+
+    Raises:
+        WeightsError: a file in the cache is not what it should be.
+    """
+    files = {metric: ready(name) for metric, name in NEEDS.items()}
     for metric, path in files.items():
         if path is None:
             tell(f"{metric}: left out, its weights are not here; gfp models pull {NEEDS[metric]}")
