@@ -10,7 +10,7 @@ from gfpcli.errors import UsageError
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAVE_KINDS = ("crops", "faces", "masks", "compare")
 ENGINES = ("local", "ray")
-FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
+OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
 FACE_CHOICES = ("all", "largest", "center")
 CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
@@ -18,7 +18,7 @@ LEAST_TILE = 32  # px
 THREADS = 2  # that decode
 MOST_DIGITS = 9  # of a number in a word, such as cuda:1
 MOST_DEVICE = 127  # torch counts devices in 8 bits, and takes cuda:256 for cuda:0
-PANELS = FILES, FACES, BACKGROUND, TRAINING, SPEED, MACHINES, RUN = (
+PANELS = IN_OUT, FACES, BACKGROUND, TRAINING, SPEED, MACHINES, RUN = (
     "Input and output", "Faces", "Background", "Training", "Speed and devices", "Many machines", "Run",
 )  # fmt: skip  # groups of flags, in the order of `--help`
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class FaceOptions(Options):
     # the files that these names lead to are in the fingerprint
     model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file", short="-m", panel=FACES,
                         in_fingerprint=False)  # fmt: skip
-    scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=FILES, within=(1, 8))
+    scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=IN_OUT, within=(1, 8))
     strength: float = option(1.0, "0 keeps the photo's face, 1 takes the network's", panel=FACES, within=(0, 1))
     background: str = option(
         "none",
@@ -119,7 +119,7 @@ class FaceOptions(Options):
     compile: bool | None = option(None, "torch.compile [default: in long runs]", panel=SPEED, in_fingerprint=False)
     batch_size: int = option(0, "faces per network call, 0 = automatic", panel=SPEED, in_fingerprint=False,
                              within=(0, 1024))  # fmt: skip
-    strip: bool = option(False, "drop metadata", panel=FILES)
+    strip: bool = option(False, "drop metadata", panel=IN_OUT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,7 +152,7 @@ class RunOptions(CommandOptions):
     )  # fmt: skip
     workers: int = option(0, "with --engine ray, 0 = as many as the cluster holds", panel=MACHINES,
                           in_fingerprint=False, within=(0, 10_000))  # fmt: skip
-    json: str | None = option(None, "FILE or -: one JSON record a line for each input", panel=FILES,
+    json: str | None = option(None, "FILE or -: one JSON record a line for each input", panel=IN_OUT,
                               in_fingerprint=False)  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -173,12 +173,12 @@ class RestoreOptions(RunOptions, FaceOptions):
         "cluster holds)",
         panel=SPEED, in_fingerprint=False, within=(0, 10_000),
     )  # fmt: skip
-    format: str = option("auto", "auto keeps the input's", panel=FILES, words=FORMATS)
-    quality: int = option(95, "of JPEG and WebP, 1 to 100", panel=FILES, within=(1, 100))
-    suffix: str = option("", "added to each file name's stem", panel=FILES)
-    save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=FILES, words=SAVE_KINDS)
+    format: str = option("auto", "auto keeps the input's", panel=IN_OUT, words=OUTPUT_FORMATS)
+    quality: int = option(95, "of JPEG and WebP, 1 to 100", panel=IN_OUT, within=(1, 100))
+    suffix: str = option("", "added to each file name's stem", panel=IN_OUT)
+    save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
     report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
-                                panel=FILES, in_fingerprint=False)  # fmt: skip
+                                panel=IN_OUT, in_fingerprint=False)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -201,7 +201,7 @@ class BenchOptions(RestoreOptions):
     )  # fmt: skip
     rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
     threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))
-    json: str | None = option(None, "FILE or -: one JSON record a line for each stage", panel=FILES,
+    json: str | None = option(None, "FILE or -: one JSON record a line for each stage", panel=IN_OUT,
                               in_fingerprint=False)  # fmt: skip
 
 
@@ -212,17 +212,17 @@ class VideoOptions(RunOptions, FaceOptions):
     left_out = ("aligned",)
     scale: float = option_of(FaceOptions, "scale", 1.0)  # a clip is mostly wanted at its own size, a photo larger
     suffix: str = option_of(RestoreOptions, "suffix", "")
-    codec: str = option("copy-of-source", f"{', '.join(CODECS)}, or a hardware encoder (h264_nvenc)", panel=FILES)
-    crf: int = option(-1, "constant quality, lower is better; -1 = the codec's usual", panel=FILES, within=(-1, 63))
-    preset: str = option("", "the encoder's speed: medium, slow, ...; empty = its usual", panel=FILES)
-    pix_fmt: str = option("auto", "ffmpeg's name; auto keeps depth and chroma", panel=FILES)
-    start: float = option(0.0, "leave out what comes before, s", panel=FILES, within=(0, 1e9))
-    end: float = option(0.0, "leave out what comes after, s; 0 = nothing", panel=FILES, within=(0, 1e9))
+    codec: str = option("copy-of-source", f"{', '.join(CODECS)}, or a hardware encoder (h264_nvenc)", panel=IN_OUT)
+    crf: int = option(-1, "constant quality, lower is better; -1 = the codec's usual", panel=IN_OUT, within=(-1, 63))
+    preset: str = option("", "the encoder's speed: medium, slow, ...; empty = its usual", panel=IN_OUT)
+    pix_fmt: str = option("auto", "ffmpeg's name; auto keeps depth and chroma", panel=IN_OUT)
+    start: float = option(0.0, "leave out what comes before, s", panel=IN_OUT, within=(0, 1e9))
+    end: float = option(0.0, "leave out what comes after, s; 0 = nothing", panel=IN_OUT, within=(0, 1e9))
     smooth: float = option(0.5, "temporal stability, 0 to 1; 0 = each frame alone", panel=FACES, within=(0, 1))
     detect_every: int = option(0, "look for faces in every N-th frame; 0 = automatic", panel=FACES, within=(0, 60))
-    rate: float = option(25.0, "frames/s of a folder of frames", panel=FILES, within=(0.1, 1000))
-    frames_dir: str = option("", "also keep each finished frame as PNG in this folder", panel=FILES)
-    preview: int = option(0, "N: only a before/after strip of N frames and a short clip", panel=FILES, within=(0, 32))
+    rate: float = option(25.0, "frames/s of a folder of frames", panel=IN_OUT, within=(0.1, 1000))
+    frames_dir: str = option("", "also keep each finished frame as PNG in this folder", panel=IN_OUT)
+    preview: int = option(0, "N: only a before/after strip of N frames and a short clip", panel=IN_OUT, within=(0, 32))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from gfpcli.cli.commands import command
 from gfpcli.cli.models import models
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.memory import keep_memory
-from gfpcli.options import FILES, BenchOptions, EvalOptions, RestoreOptions, VideoOptions
+from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VideoOptions
 from gfpcli.train.options import TrainCommandOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -74,7 +74,7 @@ def restore(
     output: Annotated[
         str,
         typer.Option("--output", "-o", help="folder or URL, made if missing; a file for one input; - for stdout",
-                     rich_help_panel=FILES),
+                     rich_help_panel=IN_OUT),
     ] = "restored",
 ) -> int:  # fmt: skip
     """Restore the faces of photos."""
@@ -97,7 +97,7 @@ def video(
     output: Annotated[
         str,
         typer.Option("--output", "-o", help=f"folder, or for one input a file: {', '.join(CONTAINERS)}",
-                     rich_help_panel=FILES),
+                     rich_help_panel=IN_OUT),
     ] = "restored",
 ) -> int:  # fmt: skip
     """Restore the faces of videos; sound, subtitles, chapters and times are kept. A run that was stopped goes on."""
@@ -129,14 +129,15 @@ def bench(
     "gfp train --data faces/ -o runs/a --preset compact",
     "gfp train --data ffhq/ -o runs/b --prior stylegan2-ffhq --set degrade=mild --set loss.gan=0.05",
     "gfp train --data faces/ -o runs/c --preview-degradation sheet.png",
+    name="train",
 )
-def train(
+def train_restorer(
     data: Annotated[
         Path,
-        typer.Option("--data", help="folder of photos or aligned faces, or a BasicSR LMDB", rich_help_panel=FILES),
+        typer.Option("--data", help="folder of photos or aligned faces, or a BasicSR LMDB", rich_help_panel=IN_OUT),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="the run's folder; a begun run goes on", rich_help_panel=FILES)
+        Path, typer.Option("--output", "-o", help="the run's folder; a begun run goes on", rich_help_panel=IN_OUT)
     ],
     options: TrainCommandOptions,
 ) -> None:
