@@ -61,9 +61,9 @@ def command(app: typer.Typer, *examples: str, name: str = "") -> Callable[[Body]
                     arguments["options"] = given_options(kind, context, called)
                 raise typer.Exit(FAILED if body(**arguments) else 0)
 
-        flags = [*own.values(), *(parameters_of(kind) if kind else ()), _keyword("debug", Debug, False)]
-        if called in TABLES:
-            flags.append(_keyword("config", Config, None))
+        flags = [*own.values(), *(parameters_of(kind) if kind else ())]
+        flags += [_keyword("config", Config, None)] if called in TABLES else []
+        flags += [_keyword("debug", Debug, False)]
         parameters = [_keyword("context", typer.Context), *(each.replace(kind=KEYWORD) for each in flags)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}  # Typer reads both
