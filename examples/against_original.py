@@ -42,7 +42,7 @@ from gfpcli.photo.batch import Run, Told
 from gfpcli.photo.inputs import plan_jobs
 from gfpcli.photo.profile import peak_memory, reset_peaks
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.weights import autotune as fast
+from gfpcli.weights import autotune
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import choose_parts
@@ -283,7 +283,7 @@ def main() -> None:
         weights = args.weights or folder / "weights"
         if not args.weights:
             make_weights(weights)
-        LOG.info("%s, %d threads", fast.machine_of(torch.device("cpu")), torch.get_num_threads())
+        LOG.info("%s, %d threads", autotune.machine_of(torch.device("cpu")), torch.get_num_threads())
         sides = [begin(side, weights, args) for side in SIDES]
         for case in args.cases.split(","):
             compare(case, folder, sides, args.pairs)

@@ -61,3 +61,8 @@ class FaceError(GfpError):
 
 class BackgroundError(GfpError):
     """The background network failed on a frame."""
+
+
+def os_reason(error: Exception) -> str:
+    """What the system or a library says of a failure, in one line, without the file's name."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,8 @@
-"""How much memory this process may still take, and which errors say that there was not enough."""
+"""How much memory this process may still take, and which errors say that there was not enough.
+
+psutil tells what the machine has free and what this process uses. It knows no control groups, whose limits hold in
+containers and batch systems, so these are read here.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-UNKNOWN = 4 << 30  # bytes assumed where the system does not tell
 KEPT = 2**31 - 1  # bytes that may be free at the end of the heap
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's names (malloc.h)
 GROUPS = Path("/sys/fs/cgroup")
@@ -29,8 +33,11 @@ SIGNS = (
 
 def free_memory() -> int:
     """Bytes: the least of what the machine has free and what control groups (Linux) and resource limits leave."""
-    rooms = [_machine_room(), *(_group_room(folder) for folder in _group_folders()), *_limit_rooms()]
-    return max(0, min((room for room in rooms if room is not None), default=UNKNOWN))
+    import psutil  # here: the program starts faster without it
+
+    rooms = [psutil.virtual_memory().available, *_limit_rooms(psutil.Process().memory_info())]
+    rooms += [room for folder in _group_folders() if (room := _group_room(folder)) is not None]
+    return max(0, min(rooms))
 
 
 def lacking(n_bytes: float) -> str | None:
@@ -65,15 +72,6 @@ def hand_back_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _machine_room() -> int | None:
-    """Linux tells what is available; elsewhere half of what there is, None on Windows."""
-    if available := _number_in(PROC / "meminfo", "MemAvailable"):
-        return available * 1024
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return None
-
-
 def _group_folders() -> list[Path]:
     """Folders of this process's control groups and of the roots, which are its own inside a container."""
     folders = [GROUPS, GROUPS / "memory"]
@@ -92,23 +90,19 @@ def _group_room(folder: Path) -> int | None:
     return None
 
 
-def _limit_rooms() -> list[int]:
-    """What `ulimit -v` and `ulimit -d` leave."""
+def _limit_rooms(used: Any) -> list[int]:
+    """What `ulimit -v` and `ulimit -d` leave of psutil's figures for this process."""
     if sys.platform == "win32":
         return []
     import resource  # not on Windows
 
-    rooms = []
-    for kind, key in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        limit = resource.getrlimit(kind)[0]
-        used = _number_in(PROC / "self" / "status", key)
-        if limit != resource.RLIM_INFINITY and used:
-            rooms.append(limit - used * 1024)
-    return rooms
+    uses = {resource.RLIMIT_AS: used.vms, resource.RLIMIT_DATA: getattr(used, "data", None)}  # data: Linux only
+    limits = {kind: resource.getrlimit(kind)[0] for kind in uses}
+    return [limits[kind] - n for kind, n in uses.items() if n and limits[kind] != resource.RLIM_INFINITY]
 
 
 def _number_in(file: Path, key: str) -> int | None:
-    found = re.search(rf"^{key}:?\s+(\d+)", _text_of(file), re.M)
+    found = re.search(rf"^{key} (\d+)", _text_of(file), re.M)
     return int(found[1]) if found else None
 
 

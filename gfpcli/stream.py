@@ -10,65 +10,57 @@ from itertools import count
 from typing import TypeVar
 
 MOST = 512 << 20  # bytes that may wait
+MOST_GROUPED = 64_000_000  # bytes that may wait until a group is full
+MOST_IDLE = 8  # items without work that may wait behind one with work
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def map_ahead(
-    function: Callable[[T], R],
-    items: Iterable[T],
-    *,
-    workers: int,
-    depth: int,
-    weigh_item: Callable[[T], int] | None = None,
-    weigh_result: Callable[[R], int] | None = None,
-    most: int = MOST,
-) -> Generator[R, None, None]:
-    """`function` of each item, computed in `workers` threads, in order, at most `depth` results waiting.
+    function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int,
+    weigh_item: Callable[[T], int] | None = None, weigh_result: Callable[[R], int] | None = None, most: int = MOST,
+) -> Generator[R, None, None]:  # fmt: skip
+    """`function` of each item, computed in `workers` threads, in order, with at most `depth` results waiting.
 
     `items` is drawn on the consumer's thread, so a chain of generators keeps its torch work there: the same call serves
     to decode ahead of the network and to encode behind it. An exception of `function` is raised at its place.
     Closing the generator drops what has not begun and waits for what has.
 
     Args:
-        weigh_item: bytes an item holds while it waits. While more than `most` wait nothing is added, though one may
-            always wait: a single item heavier than `most` still goes through.
-        weigh_result: the same of a result; one that is not there yet counts as the heaviest taken so far.
+        weigh_item: bytes that an item holds while it waits. While more than `most` bytes wait no item is added, though
+            one may always wait: a single item heavier than `most` still goes through.
+        weigh_result: bytes of a result; each one that waits counts as the heaviest taken so far.
     """
     waiting: deque[tuple[Future[R], int]] = deque()
+    item_bytes = 0  # of all that wait
     heaviest = 0 if weigh_result is None else most + 1  # as heavy as can be until the first result is there
 
-    def weight() -> int:
-        own = sum(each for _, each in waiting)
-        if weigh_result is None:
-            return own
-        done = [weigh_result(each.result()) for each, _ in waiting if _is_good(each)]
-        return own + sum(done) + heaviest * (len(waiting) - len(done))
-
     def take() -> R:
-        nonlocal heaviest
-        result = waiting.popleft()[0].result()
+        nonlocal item_bytes, heaviest
+        future, weight = waiting.popleft()
+        item_bytes -= weight
+        result = future.result()
         if weigh_result is not None:
             known = weigh_result(result)
             heaviest = known if heaviest > most else max(heaviest, known)
         return result
 
+    def is_full() -> bool:
+        return len(waiting) >= depth or waiting[0][0].done() or item_bytes + heaviest * len(waiting) > most
+
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
                 waiting.append((pool.submit(function, item), weigh_item(item) if weigh_item else 0))
+                item_bytes += waiting[-1][1]
                 del item  # else it would live on while its result is waited for
-                while waiting and (len(waiting) >= depth or waiting[0][0].done() or weight() > most):
+                while waiting and is_full():
                     yield take()
             while waiting:
                 yield take()
         finally:
             for future, _ in waiting:
                 future.cancel()
-
-
-def _is_good(future: Future[R]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def prefetch(items: Generator[T, None, None], *, depth: int) -> Generator[T, None, None]:
@@ -84,14 +76,28 @@ def prefetch(items: Generator[T, None, None], *, depth: int) -> Generator[T, Non
             yield item  # type: ignore[misc]  # all but `end` are T
 
 
-def batched(items: Iterable[T], *, is_full: Callable[[list[T]], bool]) -> Iterator[list[T]]:
-    """Groups of consecutive items; a group ends as soon as `is_full` says so."""
+def batched(
+    items: Iterable[T], *, count: Callable[[T], int], n_full: int, weigh: Callable[[T], int], most: int = MOST_GROUPED
+) -> Iterator[list[T]]:
+    """Groups of consecutive items whose work is done together, such as the faces of many frames.
+
+    A group ends as soon as it holds `n_full` pieces of work or `most` bytes. An item without work is a group of its own
+    where nothing stands before it, and at most `MOST_IDLE` of them wait behind an item with work. Each item is counted
+    and weighed once.
+
+    Args:
+        count: pieces of work of an item.
+        weigh: bytes that an item holds while it waits.
+    """
     group: list[T] = []
+    n_pieces = n_idle = n_bytes = 0
     for item in items:
+        n_own = count(item)
         group.append(item)
-        if is_full(group):
+        n_pieces, n_idle, n_bytes = n_pieces + n_own, n_idle + (n_own == 0), n_bytes + weigh(item)
+        if n_pieces == 0 or n_pieces >= n_full or n_idle >= MOST_IDLE or n_bytes >= most:
             yield group
-            group = []
+            group, n_pieces, n_idle, n_bytes = [], 0, 0, 0
     if group:
         yield group
 

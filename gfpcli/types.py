@@ -105,9 +105,9 @@ class Restored:
 
 
 class Detector(Protocol):
-    """Finds faces in an image, best score first."""
+    """Finds the faces of several images of any sizes: one tuple for each image, best score first."""
 
-    def __call__(self, image: Image, /) -> tuple[Face, ...]: ...
+    def __call__(self, images: Sequence[Image], /) -> Sequence[tuple[Face, ...]]: ...
 
 
 class FaceModel(Protocol):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -27,6 +28,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Each test has an empty weights cache of its own, so that no machine's cache changes a result."""
     monkeypatch.setenv("GFP_HOME", str(tmp_path_factory.mktemp("gfp-home")))
     yield
+
+
+@pytest.fixture
+def store() -> Iterator[fsspec.AbstractFileSystem]:
+    """An empty `memory://`."""
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    yield files
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,8 +22,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made-up machine with 8 GB available, and no limits."""
     monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
     monkeypatch.setattr(memory, "PROC", tmp_path)
-    monkeypatch.setattr(memory, "_limit_rooms", lambda: [])
-    (tmp_path / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable:    8000000 kB\n")
+    monkeypatch.setattr(memory, "_limit_rooms", lambda used: [])
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=8_000_000 * 1024))
     return tmp_path
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import pytest
 
-from gfpcli.stream import batched, map_ahead, prefetch, windows
+from gfpcli.stream import MOST_IDLE, batched, map_ahead, prefetch, windows
 
 
 def test_order_is_kept_and_no_more_than_depth_wait() -> None:
@@ -65,8 +65,47 @@ def test_an_error_comes_at_its_place_and_threads_end() -> None:
     assert not [t for t in threading.enumerate() if "ThreadPool" in t.name]
 
 
-def test_groups_end_when_full() -> None:
-    assert list(batched([1, 1, 3, 1], is_full=lambda group: sum(group) >= 3)) == [[1, 1, 3], [1]]
+def grouped(items: Iterable[int], *, weight: int = 0, most: int = 100) -> list[list[int]]:
+    """Groups of 4 pieces of work; an item is its own number of pieces."""
+    return list(batched(items, count=lambda item: item, n_full=4, weigh=lambda _: weight, most=most))
+
+
+def test_groups_end_when_they_hold_enough_work_or_weigh_enough() -> None:
+    assert grouped([1, 1, 3, 1]) == [[1, 1, 3], [1]]
+    assert grouped([1] * 5, weight=50) == [[1, 1], [1, 1], [1]]
+    assert grouped([]) == []
+
+
+def test_items_without_work_wait_for_what_stands_before_them_only() -> None:
+    assert grouped([0, 0, 1, 0, 3, 0]) == [[0], [0], [1, 0, 3], [0]]
+    assert grouped([1] + [0] * 10 + [1]) == [[1] + [0] * MOST_IDLE, [0], [0], [1]]
+
+
+def test_each_item_is_counted_and_weighed_once() -> None:
+    counted: list[int] = []
+    weighed: list[int] = []
+    n_groups = len(
+        list(
+            batched(
+                range(1000), count=lambda i: counted.append(i) or 1, n_full=10_000, most=300,
+                weigh=lambda i: weighed.append(i) or 1,
+            )
+        )
+    )  # fmt: skip
+    assert n_groups == 4 and counted == weighed == list(range(1000))
+
+
+def test_waiting_work_is_weighed_once_for_each_item_and_each_result() -> None:
+    weighed: list[int] = []
+
+    def weigh(i: int) -> int:
+        weighed.append(i)
+        return 1
+
+    assert list(map_ahead(lambda i: i, range(100), workers=1, depth=50, weigh_item=weigh, weigh_result=weigh)) == [
+        *range(100)
+    ]
+    assert sorted(weighed) == sorted([*range(100)] * 2)
 
 
 def test_a_generator_runs_ahead_in_its_own_thread_and_is_closed() -> None:

@@ -31,7 +31,7 @@ def count_faces(restorer: Restorer, folder: Path) -> None:
     ):
         if not (folder / name).exists():
             continue
-        n_found = len(restorer.detector(read_frame(folder / name, 0).image))
+        n_found = len(restorer.detector([read_frame(folder / name, 0).image])[0])
         n_true += int(counted)
         n_least += min(n_found, int(counted))
         n_more += max(n_found - int(counted), 0)

@@ -149,7 +149,7 @@ def score_detector(detect: Detector, folder: Path, title: str, tenth: int = HELD
     tally, seconds = Tally(), 0.0
     for labels in read_labels(folder, tenth):
         start = time.perf_counter()
-        faces = detect(labels.image)
+        (faces,) = detect([labels.image])
         seconds += time.perf_counter() - start
         add(tally, faces, labels)
     report(tally, title)

@@ -22,7 +22,7 @@ from gfpcli.adapters.basicsr import niqe, psnr
 from gfpcli.pipeline.tensors import to_images, to_tensor
 from gfpcli.train.degrade import degrade, draw
 from gfpcli.train.options import DegradeOptions
-from gfpcli.weights.build import load_face_model
+from gfpcli.weights.face_model import load_face_model
 
 LOG = logging.getLogger("evaluate_restorer")
 SEED = 1

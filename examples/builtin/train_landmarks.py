@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torchvision.ops import box_iou
 
-from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, load_detector
+from gfpcli.adapters.facexlib import REFINER_PREFIX, FacexlibDetector, load_detector
 from gfpcli.model.landmarks import SIZE, LandmarkNet
 from gfpcli.pipeline.align import invert, warp_area
-from gfpcli.pipeline.refine import turn_of, view_of
+from gfpcli.pipeline.refine import roll_of, view_of
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.nets import update_mean
 from gfpcli.types import Affine
@@ -120,7 +120,7 @@ def choose_look(spot: Spot, rng: np.random.Generator) -> Affine:
     wide = 1.0 if is_first else 0.45
     centre = (box[:2] + box[2:]) / 2 if is_first else marks.mean(axis=0)
     side = float(max(box[2:] - box[:2]))
-    turn = turn_of(marks) + rng.normal(0, 10) * wide
+    turn = roll_of(marks) + rng.normal(0, 10) * wide
     if is_first and rng.random() < 0.15:
         turn += rng.uniform(-45, 45)
     shift = rng.normal(0, 0.06, 2) * side * wide
@@ -171,7 +171,7 @@ def loss_of(points: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 def save(detector: dict[str, torch.Tensor], net: LandmarkNet, path: Path) -> None:
     """Both networks in one file."""
     facts = {"arch": "retinaface-mobile0.25 and a landmark network", "licence": "CC BY-NC-SA 4.0"}
-    save_half(detector | {LOOK_PREFIX + key: value for key, value in net.state_dict().items()}, facts, path)
+    save_half(detector | {REFINER_PREFIX + key: value for key, value in net.state_dict().items()}, facts, path)
 
 
 def read_options() -> argparse.Namespace:
@@ -194,7 +194,7 @@ def main() -> None:
     args = read_options()
     rng = begin(args.threads, args.seed)
     stock = Stock.read(args.data, (HELD_OUT, CHOOSING) if args.choosing else (HELD_OUT,))
-    state = {key: v for key, v in load_file(args.detector).items() if not key.startswith(LOOK_PREFIX)}
+    state = {key: v for key, v in load_file(args.detector).items() if not key.startswith(REFINER_PREFIX)}
     detector = load_detector(
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
         source=str(args.detector), threshold=MINED_AT, longest=0, device=torch.device("cpu"),
@@ -207,7 +207,7 @@ def main() -> None:
     net = LandmarkNet().train().to(memory_format=torch.channels_last)
     if args.start:
         pairs = load_file(args.start).items()
-        own = {key.removeprefix(LOOK_PREFIX): value for key, value in pairs if key.startswith(LOOK_PREFIX)}
+        own = {key.removeprefix(REFINER_PREFIX): value for key, value in pairs if key.startswith(REFINER_PREFIX)}
         new = net.load_state_dict(own, strict=False).missing_keys  # the first version had no vote
         LOG.info("%d arrays from %s, %d new", len(own), args.start, len(new))
     slow = copy.deepcopy(net).requires_grad_(False)

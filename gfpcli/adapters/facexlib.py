@@ -19,8 +19,8 @@ from gfpcli.adapters._compat import prepare_torchvision
 from gfpcli.errors import CheckpointError
 from gfpcli.model.landmarks import LandmarkNet
 from gfpcli.pipeline.align import to_8_bit, warp_area
-from gfpcli.pipeline.refine import SecondLook
-from gfpcli.pipeline.tensors import to_tensor
+from gfpcli.pipeline.refine import LandmarkRefiner
+from gfpcli.pipeline.tensors import DTYPES, to_tensor
 from gfpcli.types import Face, Image, Mask
 
 prepare_torchvision()
@@ -34,54 +34,53 @@ MEAN_BGR = (104.0, 117.0, 123.0)
 VARIANCES = [0.1, 0.2]
 NMS_IOU = 0.4
 MIN_EYE_DISTANCE = 5.0  # px (GFPGAN)
-FAR = 4  # a second look at 1/4 size, for faces larger than the anchors
-LOOK = 224  # px of the square in which landmarks are looked at again
-LOOK_FACE = 112  # px of the face's longer side there: the middle anchors' size
-LOOK_THRESHOLD = 0.3  # it is known that there is a face
-CANDIDATE = 0.3  # score from which a second network is asked
-TWIN = 0.2  # landmarks nearer than this, of the box's longer side, are those of one face
-LOOK_PREFIX = "look."  # of that network's keys, beside facexlib's
-Found: TypeAlias = tuple[Tensor, Tensor, Tensor]
+FAR = 4  # large images are also seen at 1/4 size, for faces larger than the anchors
+VIEW = 224  # px of the square in which landmarks are measured again
+VIEW_FACE = 112  # px of the face's longer side there: the middle anchors' size
+VIEW_THRESHOLD = 0.3  # low: that there is a face is known
+CANDIDATE_SCORE = 0.3  # score from which the landmark refiner is asked
+DUPLICATE = 0.2  # of the box's longer side: landmarks nearer than this are those of one face
+REFINER_PREFIX = "look."  # of the landmark refiner's keys, beside facexlib's own
+RawFaces: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Boxes (F, 4), landmarks (F, 5, 2) and scores (F,) on the CPU, in pixels of the image."""
 T = TypeVar("T", np.uint8, np.float32)
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PARSE_SIZE = 512  # px that ParseNet was trained at
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
 
 @dataclass(frozen=True, slots=True)
 class FacexlibDetector:
-    """Calls a RetinaFace network on an image of at most `longest` px (0 = full size)."""
+    """A RetinaFace network that sees images at most `longest` px large (0 = full size)."""
 
     net: RetinaFace
-    threshold: float
+    threshold: float  # least score of a face, 0..1
     longest: int
     device: torch.device
-    look: SecondLook | None = None  # None: the network looks again itself
+    refiner: LandmarkRefiner | None = None  # None: this network itself measures the landmarks a second time
 
-    def __call__(self, image: Image, /) -> tuple[Face, ...]:
-        """Faces of a (H, W, 3) BGR image, best score first; nested boxes are dropped."""
-        return self.many([image])[0]
+    def __call__(self, images: Sequence[Image], /) -> list[tuple[Face, ...]]:
+        """Faces of (H, W, 3) BGR images, best score first, without nested boxes.
 
-    def many(self, images: Sequence[Image], /) -> list[tuple[Face, ...]]:
-        """The same of several images; those that come to one size go through the network together."""
+        Images that the network sees at the same size go through it together.
+        """
         shown = [to_8_bit(image) for image in images]
-        threshold = self.threshold if self.look is None else min(self.threshold, CANDIDATE)
-        return [self._sure(each, faces) for each, faces in zip(shown, self.candidates(shown, threshold), strict=True)]
+        threshold = self.threshold if self.refiner is None else min(self.threshold, CANDIDATE_SCORE)
+        found = self.candidates(shown, threshold)
+        return [self._refined(image, faces) for image, faces in zip(shown, found, strict=True)]
 
-    def _sure(self, shown: NDArray[np.uint8], candidates: tuple[Face, ...]) -> tuple[Face, ...]:
-        """The faces that stand a second look."""
-        if self.look is None:
+    def _refined(self, image: NDArray[np.uint8], candidates: tuple[Face, ...]) -> tuple[Face, ...]:
+        """The candidates that are faces, with their landmarks measured again."""
+        if self.refiner is None:
             faces = drop_nested(tuple(face for face in candidates if is_plausible(face)))
-            return tuple(self._look_again(shown, face) for face in faces)
-        looked = self.look(shown, candidates)
-        sure = [face for face in looked if face.score > self.threshold and is_plausible(face)]
-        return drop_nested(drop_twins(tuple(sorted(sure, key=lambda face: -face.score))))
+            return tuple(self._measured_again(image, face) for face in faces)
+        refined = self.refiner(image, candidates)
+        kept = [face for face in refined if face.score > self.threshold and is_plausible(face)]
+        return drop_nested(drop_duplicates(tuple(sorted(kept, key=lambda face: -face.score))))
 
     def candidates(self, images: Sequence[NDArray[np.uint8]], threshold: float) -> list[tuple[Face, ...]]:
-        """What the network alone says of each image, best score first."""
+        """The faces that the network alone finds in each (H, W, 3) BGR image, best score first."""
         sizes = [self._sizes_of(image) for image in images]
-        found: list[list[Found]] = [[] for _ in images]
+        found: list[list[RawFaces]] = [[] for _ in images]
         for level in range(2):
             own = [(size[level], i) for i, size in enumerate(sizes) if level < len(size)]
             for size, group in groupby(sorted(own), key=lambda pair: pair[0]):
@@ -91,35 +90,37 @@ class FacexlibDetector:
         return [_best_of(each) for each in found]
 
     def _sizes_of(self, image: NDArray[np.uint8]) -> list[tuple[int, int]]:
-        """(width, height) at which it is looked at: of at most `longest` px, and a large one far smaller too."""
+        """The sizes (width, height) at which the network sees an image; a large one also at 1 / FAR of the first."""
         height, width = image.shape[:2]
         longest = max(height, width)
         zoom = min(1.0, self.longest / longest) if self.longest else 1.0
         zooms = [zoom, zoom / FAR] if longest * zoom > 480 else [zoom]
         return [(max(1, round(width * each)), max(1, round(height * each))) for each in zooms]
 
-    def _look_again(self, image: NDArray[np.uint8], face: Face) -> Face:
-        """The face with landmarks measured where the network measures best: upright, in the middle, at one size."""
+    def _measured_again(self, image: NDArray[np.uint8], face: Face) -> Face:
+        """The face with landmarks from where the network is most exact: upright, in the middle, at one size."""
         eyes = face.landmarks[1] - face.landmarks[0]
         centre = (face.box[:2] + face.box[2:]) / 2
         turn = float(np.degrees(np.arctan2(eyes[1], eyes[0])))
-        zoom = LOOK_FACE / max(face.box[2:] - face.box[:2])
+        zoom = VIEW_FACE / max(face.box[2:] - face.box[:2])
         view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, float(zoom)), np.float64)
-        view[:, 2] += LOOK / 2 - centre
-        square = warp_area(image, view, LOOK)
-        ((boxes, points, scores),) = self._detect_at([square], (LOOK, LOOK), LOOK_THRESHOLD)
+        view[:, 2] += VIEW / 2 - centre
+        square = warp_area(image, view, VIEW)
+        ((boxes, points, scores),) = self._detect_at([square], (VIEW, VIEW), VIEW_THRESHOLD)
         if not len(scores):
             return face
-        off = ((boxes[:, :2] + boxes[:, 2:]) / 2 - LOOK / 2).norm(dim=1)
-        best = int((scores - off / LOOK_FACE).argmax())
-        if off[best] > LOOK_FACE / 4:
+        off = ((boxes[:, :2] + boxes[:, 2:]) / 2 - VIEW / 2).norm(dim=1)
+        best = int((scores - off / VIEW_FACE).argmax())
+        if off[best] > VIEW_FACE / 4:
             return face  # a neighbour
         back = np.asarray(cv2.invertAffineTransform(view), np.float64)
         return Face(face.box, points[best].double().numpy() @ back[:, :2].T + back[:, 2], face.score)
 
     @torch.inference_mode()
-    def _detect_at(self, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], threshold: float) -> list[Found]:
-        """What is found in each image, looked at as (width, height)."""
+    def _detect_at(
+        self, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], threshold: float
+    ) -> list[RawFaces]:
+        """What the network finds in each image, seen at `size` (width, height)."""
         small = [_resized(image, size).astype(np.float32) - np.array(MEAN_BGR, np.float32) for image in images]
         batch = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous().to(self.device)
         boxes, scores, points = (part.cpu() for part in self.net(batch))
@@ -134,14 +135,8 @@ class FacexlibDetector:
         return found
 
 
-def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if image.shape[1::-1] == size:
-        return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _best_of(found: Sequence[Found]) -> tuple[Face, ...]:
-    """What is left of all looks at an image, best score first."""
+def _best_of(found: Sequence[RawFaces]) -> tuple[Face, ...]:
+    """The faces found at all sizes of an image without overlapping boxes, best score first."""
     boxes, points, scores = (torch.cat(part) for part in zip(*found, strict=True))
     return tuple(
         Face(boxes[i].double().numpy(), points[i].double().numpy(), float(scores[i]))
@@ -165,12 +160,12 @@ def drop_nested(faces: tuple[Face, ...]) -> tuple[Face, ...]:
     return tuple(kept)
 
 
-def drop_twins(faces: tuple[Face, ...]) -> tuple[Face, ...]:
-    """Faces, best first, without those whose landmarks are a better one's: two boxes that looked at one face."""
+def drop_duplicates(faces: tuple[Face, ...]) -> tuple[Face, ...]:
+    """Faces, best first, without those whose landmarks are those of a better one: two boxes on one face."""
     kept: list[Face] = []
     for face in faces:
         off = [np.hypot(*(face.landmarks - other.landmarks).T).mean() for other in kept]
-        if all(each > TWIN * max(other.box[2:] - other.box[:2]) for each, other in zip(off, kept, strict=True)):
+        if all(each > DUPLICATE * max(other.box[2:] - other.box[:2]) for each, other in zip(off, kept, strict=True)):
             kept.append(face)
     return tuple(kept)
 
@@ -183,18 +178,12 @@ def _covered(face: Face, other: Face) -> float:
 
 
 def load_detector(
-    state: Mapping[str, Tensor],
-    *,
-    source: str,
-    threshold: float,
-    longest: int,
-    device: torch.device,
-    min_sizes: str | None = None,
-    slope: float | None = None,
-) -> FacexlibDetector:
+    state: Mapping[str, Tensor], *, source: str, threshold: float, longest: int, device: torch.device,
+    min_sizes: str | None = None, slope: float | None = None,
+) -> FacexlibDetector:  # fmt: skip
     """A detector from a state in facexlib's layout; the backbone is read from its keys.
 
-    Keys that begin with `look.` are a second network's, which then measures the landmarks and has a say in the score.
+    Keys that begin with `look.` are those of a landmark refiner, which then measures the landmarks and half the score.
 
     Args:
         min_sizes: the anchors as JSON, where they are not facexlib's own.
@@ -203,13 +192,13 @@ def load_detector(
     Raises:
         CheckpointError: the state does not fit; names `source`.
     """
-    own = {key: value for key, value in state.items() if not key.startswith(LOOK_PREFIX)}
-    close = {key.removeprefix(LOOK_PREFIX): value for key, value in state.items() if key not in own}
+    own = {key: value for key, value in state.items() if not key.startswith(REFINER_PREFIX)}
+    refiner_state = {key.removeprefix(REFINER_PREFIX): value for key, value in state.items() if key not in own}
     backbone = "mobile0.25" if "body.stage1.0.0.weight" in state else "resnet50"
     try:
         net = RetinaFace(backbone, device=torch.device("cpu"))
         net.load_state_dict(own)
-        look = _load_look(close, device) if close else None
+        refiner = _load_refiner(refiner_state, device) if refiner_state else None
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"{source}: not a RetinaFace detector in facexlib's layout") from error
     if min_sizes:
@@ -217,22 +206,22 @@ def load_detector(
     for module in net.modules():
         if slope is not None and isinstance(module, torch.nn.LeakyReLU):
             module.negative_slope = slope
-    return FacexlibDetector(net.eval().requires_grad_(False).to(device), threshold, longest, device, look)
+    return FacexlibDetector(net.eval().requires_grad_(False).to(device), threshold, longest, device, refiner)
 
 
-def _load_look(state: Mapping[str, Tensor], device: torch.device) -> SecondLook:
+def _load_refiner(state: Mapping[str, Tensor], device: torch.device) -> LandmarkRefiner:
     net = LandmarkNet()
     net.load_state_dict(dict(state))
-    return SecondLook(net.eval().requires_grad_(False).to(device), device)
+    return LandmarkRefiner(net.eval().requires_grad_(False).to(device), device)
 
 
 @dataclass(frozen=True, slots=True)
 class ParseNetMasker:
-    """Masks what ParseNet calls face in each restored face; hair, neck, hat and cloth keep the frame's pixels."""
+    """Masks the pixels that ParseNet calls face; hair, neck, hat and clothes keep the frame's pixels."""
 
     net: ParseNet
     device: torch.device
-    size: int = PARSE_SIZE  # px it looks at the faces; it is convolutional, so others than its own are possible
+    size: int = PARSE_SIZE  # px at which it sees the faces; it is convolutional, so any size is possible
     n_batch: int = 1  # faces at once
 
     def __call__(self, faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
@@ -251,7 +240,7 @@ class ParseNetMasker:
 
     @torch.inference_mode()
     def _masks_of(self, faces: Sequence[NDArray[np.uint8]]) -> list[Mask]:
-        shown = [_square(face, self.size, cv2.INTER_LINEAR) for face in faces]
+        shown = [_resized(face, (self.size, self.size), cv2.INTER_LINEAR) for face in faces]
         weight = next(self.net.parameters())
         batch = to_tensor(shown).to(self.device, weight.dtype, memory_format=torch.channels_last)
         classes = self.net(batch)[0].argmax(dim=1).cpu().numpy()
@@ -267,14 +256,14 @@ class ParseNetMasker:
         border = round(10 * unit)
         mask[:border] = mask[-border:] = 0
         mask[:, :border] = mask[:, -border:] = 0
-        return _square(mask, size, cv2.INTER_AREA if size < self.size else cv2.INTER_LINEAR)
+        return _resized(mask, (size, size), cv2.INTER_AREA if size < self.size else cv2.INTER_LINEAR)
 
 
-def _square(picture: NDArray[T], size: int, how: int) -> NDArray[T]:
-    """Resized to (size, size); itself where it has that size."""
-    if picture.shape[0] == size:
+def _resized(picture: NDArray[T], size: tuple[int, int], how: int = cv2.INTER_AREA) -> NDArray[T]:
+    """At (width, height); the picture itself where it has that size."""
+    if picture.shape[1::-1] == size:
         return picture
-    return np.asarray(cv2.resize(picture, (size, size), interpolation=how), picture.dtype)
+    return np.asarray(cv2.resize(picture, size, interpolation=how), picture.dtype)
 
 
 def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.device, n_batch: int = 1) -> ParseNetMasker:

@@ -14,7 +14,7 @@ from torch import Tensor
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.errors import CheckpointError
 from gfpcli.model.checkpoint import KINDS, kind_of
-from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, Watch, faster
+from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, TileProgress, faster
 
 prepare_basicsr()
 
@@ -27,14 +27,14 @@ RRDB_HALO = 24  # folded px: of the 349 that 23 blocks reach in theory
 
 
 def load_upsampler(
-    state: Mapping[str, Tensor], *, source: str, device: torch.device, tile: int, watch: Watch, dtype: torch.dtype,
-    warn: Callable[[str], None],
+    state: Mapping[str, Tensor], *, source: str, device: torch.device, tile: int, watch: TileProgress,
+    dtype: torch.dtype, warn: Callable[[str], None],
 ) -> NetUpsampler:  # fmt: skip
     """An upsampler from a state in Real-ESRGAN's layouts, ready to run.
 
     Args:
         tile: its edge, px; 0 = by free memory.
-        watch: hears how many tiles of an image are done, of how many.
+        watch: told how many tiles of an image are done, of how many.
         dtype: wanted for 8-bit images; `warn` is told where it does not agree with fp32, which is then used.
 
     Raises:

@@ -19,11 +19,12 @@ from gfpcli.cli.progress import Record, tell_download
 from gfpcli.files.formats import FORMAT_SUFFIXES, SUFFIX_FORMATS
 from gfpcli.options import BenchOptions
 from gfpcli.photo.inputs import find_images
-from gfpcli.photo.profile import STAGES, Spent, Stopwatch, assemble, decode, encode, find, make, watched
+from gfpcli.photo.profile import STAGES, Spent, Stopwatch, decode, encode, observed
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTIN
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.devices import choose_devices
 
 PORTRAIT = BUILTIN / "portrait.jpg"
 
@@ -35,7 +36,7 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
     parts = choose_parts(options, warn=tell, progress=tell_download)
-    restorer, device = load_restorer(options, parts, warn=tell), choose_device(options.device)
+    restorer, device = load_restorer(options, parts, warn=tell), choose_devices(options.device)[0]
     restore_one(paths[0], restorer, options, Stopwatch(device))  # warms up
     watch, n_faces = Stopwatch(device), 0
     for path in paths * options.rounds:
@@ -49,18 +50,16 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
     precision = str(getattr(restorer.model, "dtype", options.precision)).removeprefix("torch.")
     title = f"{parts.model_name} on {device} ({name}), {precision}, scale {options.scale:g}; pictures: {len(paths)}, "
     title += f"rounds: {options.rounds}, faces: {n_faces // options.rounds}"
-    Console(stderr=json_to == "-").print(table_of(rows, title))
+    Console(stderr=json_to == "-").print(stage_table(rows, title))
 
 
 def restore_one(path: Path, restorer: Restorer, options: BenchOptions, watch: Stopwatch) -> int:
     """One picture through all stages, one after the other; the number of faces the network made. Raises GfpError."""
-    timed = watched(restorer, watch)
     frame = decode(path, watch)
-    found = find(timed, frame, watch)
-    result = assemble(timed, found, make(timed, found.crops, watch), watch)
+    result = observed(restorer, watch).restore(frame)
     suffix = FORMAT_SUFFIXES.get(frame.format, ".png") if options.format == "auto" else f".{options.format}"
     encode(result, SUFFIX_FORMATS[suffix], options, watch)
-    return len(found.crops)
+    return len(result.crops)
 
 
 def rows_of(watch: Stopwatch, n_images: int, n_faces: int) -> Iterator[Record]:
@@ -79,7 +78,7 @@ def rows_of(watch: Stopwatch, n_images: int, n_faces: int) -> Iterator[Record]:
         }  # fmt: skip
 
 
-def table_of(rows: list[Record], title: str) -> Table:
+def stage_table(rows: list[Record], title: str) -> Table:
     """The table that is printed; a column for the GPU where it was used."""
     has_gpu = any(row["peak_gpu_memory"] for row in rows)
     heads = ["s/image", "share", "images/s", "faces/s", "peak memory", *(["peak on GPU"] if has_gpu else [])]

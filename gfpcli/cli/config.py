@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 
 from gfpcli.errors import InputError, UsageError
+from gfpcli.files.atomic import os_errors_as
 from gfpcli.options import options_of
 
 Kind = TypeVar("Kind")
@@ -39,9 +40,8 @@ def given_options(kind: type[Kind], context: typer.Context, command: str) -> Kin
 def read_table(path: Path, kind: type[object], table: str) -> dict[str, Any]:
     """The values of one table, checked against the dataclass's fields. The tables of other commands are left alone."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        with os_errors_as(InputError, path):
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML ({error})") from error
     for name, under in content.items():

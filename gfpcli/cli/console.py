@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from gfpcli.errors import GfpError, UsageError
+from gfpcli.errors import GfpError, UsageError, os_reason
 from gfpcli.memory import is_out_of_memory
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -53,7 +53,7 @@ def system_reason(error: OSError | MemoryError | RuntimeError) -> str:
     if not isinstance(error, OSError):
         return "not enough memory: a smaller --batch-size, --set size or --device cpu may do"
     name = f"{error.filename}: " if error.filename else ""
-    return f"{name}{error.strerror or ' '.join(str(error).split()) or type(error).__name__}"
+    return f"{name}{os_reason(error)}"
 
 
 @contextmanager

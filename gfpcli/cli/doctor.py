@@ -15,9 +15,10 @@ from gfpcli import __version__
 from gfpcli.errors import GfpError
 from gfpcli.options import RestoreOptions
 from gfpcli.types import Frame
-from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import WEIGHTS, cache_folder, cached, verify
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.devices import choose_devices
 
 
 def examine() -> int:
@@ -33,7 +34,7 @@ def examine() -> int:
 
 
 def _device() -> str:
-    device = choose_device("auto")
+    device = choose_devices("auto")[0]
     what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     return f"{device.type} ({what})"
 

@@ -9,7 +9,7 @@ import typer
 
 from gfpcli.cli.commands import command
 from gfpcli.cli.console import tell
-from gfpcli.errors import OutputError, UsageError
+from gfpcli.errors import UsageError
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="a name from `gfp models list`")]
@@ -33,10 +33,9 @@ def list_() -> None:
         table.add_row(label, "built in", _megabytes(path.stat().st_size), licence, sha256_of(path)[:12])
     for weight in weights.WEIGHTS.values():
         is_here = "yes" if weights.cached(weight.name) else "no"
-        digest = (weights.expected_hash(weight) or "recorded at first download")[:26]
-        table.add_row(
-            weight.name, is_here, _megabytes(weight.size), weight.licence, digest[:12] if " " not in digest else digest
-        )
+        digest = weights.expected_hash(weight)
+        shown = digest[:12] if digest else "recorded at first download"
+        table.add_row(weight.name, is_here, _megabytes(weight.size), weight.licence, shown)
     Console(width=None if Console().is_terminal else 140).print(table)
     tell(f"cache: {weights.cache_folder()}")
 
@@ -65,12 +64,10 @@ def verify_all() -> int:
     n_wrong = 0
     for name in weights.WEIGHTS:
         is_good = weights.verify(name)
-        if is_good is None:
-            continue
-        n_wrong += not is_good
-        typer.echo(
-            f"{name}: {'ok' if is_good else 'WRONG, remove ' + str(weights.cached(name)) + ' and pull it again'}"
-        )
+        if is_good is not None:
+            n_wrong += not is_good
+            wrong = f"WRONG, remove {weights.cached(name)} and pull it again"
+            typer.echo(f"{name}: {'ok' if is_good else wrong}")
     return n_wrong
 
 
@@ -100,8 +97,5 @@ def convert_checkpoint(
         raise UsageError(f"{target}: the target must end in .safetensors")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target} is the source: choose another name")
-    try:
-        convert(source, target, is_half=half)
-    except OSError as error:
-        raise OutputError(f"{target}: {error.strerror or error}") from error
+    convert(source, target, is_half=half)
     typer.echo(target)

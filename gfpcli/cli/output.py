@@ -10,7 +10,8 @@ from typing import TextIO
 
 from gfpcli.cli.progress import Record
 from gfpcli.errors import OutputError, UsageError
-from gfpcli.files.formats import OTHER_SUFFIXES, SUFFIX_FORMATS, VIDEOS
+from gfpcli.files.atomic import os_errors_as
+from gfpcli.files.formats import PICTURE_SUFFIXES, VIDEOS
 from gfpcli.files.storage import is_url
 
 
@@ -25,13 +26,11 @@ def json_sink(json_to: str | None, stack: ExitStack) -> TextIO | None:
         return sys.stdout if json_to else None
     if is_url(json_to):
         raise UsageError(f"--json {json_to}: is written on this machine; give a path")
-    if Path(json_to).suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES, *VIDEOS):
+    if Path(json_to).suffix.lower() in (*PICTURE_SUFFIXES, *VIDEOS):
         raise UsageError(f"--json {json_to}: is named like a photo or a video; choose a name such as records.jsonl")
-    try:
+    with os_errors_as(OutputError, json_to):
         Path(json_to).parent.mkdir(parents=True, exist_ok=True)
         return stack.enter_context(Path(json_to).open("w", encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(f"{json_to}: {error.strerror or error}") from error
 
 
 def json_line(record: Record) -> str:

@@ -15,9 +15,10 @@ from gfpcli.files.atomic import sha256_of
 from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Ledger
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.estimate import Estimate, Look, estimate
-from gfpcli.weights.build import choose_device, load_restorer
+from gfpcli.photo.estimate import Estimate, InputEstimate, estimate
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts, fingerprint
+from gfpcli.weights.devices import choose_devices
 
 MOST_ROWS = 200
 WIDTH = 140  # columns where there is no terminal
@@ -38,11 +39,11 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
     todo = [job for job in jobs if options.force or not _is_done(job, ledger, settings)]
     restorer = load_restorer(options, parts, n_inputs=len(jobs), warn=tell)
     loading_s = time.monotonic() - began
-    plan = estimate(todo, restorer, options, choose_device(options.device))
+    plan = estimate(todo, restorer, options, choose_devices(options.device)[0])
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=WIDTH)
-    console.print(table_of(plan))
+    console.print(plan_table(plan))
     console.print(totals_of(plan, len(jobs) - len(todo), loading_s))
     tell(f"scale {options.scale:g}, model {parts.model_name}; nothing was written (--dry-run)")
 
@@ -54,12 +55,12 @@ def _is_done(job: Job, ledger: Ledger, settings: str) -> bool:
         return False  # reading it will say why
 
 
-def table_of(plan: Estimate) -> Table:
+def plan_table(plan: Estimate) -> Table:
     """A row for each input; where there are too many, those that were looked at first."""
     table = Table(box=box.SIMPLE)
     for name in ("input", "px", "planned px", "faces", "output"):
         table.add_column(name, overflow="fold", justify="right" if name in ("px", "planned px", "faces") else "left")
-    rows = sorted(plan.looks, key=lambda look: look.n_found is None) if len(plan.looks) > MOST_ROWS else plan.looks
+    rows = sorted(plan.inputs, key=lambda look: look.n_found is None) if len(plan.inputs) > MOST_ROWS else plan.inputs
     for look in rows[:MOST_ROWS]:
         table.add_row(*map(escape, _cells_of(look)))
     if len(rows) > MOST_ROWS:
@@ -67,25 +68,25 @@ def table_of(plan: Estimate) -> Table:
     return table
 
 
-def _cells_of(look: Look) -> tuple[str, ...]:
+def _cells_of(look: InputEstimate) -> tuple[str, ...]:
     source = str(look.job.source)
     if look.problem:
         return source, "-", "-", "-", f"would fail: {look.problem.removeprefix(f'{source}: ')}"
     faces = "not looked at" if look.n_found is None else str(look.n_chosen)
     if look.n_found is not None and look.n_found != look.n_chosen:
         faces += f" of {look.n_found}"
-    return source, _size(look.size), _size(look.planned), faces, str(look.job.target)
+    return source, _size_text(look.size), _size_text(look.planned), faces, str(look.job.target)
 
 
-def _size(size: tuple[int, int]) -> str:
+def _size_text(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
 def totals_of(plan: Estimate, n_done: int, loading_s: float) -> Table:
     """What all inputs come to."""
-    n_failed = sum(look.problem is not None for look in plan.looks)
-    n_seen = sum(look.n_found is not None for look in plan.looks)
-    n_good = len(plan.looks) - n_failed
+    n_failed = sum(look.problem is not None for look in plan.inputs)
+    n_seen = sum(look.n_found is not None for look in plan.inputs)
+    n_good = len(plan.inputs) - n_failed
     is_sample = n_seen < n_good
     seconds, work = loading_s + plan.seconds if n_good else 0.0, plan.seconds
     memory = f"about {plan.memory / 1e9:.1f} GB"

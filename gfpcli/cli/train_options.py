@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from gfpcli.errors import InputError, UsageError
+from gfpcli.files.atomic import os_errors_as
 from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, TrainOptions
 
 
@@ -45,9 +46,8 @@ def train_options(preset: str, config: Path | None, changes: list[str], flags: M
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        with os_errors_as(InputError, path):
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):

@@ -25,7 +25,7 @@ from gfpcli.clip.read import VideoInfo, frames_info, probe
 from gfpcli.clip.segments import Work
 from gfpcli.cluster.pool import import_ray
 from gfpcli.errors import GfpError, InputError, UsageError
-from gfpcli.files.atomic import sha256_of
+from gfpcli.files.atomic import os_errors_as, sha256_of
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
@@ -129,12 +129,10 @@ def reason_of(source: Path, error: Exception) -> str:
 
 def digest_of(job: VideoJob) -> str:
     """A hash of the input's content; for a folder of frames of all of them. Raises InputError."""
-    try:
+    with os_errors_as(InputError, job.source):
         if not job.pictures:
             return sha256_of(job.source)
         return hashlib.sha256("".join(sha256_of(path) for path in job.pictures).encode()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{job.source}: {error.strerror or error}") from error
 
 
 def open_clip(job: VideoJob, options: VideoOptions) -> Clip:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -25,11 +24,12 @@ from gfpcli.clip.read import VideoInfo, read_frames, read_pictures
 from gfpcli.clip.segments import Part, Recent, Work, numbered, stretches, time_of, undone
 from gfpcli.clip.track import REACH, Steady, look_at, steady
 from gfpcli.errors import InputError, OutputError
-from gfpcli.files.atomic import sha256_of, write_bytes
+from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.pipeline.steps import Detected
 from gfpcli.stream import map_ahead, prefetch
-from gfpcli.types import Face, Failed, Frame, Restored
+from gfpcli.types import Failed, Frame, Restored
 
 AHEAD = 8  # decoded frames that may wait
 BEHIND = 4  # finished frames that may wait
@@ -129,7 +129,8 @@ def counted(clip: Clip, parts: Sequence[Part], watch: Watch) -> Step:
 def steadied_frames(frames: Iterator[Frame], restorer: Restorer, options: VideoOptions) -> Iterator[Steady]:
     """Each frame with its faces, found and steadied as the options ask."""
     every = 1 if options.smooth == 0 else options.detect_every or LOOK_EVERY
-    return steady(look_at(frames, restorer.detect, every=every), smooth=options.smooth)
+    looks = look_at(frames, restorer.detect, every=every, n_detect=restorer.n_detect)
+    return steady(looks, smooth=options.smooth)
 
 
 def restored(restorer: Restorer, steadied: Iterator[Steady], smooth: float) -> Iterator[tuple[Steady, Restored]]:
@@ -137,14 +138,14 @@ def restored(restorer: Restorer, steadied: Iterator[Steady], smooth: float) -> I
     waiting: deque[Steady] = deque()
     cuts: set[int] = set()
 
-    def known() -> Iterator[tuple[Frame, tuple[Face, ...]]]:
+    def detected() -> Iterator[Detected]:
         for each in steadied:
             waiting.append(each)
             if each.is_cut:
                 cuts.add(each.frame.index)
-            yield each.frame, each.faces
+            yield Detected(each.frame, each.faces)
 
-    for result in restorer.stream_known(known(), partial(settle, cuts=cuts, smooth=smooth)):
+    for result in restorer.stream_detected(detected(), partial(settle, cuts=cuts, smooth=smooth)):
         if isinstance(result, Failed):
             raise result.error
         yield waiting.popleft(), result
@@ -214,13 +215,10 @@ def assemble(
     join_segments(segments, joined, clip.encoder, kept.zero)
     carried, notes = plan_streams(clip.info, clip.target)
     mux(joined, clip.encoder, clip.info, carried, kept, whole, strip=clip.options.strip)
-    try:
-        with whole.open("rb") as file:
-            os.fsync(file.fileno())  # a name must not outlive its content when the power fails
+    pending = prepare_file(whole, clip.target)
+    with os_errors_as(OutputError, clip.target):
         claim(sha256_of(whole))
-        whole.replace(clip.target)
-    except OSError as error:
-        raise OutputError(f"{clip.target}: {error.strerror or error}") from error
+    pending.publish()
     return notes
 
 

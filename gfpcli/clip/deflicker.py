@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gfpcli.clip.track import same_face
 from gfpcli.errors import FaceError
-from gfpcli.pipeline.steps import Drawn
+from gfpcli.pipeline.steps import FacesRestored
 from gfpcli.stream import windows
 from gfpcli.types import Failed
 
@@ -22,7 +22,9 @@ LEVELS = 8.0  # grey levels that may be noise at --smooth 1
 BLUR = 1 / 128  # of the face's size: how far around a pixel frames are compared, and what finer detail is left alone
 
 
-def settle(drawn: Iterator[Drawn | Failed], cuts: Set[int], *, smooth: float) -> Iterator[Drawn | Failed]:
+def settle(
+    drawn: Iterator[FacesRestored | Failed], cuts: Set[int], *, smooth: float
+) -> Iterator[FacesRestored | Failed]:
     """The frames with calmed faces; `cuts` are the indices of frames that begin a shot. `smooth` 0 changes none."""
     if smooth == 0:
         yield from drawn
@@ -42,24 +44,24 @@ def settle(drawn: Iterator[Drawn | Failed], cuts: Set[int], *, smooth: float) ->
         yield replace(own, faces=faces)
 
 
-def _shot_of(frames: Sequence[Drawn | Failed], cuts: Set[int], *, is_backward: bool) -> list[Drawn]:
+def _shot_of(frames: Sequence[FacesRestored | Failed], cuts: Set[int], *, is_backward: bool) -> list[FacesRestored]:
     """The frames after the first, as far as its shot goes."""
-    shot: list[Drawn] = []
+    shot: list[FacesRestored] = []
     for last, each in zip(frames, frames[1:], strict=False):
         if isinstance(each, Failed) or isinstance(last, Failed):
             break
-        if (last if is_backward else each).found.frame.index in cuts:
+        if (last if is_backward else each).aligned.frame.index in cuts:
             break
         shot.append(each)
     return shot
 
 
-def _same(own: Drawn, i: int, others: Sequence[Drawn]) -> Iterator[NDArray[np.uint8]]:
+def _same(own: FacesRestored, i: int, others: Sequence[FacesRestored]) -> Iterator[NDArray[np.uint8]]:
     """What was made of the i-th face in the frames that follow each other from `own` on."""
-    face = own.found.crops[i].face
+    face = own.aligned.crops[i].face
     for other in others:
-        found = same_face(face, [crop.face for crop in other.found.crops])
-        made = next((m for m, crop in zip(other.faces, other.found.crops, strict=True) if crop.face is found), None)
+        found = same_face(face, [crop.face for crop in other.aligned.crops])
+        made = next((m for m, crop in zip(other.faces, other.aligned.crops, strict=True) if crop.face is found), None)
         if found is None or made is None or isinstance(made, FaceError):
             return
         yield made

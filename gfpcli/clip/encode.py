@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from gfpcli.clip.pixels import Color, bits_of, from_bgr
 from gfpcli.clip.read import VideoInfo
 from gfpcli.errors import OutputError, UsageError
+from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.options import HARDWARE, VideoOptions
 from gfpcli.types import Image
@@ -202,7 +203,7 @@ def segment_writer(path: Path, encoder: Encoder) -> Iterator[tuple[Callable[[Pic
 
         def write(picture: Picture) -> None:
             image = pad_to_even(picture.image, encoder.pix_fmt)
-            with _told(path):
+            with os_errors_as(OutputError, path, also=(av.FFmpegError,)):
                 if not opened:
                     size, container = image.shape[:2], CONTAINERS[encoder.suffix]
                     file = _open_stream(f"file:{path.resolve()}", encoder, size, container=container)
@@ -213,7 +214,7 @@ def segment_writer(path: Path, encoder: Encoder) -> Iterator[tuple[Callable[[Pic
                 keep(opened[0][1].encode(_picture_of(image, encoder, round(ticks))))
 
         yield write, written
-        with _told(path):
+        with os_errors_as(OutputError, path, also=(av.FFmpegError,)):
             if opened:
                 keep(opened[0][1].encode(None))
             stack.close()
@@ -238,12 +239,3 @@ def _picture_of(image: Image, encoder: Encoder, ticks: int) -> VideoFrame:
     picture = from_bgr(image, encoder.pix_fmt, encoder.color)
     picture.pts, picture.time_base = ticks, encoder.time_base
     return picture
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """ffmpeg's errors as ours."""
-    try:
-        yield
-    except (av.FFmpegError, OSError) as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error

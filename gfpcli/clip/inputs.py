@@ -10,7 +10,8 @@ from pathlib import Path
 
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.formats import CONTAINERS, SUFFIX_FORMATS, VIDEOS
-from gfpcli.files.jobs import VideoJob, check_no_input, expand, folded, is_file_name, is_same, note_closed
+from gfpcli.files.jobs import VideoJob, check_no_input, folded, is_file_name, is_same, note_closed
+from gfpcli.files.storage import matches
 
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
@@ -28,7 +29,7 @@ def plan_videos(inputs: Iterable[str], output: Path, *, added: str, made: Set[Pa
     """
     found: dict[Path, tuple[Path, tuple[Path, ...]]] = {}
     words = list(inputs)
-    for entry in (Path(each) for word in words for each in expand(word)):
+    for entry in (each for word in words for each in matches(word)):
         if os.path.isdir(entry):
             videos = _videos_in(entry, output, {os.path.realpath(path) for path in made})
             pictures = [] if videos else sorted((f for f in entry.iterdir() if _is_picture(f)), key=_natural)

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from gfpcli.clip.encode import Encoder, held_by
 from gfpcli.clip.read import ONE_FILE, OtherStream, VideoInfo
 from gfpcli.errors import OutputError
+from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import CONTAINERS
 
 AUDIO_INSTEAD = {".mp4": "aac", ".m4v": "aac", ".mov": "aac", ".mkv": "flac", ".webm": "libopus"}
@@ -57,18 +58,16 @@ def join_segments(segments: Sequence[Segment], target: Path, encoder: Encoder, z
     ticks = str(encoder.time_base.denominator)
     options = {"video_track_timescale": ticks, "movie_timescale": ticks}
     container = CONTAINERS[encoder.suffix]
-    try:
-        with (
-            av.open(_url(segments[0].path)) as sample,
-            av.open(_url(target), "w", format=container, container_options=options) as out,
-        ):
-            stream = cast(VideoStream, out.add_stream_from_template(sample.streams.video[0], opaque=True))
-            stream.time_base = encoder.time_base
-            for i, segment in enumerate(segments):
-                following = segments[i + 1].first if i + 1 < len(segments) else segment.end
-                _add(segment, following, out, stream, decoded_at, encoder.time_base)
-    except (av.FFmpegError, OSError) as error:
-        raise OutputError(f"{target}: {error.strerror or error}") from error
+    with (
+        os_errors_as(OutputError, target, also=(av.FFmpegError,)),
+        av.open(_url(segments[0].path)) as sample,
+        av.open(_url(target), "w", format=container, container_options=options) as out,
+    ):
+        stream = cast(VideoStream, out.add_stream_from_template(sample.streams.video[0], opaque=True))
+        stream.time_base = encoder.time_base
+        for i, segment in enumerate(segments):
+            following = segments[i + 1].first if i + 1 < len(segments) else segment.end
+            _add(segment, following, out, stream, decoded_at, encoder.time_base)
 
 
 def _add(

@@ -7,7 +7,7 @@ the one that a run from the clip's start makes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,7 +18,9 @@ from gfpcli.clip.clip import AHEAD, LOOK_BACK, Clip, restore_stretch, steadied_f
 from gfpcli.clip.segments import Part, Recent, numbered, stretches, time_of, undone
 from gfpcli.clip.track import look_at
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.pipeline.steps import Detected
 from gfpcli.stream import prefetch
+from gfpcli.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def plan_stretches(clip: Clip, done: Part | None, number: int) -> Generator[Stre
     """
     start, index = (done.look_back, done.look_back_index) if done else (clip.begin, 0)
     with closing(prefetch(clip.frames(start), depth=AHEAD)) as frames:
-        looks = look_at(numbered(frames, index), lambda frame: (), every=1)
+        looks = look_at(numbered(frames, index), _faceless, every=1, n_detect=1)
         recent: Recent = deque(maxlen=LOOK_BACK)
         fresh = undone(looks, done.last, recent) if done else looks
         for at, own in groupby(stretches(fresh, number), key=lambda pair: pair[0]):
@@ -58,6 +60,11 @@ def plan_stretches(clip: Clip, done: Part | None, number: int) -> Generator[Stre
             for n_frames, (_, each) in enumerate(own, 1):  # noqa: B007  # the last one counts
                 recent.append((time_of(each.frame), each.frame.index))
             yield Stretch(at, *look_back, before, recent[-1][0], n_frames)
+
+
+def _faceless(frames: Sequence[Frame]) -> list[Detected]:
+    """A detector for planning, which needs no faces."""
+    return [Detected(frame, ()) for frame in frames]
 
 
 def restore_alone(clip: Clip, restorer: Restorer, stretch: Stretch, path: Path) -> Part:

@@ -18,8 +18,7 @@ from gfpcli.clip.encode import Picture, segment_writer
 from gfpcli.clip.mux import Kept, Segment
 from gfpcli.clip.segments import time_of
 from gfpcli.errors import InputError, OutputError
-from gfpcli.files.atomic import write_bytes
-from gfpcli.files.locking import part_prefix
+from gfpcli.files.atomic import PART, os_errors_as, part_prefix, write_bytes
 from gfpcli.pipeline.align import to_8_bit
 from gfpcli.pipeline.paste import resize_background
 from gfpcli.pipeline.restorer import Restorer
@@ -44,11 +43,12 @@ def write_preview(clip: Clip, restorer: Restorer) -> tuple[Path, Path]:
     strip, pair = preview_names(clip.target)
     write_bytes(strip, cv2.imencode(".png", strip_of(clip, restorer))[1].tobytes())
     short = replace(clip, target=pair)
-    try:
-        with TemporaryDirectory(prefix=part_prefix(clip.target.name), suffix=".part", dir=clip.target.parent) as folder:
-            write_side_by_side(short, restorer, Path(folder))
-    except OSError as error:
-        raise OutputError(f"{short.target}: {error.strerror or error}") from error
+    name = part_prefix(clip.target.name)
+    with (
+        os_errors_as(OutputError, short.target),
+        TemporaryDirectory(prefix=name, suffix=PART, dir=clip.target.parent) as folder,
+    ):
+        write_side_by_side(short, restorer, Path(folder))
     return strip, short.target
 
 

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, to_bgr, turn_of, upright
-from gfpcli.errors import InputError
+from gfpcli.errors import InputError, os_reason
 from gfpcli.photo.codec import read_frame
 from gfpcli.types import Frame
 
@@ -161,8 +161,7 @@ def _opened(path: Path) -> InputContainer:
 def _reason(error: Exception) -> str:
     """ffmpeg's own words, without the file's name."""
     log = getattr(error, "log", None)
-    text = log[2] if log else getattr(error, "strerror", None) or error
-    return " ".join(str(text).split())
+    return " ".join((log[2] if log else os_reason(error)).split())
 
 
 def _main_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from gfpcli.clip.mux import Segment
 from gfpcli.clip.track import Look, Steady
 from gfpcli.errors import OutputError
-from gfpcli.files.atomic import sha256_of
+from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
 from gfpcli.files.locking import short_name
 from gfpcli.types import Frame
 
@@ -54,7 +54,7 @@ class Work:
         self.folder = target.parent / f"{short_name(target.name)}.gfp"
         self._found: dict[int, Part] = {}  # by number; workers finish some before their turn
         self._file = self.folder / PARTS
-        try:
+        with os_errors_as(OutputError, self.folder):
             if self.folder.is_symlink():
                 raise OutputError(f"{self.folder}: is a link; remove it, nothing is written through it")
             lines = [] if is_fresh or not self._file.exists() else self._file.read_text(encoding="utf-8").splitlines()
@@ -65,8 +65,6 @@ class Work:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write([key, *(_line_of(part) for part in self._found.values())])
             self._sweep()
-        except OSError as error:
-            raise OutputError(f"{self.folder}: {error.strerror or error}") from error
 
     def _take(self, lines: list[str]) -> None:
         """The parts whose line and file are whole."""
@@ -86,9 +84,7 @@ class Work:
                 path.unlink()
 
     def _write(self, lines: list[str]) -> None:
-        temporary = self._file.with_suffix(".part")
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.replace(self._file)
+        write_bytes(self._file, ("\n".join(lines) + "\n").encode())
 
     @property
     def parts(self) -> list[Part]:
@@ -105,11 +101,8 @@ class Work:
 
     def add(self, part: Part) -> None:
         """Enters a stretch whose file is whole."""
-        try:
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(_line_of(part) + "\n")
-        except OSError as error:
-            raise OutputError(f"{self._file}: {error.strerror or error}") from error
+        with os_errors_as(OutputError, self._file), self._file.open("a", encoding="utf-8") as file:
+            file.write(_line_of(part) + "\n")
         self._found[_number_of(part)] = part
 
     def receive(self, part: Part, number: int) -> Part:
@@ -121,12 +114,13 @@ class Work:
         made = self.folder / part.file
         part = replace(part, file=self.path_of(number, made.suffix).name)
         try:
-            made.replace(self.folder / part.file)
-        except FileNotFoundError as error:
+            with os_errors_as(OutputError, made):
+                made.replace(self.folder / part.file)
+        except OutputError as error:
+            if made.exists():
+                raise
             why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
             raise OutputError(f"{made}: {why}") from error
-        except OSError as error:
-            raise OutputError(f"{made}: {error.strerror or error}") from error
         self.add(part)
         return part
 

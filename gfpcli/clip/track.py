@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.stream import windows
-from gfpcli.types import Face, Frame
+from gfpcli.pipeline.steps import Detected
+from gfpcli.stream import batched, windows
+from gfpcli.types import Face, Failed, Frame
 
 REACH = 8  # frames looked at before and behind each frame
 GAP = 6  # frames a face may be missing and still be filled in
@@ -62,19 +63,48 @@ def with_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
         yield frame, bool(steps) and steps[-1] > CUT_LEVELS and steps[-1] > CUT_FACTOR * max([*steps[:-1], 0.0])
 
 
-def look_at(frames: Iterable[Frame], detect: Callable[[Frame], tuple[Face, ...]], *, every: int) -> Iterator[Look]:
-    """Looks for faces in every n-th frame, and in the first and the last of each shot."""
+def look_at(
+    frames: Iterable[Frame],
+    detect: Callable[[Sequence[Frame]], Iterable[Detected | Failed]],
+    *,
+    every: int,
+    n_detect: int,
+) -> Iterator[Look]:
+    """Looks for faces in every n-th frame, and in the first and the last of each shot.
+
+    Args:
+        detect: gives each of several frames with its faces.
+        n_detect: frames that are looked at together.
+
+    Raises:
+        GfpError: a frame cannot be looked at.
+    """
+    marked = _marked(frames, every)
+    for group in batched(marked, count=_is_wanted, n_full=n_detect, weigh=lambda each: each[0].image.nbytes):
+        found = iter(detect([frame for frame, _, is_wanted in group if is_wanted]))
+        for frame, is_cut, is_wanted in group:
+            yield Look(frame, _faces_of(next(found)) if is_wanted else None, is_cut)
+
+
+def _marked(frames: Iterable[Frame], every: int) -> Iterator[tuple[Frame, bool, bool]]:
+    """Each frame, whether a shot begins with it, and whether it is looked at."""
     held: tuple[Frame, bool] | None = None
     for frame, is_cut in with_cuts(frames):
         if held:
-            yield _look(*held, detect, is_wanted=held[0].index % every == 0 or held[1] or is_cut)
+            yield *held, held[0].index % every == 0 or held[1] or is_cut
         held = frame, is_cut
     if held:
-        yield _look(*held, detect, is_wanted=True)
+        yield *held, True
 
 
-def _look(frame: Frame, is_cut: bool, detect: Callable[[Frame], tuple[Face, ...]], *, is_wanted: bool) -> Look:
-    return Look(frame, detect(frame) if is_wanted else None, is_cut)
+def _is_wanted(marked: tuple[Frame, bool, bool]) -> int:
+    return int(marked[2])
+
+
+def _faces_of(detected: Detected | Failed) -> tuple[Face, ...]:
+    if isinstance(detected, Failed):
+        raise detected.error
+    return detected.faces
 
 
 def steady(looks: Iterable[Look], *, smooth: float) -> Iterator[Steady]:

@@ -19,7 +19,7 @@ from gfpcli.cluster.pool import Died, ray_session, run_on_actors
 from gfpcli.cluster.worker import Recipe, recipe_of, tell_once
 from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Entry, Ledger
-from gfpcli.files.storage import exists, is_url
+from gfpcli.files.storage import is_url, store_of
 from gfpcli.photo.batch import WAITING, Run, Staged, Told, deliver_all, weight_of_result
 from gfpcli.photo.report import pictures_for
 from gfpcli.pipeline.restorer import Restorer
@@ -123,7 +123,7 @@ def commit(run: Run, made: Staged | Told) -> Told:
     if isinstance(made, Told):
         return made
     with run.failing(made.job) as failed:  # a store that does not answer
-        if exists(made.pending.temporary):
+        if store_of(made.pending.temporary).exists(made.pending.temporary):
             return run.commit(made)
         why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
         return Told(run.record(made.job, "failed", error=f"{made.job.target}: {why}"))

@@ -16,7 +16,7 @@ import torch
 
 from gfpcli import __version__
 from gfpcli.cli.console import tell
-from gfpcli.errors import CheckpointError, EngineError, GfpError
+from gfpcli.errors import CheckpointError, EngineError, GfpError, os_reason
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import keep_memory
 from gfpcli.options import PipelineOptions
@@ -100,7 +100,7 @@ def file_of(source: Source, options: PipelineOptions) -> Path:
     try:
         digest = sha256_of(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; the file must lie there on every machine") from error
+        raise CheckpointError(f"{path}: {os_reason(error)}; the file must lie there on every machine") from error
     if digest != source.sha256:
         raise CheckpointError(f"{path}: is not the file that the run began with: every machine must have the same")
     return path

@@ -1,29 +1,24 @@
 """What was done with which settings: a file of JSON lines in the output folder.
 
-A line is appended just before an output takes its name, so that every output of ours is known whenever a run is killed.
-A line says what the output's content will be: without that output it counts for nothing, and its input is done again,
-as where a crash cut the line short.
+A line is on the disk before its output takes its name, so that every output of ours is known whenever a run is killed
+or the power fails. A line says what the output's content will be: without that output it counts for nothing, and its
+input is done again, as where a crash cut the line short.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from gfpcli.errors import OutputError
-from gfpcli.files.atomic import sha256_of
-from gfpcli.files.storage import exists, files_behind, is_remote, read_behind, write_behind
+from gfpcli.files.atomic import os_errors_as, sha256_of
+from gfpcli.files.storage import StoreError, store_of
 
-LEDGER = ".gfp-ledger.jsonl"
-OBJECTS = ".gfp-ledger"  # a folder behind a URL
-LINES = 200  # in an object
+LEDGER = ".gfp-ledger.jsonl"  # behind a URL a folder, without the suffix
 State: TypeAlias = Literal["done", "open", "edited", "foreign"]
 """Of an output: as it should be; to be made (again); changed since it was made; there, but never made by us."""
 
@@ -39,51 +34,6 @@ class Entry:
     faces: str = ""  # JSON of the records of its faces, without their landmarks; kept as text, which is small
 
 
-class _File:
-    """Lines in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> list[str]:
-        """Raises OSError, and OutputError where it is a link."""
-        if self._path.is_symlink():
-            raise OutputError(f"{self._path}: is a link; remove it, nothing is written through it")
-        return self._path.read_bytes().decode("utf-8", "replace").split("\n") if self._path.exists() else []
-
-    def add(self, line: str) -> None:
-        """Raises OSError."""
-        with self._path.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")  # the last line was cut short
-            file.write(line.encode() + b"\n")
-
-
-class _Objects:
-    """Lines behind a URL, where nothing can be appended to: the last object of a run is written anew with each line."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._run = f"{time.time_ns():020d}-{secrets.token_hex(4)}"  # names in the order of the runs
-        self._number = 0
-        self._last: list[str] = []
-
-    def read(self) -> list[str]:
-        """Raises OSError."""
-        texts = (read_behind(each).decode("utf-8", "replace") for each in files_behind(self._folder))
-        return [line for text in texts for line in text.split("\n")]
-
-    def add(self, line: str) -> None:
-        """Raises OSError."""
-        if len(self._last) == LINES:
-            self._number, self._last = self._number + 1, []
-        self._last.append(line)
-        name = f"{self._run}-{self._number:06d}.jsonl"
-        write_behind(self._folder / name, "\n".join([*self._last, ""]).encode())
-
-
 class Ledger:
     """The finished outputs of a folder, by their relative path.
 
@@ -97,17 +47,15 @@ class Ledger:
     def __init__(self, folder: Path, known: Iterable[Entry] | None = None) -> None:
         self.folder = folder
         self.path = folder / LEDGER
-        self._lines: _File | _Objects = _Objects(folder / OBJECTS) if is_remote(folder) else _File(self.path)
+        self._journal = store_of(folder).journal(self.path)
         self._entries: dict[str, Entry] = {}  # the last one of each output
         self._made: dict[str, tuple[str, ...]] = {}  # each content that an output was ever given
         if known is not None:
             for entry in known:
                 self._keep(entry)
             return
-        try:
-            lines = self._lines.read()
-        except OSError as error:
-            raise OutputError(f"{self.path}: {error.strerror or error}") from error
+        with os_errors_as(OutputError, self.path):
+            lines = self._journal.read()
         for line in lines:
             self._take(line)
 
@@ -141,15 +89,13 @@ class Ledger:
         key = self._key(output)
         entry = self._entries.get(key)
         if entry is None:
-            return "foreign" if exists(output) else "open"
+            return "foreign" if store_of(output).exists(output) else "open"
         try:
             digest = sha256_of(output)
-        except FileNotFoundError:
-            return "open"  # gone
+        except StoreError:
+            raise  # nobody knows what is there
         except OSError:
-            if is_remote(output):  # the store does not answer: nobody knows what is there
-                raise
-            return "open"
+            return "open"  # gone, or not to be read
         if digest not in self._made[key]:
             return "edited"
         is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)
@@ -168,23 +114,19 @@ class Ledger:
         self, output: Path, input_sha256: str, settings: str, output_sha256: str,
         faces: Sequence[Mapping[str, Any]] = (),
     ) -> None:  # fmt: skip
-        """Records an output that is about to take its name. `faces` are as `--json` tells them."""
+        """Records an output that is about to take its name; the line is on the disk when this returns.
+
+        Args:
+            faces: as `--json` tells them.
+        """
         short = [{key: value for key, value in face.items() if key != "landmarks"} for face in faces]
         entry = Entry(self._key(output), input_sha256, settings, output_sha256, json.dumps(short))
-        try:
-            self._lines.add(json.dumps(asdict(entry)))
-        except OSError as error:
-            raise OutputError(f"{self.path}: {error.strerror or error}") from error
+        with os_errors_as(OutputError, self.path):
+            self._journal.append(json.dumps(asdict(entry)))
         self._keep(entry)
 
     def _key(self, output: Path) -> str:
         return output.relative_to(self.folder).as_posix()
-
-
-def _is_face(face: Any) -> bool:
-    """Whether a record has what a report shows."""
-    numbers = [*face["box"], face["score"], face.get("seconds", 0.0)] if {"box", "score", "status"} <= set(face) else []
-    return len(numbers) == 6 and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)
 
 
 def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str | None:
@@ -198,3 +140,9 @@ def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str
         raise OutputError(f"{target}: is there already and is not gfp's: choose another --output, or --force")
     changed = f"{target} was changed after gfp wrote it and is kept; --force replaces it"
     return {"done": "done before", "edited": changed}.get(state)
+
+
+def _is_face(face: Any) -> bool:
+    """Whether a record has what a report shows."""
+    numbers = [*face["box"], face["score"], face.get("seconds", 0.0)] if {"box", "score", "status"} <= set(face) else []
+    return len(numbers) == 6 and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)

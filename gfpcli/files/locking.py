@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from gfpcli.errors import OutputError
-from gfpcli.files.storage import files_behind, is_remote, remove_behind
+from gfpcli.errors import OutputError, os_reason
+from gfpcli.files.atomic import PART, name_hash, part_prefix
+from gfpcli.files.storage import store_of
 
 LOCK = ".gfp-lock"
-PART = ".part"
-PARTS = f".gfp-*{PART}"  # what `write_bytes` makes on the way
 LONGEST_NAME = 200  # bytes of a file's name that leave room for ours around it
 
 
 @contextmanager
 def hold(lock: Path, busy: str, *, is_patient: bool = False) -> Iterator[None]:
     """Nobody else holds `lock` meanwhile. The system lets go of it when a run dies, however it dies.
+
+    Behind a URL nothing can be held, and this does nothing.
 
     Args:
         busy: what to say where another run holds it.
@@ -31,20 +29,14 @@ def hold(lock: Path, busy: str, *, is_patient: bool = False) -> Iterator[None]:
     Raises:
         OutputError: another run holds it, or the folder cannot be made or written.
     """
-    own = FileLock(lock, timeout=-1 if is_patient else 0, thread_local=False)
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        own.acquire()
-    except Timeout as error:
-        raise OutputError(busy) from error
-    except OSError as error:
-        raise OutputError(f"{lock.parent}: cannot be written ({error.strerror or error})") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(store_of(lock).hold(lock, is_patient=is_patient))
+        except Timeout as error:
+            raise OutputError(busy) from error
+        except OSError as error:
+            raise OutputError(f"{lock.parent}: cannot be written ({os_reason(error)})") from error
         yield
-    finally:
-        with suppress(OSError):  # while it is held: whoever waits on this file finds it gone and makes a new one
-            lock.unlink()
-        own.release()
 
 
 def lock_of(root: Path, file: Path | None) -> tuple[Path, str]:
@@ -56,12 +48,7 @@ def lock_of(root: Path, file: Path | None) -> tuple[Path, str]:
 def short_name(name: str) -> str:
     """`.NAME`, or a hash in its place where a suffix would make it too long for a file system."""
     is_long = len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME
-    return f".{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32] if is_long else name}"
-
-
-def part_prefix(name: str) -> str:
-    """How the hidden names begin under which a file of this name is made."""
-    return f".gfp-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}-"
+    return f".{name_hash(name) if is_long else name}"
 
 
 def sweep(folders: Iterable[Path], name: str | None = None) -> None:
@@ -69,21 +56,13 @@ def sweep(folders: Iterable[Path], name: str | None = None) -> None:
 
     Behind a URL there is no lock, and the folder is searched whole.
     """
+    pattern = f"{part_prefix(name)}*{PART}" if name else f".gfp-*{PART}"
     for folder in set(folders):
-        if is_remote(folder):  # in one listing
-            pattern = f"{part_prefix(name)}*{PART}" if name else PARTS
-            with suppress(OSError):
-                remove_behind(each for each in files_behind(folder) if fnmatch(each.name, pattern))
-            continue
-        for part in folder.glob(f"{part_prefix(name)}*.part" if name else PARTS):
-            if part.is_dir() and not part.is_symlink():
-                shutil.rmtree(part, ignore_errors=True)
-                continue
-            with suppress(OSError):
-                part.unlink()
+        store_of(folder).sweep(folder, pattern)
 
 
 def check_inside(root: Path, target: Path) -> None:
     """Raises OutputError where a link would lead `target` out of `root`."""
-    if not is_remote(target) and not target.parent.resolve().is_relative_to(root.resolve()):
+    store = store_of(target)
+    if not PurePath(store.resolve(target.parent)).is_relative_to(store.resolve(root)):
         raise OutputError(f"{target}: a link leads out of {root}; nothing is written there")

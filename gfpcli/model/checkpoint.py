@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gfpcli.errors import CheckpointError
+from gfpcli.errors import CheckpointError, OutputError, os_reason
+from gfpcli.files.atomic import os_errors_as, write_with
 from gfpcli.model.compact import compact_from_state
 from gfpcli.model.gfpgan import GFPGANClean, shape_of
 from gfpcli.model.paper import GFPGANPaper
@@ -48,10 +50,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         CheckpointError: missing, not a checkpoint, cut short, unsafe, far larger inside than outside, or with NaN
             inside; names the file.
     """
-    try:
+    with os_errors_as(CheckpointError, path):
         is_safetensors, size, unpacked = _is_safetensors(path), path.stat().st_size, _unpacked_size(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
     if unpacked > size + ROOM:  # torch writes no packed archives
         raise CheckpointError(f"{path}: refused, its {size} bytes unpack to {unpacked}")
     try:
@@ -128,16 +128,12 @@ def convert(source: Path, target: Path, *, is_half: bool) -> None:
 
     Raises:
         CheckpointError: as `read_state`.
-        OSError: the target cannot be written.
+        OutputError: the target cannot be written.
     """
     state = read_state(source)
-    part = target.with_name(target.name + ".part")
+    facts = {"arch": kind_of(state)}
+    kept = {key: (v.half() if is_half and v.is_floating_point() else v).contiguous() for key, v in state.items()}
     try:
-        save_file(
-            {key: (v.half() if is_half and v.is_floating_point() else v).contiguous() for key, v in state.items()},
-            part,
-            {"arch": kind_of(state)},
-        )
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+        write_with(target, lambda part: save_file(kept, part, facts))
+    except SafetensorError as error:
+        raise OutputError(f"{target}: {os_reason(error)}") from error

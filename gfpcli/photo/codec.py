@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import stat
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,9 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from gfpcli.errors import InputError, OutputError
-from gfpcli.files.atomic import write_bytes
+from gfpcli.files.atomic import os_errors_as, write_bytes
 from gfpcli.files.formats import READ_FORMATS, SUFFIX_FORMATS
-from gfpcli.files.storage import is_remote, read_behind, size_behind
+from gfpcli.files.storage import store_of
 from gfpcli.memory import is_out_of_memory, lacking
 from gfpcli.photo.metadata import ORIENTATION, exif_of, has_folders, metadata_of
 from gfpcli.types import Frame, Image, Metadata
@@ -42,19 +41,11 @@ def read_frame(path: Path, index: int) -> Frame:
 
 def read_file(path: Path) -> bytes:
     """A file's bytes. Raises InputError where it is none, cannot be read, or is larger than any picture."""
-    try:
-        if is_remote(path):
-            if (size := size_behind(path)) > MAX_BYTES:
-                raise InputError(f"{path}: {size / 1e9:.1f} GB is larger than any picture")
-            return read_behind(path)
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise InputError(f"{path}: not a file that can be opened")
-        if facts.st_size > MAX_BYTES:
-            raise InputError(f"{path}: {facts.st_size / 1e9:.1f} GB is larger than any picture")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+    store = store_of(path)
+    with os_errors_as(InputError, path):
+        if (size := store.size(path)) > MAX_BYTES:
+            raise InputError(f"{path}: {size / 1e9:.1f} GB is larger than any picture")
+        return store.read(path)
 
 
 def decode_frame(data: bytes, name: str, index: int) -> Frame:

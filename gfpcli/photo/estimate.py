@@ -1,7 +1,7 @@
 """What a run would find and cost, measured on its own inputs; nothing is written.
 
-Inputs are looked at (decoded, faces found) in random order, until all are or the time is up. A few
-of each output format also go through the other stages. All together is reckoned from these by pixels and faces.
+Inputs are decoded and their faces detected in random order, until all are or the time is up. A few of each output
+format also go through the other stages. The whole run is estimated from these by pixels and faces.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,13 +21,14 @@ from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import size_of
-from gfpcli.photo.profile import Stopwatch, assemble, decode, encode, find, make, resident_memory, watched
+from gfpcli.photo.profile import Stopwatch, decode, encode, observed, resident_memory
+from gfpcli.pipeline.faults import FAULTS, fault_text
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.pipeline.steps import Found
+from gfpcli.pipeline.steps import AlignedFaces, Detected
 from gfpcli.stream import MOST
-from gfpcli.types import FaceOutcome
+from gfpcli.types import Face, Failed, Frame, Restored
 
-BUDGET_S = 30.0  # for looking
+BUDGET_S = 30.0  # for decoding inputs and detecting their faces
 N_PROBES = 3  # inputs of each output format, and inputs with faces, that go through all stages
 N_FACES = 8  # of each of those that go through the network
 N_BEHIND = 5  # finished pictures that wait to be written, where that is the slower part
@@ -39,13 +39,13 @@ Cost = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is known of one input."""
+class InputEstimate:
+    """What one input holds and would become."""
 
     job: Job
     size: tuple[int, int]  # (height, width)
     planned: tuple[int, int]  # (height, width) of the result
-    n_found: int | None = None  # None where it was not looked at
+    n_found: int | None = None  # faces; None where none were looked for
     n_chosen: int = 0  # of them, to be restored
     problem: str | None = None  # why it would fail; sizes are 0 then
 
@@ -54,8 +54,8 @@ class Look:
 class Estimate:
     """What a run would do, on this machine as busy as it is now."""
 
-    looks: tuple[Look, ...]  # in the order of the jobs
-    n_faces: float  # to be restored; reckoned where not all inputs were looked at
+    inputs: tuple[InputEstimate, ...]  # in the order of the jobs
+    n_faces: float  # to be restored; extrapolated where not all inputs were looked at
     seconds: float  # of the work, without loading
     memory: int  # bytes of the process, at most
     gpu_memory: int  # bytes on the GPU, at most; 0 without one
@@ -71,7 +71,7 @@ class Costs:
     gpu_peak: int = 0
 
     def add(self, what: str, watch: Stopwatch, stages: Sequence[str], amount: float) -> None:
-        """Takes stages of a watch as the cost of an amount."""
+        """Adds what these stages took, spent on `amount` inputs, pixels or faces."""
         for stage in stages:
             if stage in watch.spent:
                 each = watch.spent[stage]
@@ -80,25 +80,25 @@ class Costs:
         self.amounts[what] = self.amounts.get(what, 0) + amount
 
     def of(self, what: str, amount: float) -> Cost:
-        """The cost of an amount; nothing where nothing was measured."""
+        """What an amount would take; zeros where nothing was measured."""
         return self.spent.get(what, np.zeros(2)) * (amount / max(self.amounts.get(what, 0), 1))
 
 
 def estimate(jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions, device: torch.device) -> Estimate:
-    """Looks, measures and reckons."""
+    """Measures a random sample of the inputs for BUDGET_S seconds, and extrapolates to all of them."""
     began, base, costs = time.monotonic(), resident_memory(), Costs()
-    looks: dict[int, Look] = {}
+    inputs: dict[int, InputEstimate] = {}
     n_probed: Counter[str] = Counter()
     for index in shuffled(len(jobs)):
-        if looks and time.monotonic() - began > BUDGET_S:
+        if inputs and time.monotonic() - began > BUDGET_S:
             break
-        looks[index] = _look(jobs[index], restorer, options, Stopwatch(device), costs, n_probed)
-    for index in set(range(len(jobs))) - set(looks):
-        looks[index] = _glance(jobs[index], options)
-    ordered = tuple(looks[index] for index in range(len(jobs)))
-    seen = [look for look in ordered if look.n_found is not None]
-    n_readable = sum(look.problem is None for look in ordered)
-    n_faces = sum(look.n_chosen for look in seen) * n_readable / max(len(seen), 1)
+        inputs[index] = _estimate_input(jobs[index], restorer, options, Stopwatch(device), costs, n_probed)
+    for index in set(range(len(jobs))) - set(inputs):
+        inputs[index] = _from_header(jobs[index], options)
+    ordered = tuple(inputs[index] for index in range(len(jobs)))
+    seen = [each for each in ordered if each.n_found is not None]
+    n_readable = sum(each.problem is None for each in ordered)
+    n_faces = sum(each.n_chosen for each in seen) * n_readable / max(len(seen), 1)
     lanes = _lanes(ordered, n_faces, costs)
     memory = max(base, costs.peak) + _waiting(ordered, seen, options, is_writing_slower=lanes[2][0] > lanes[1][0])
     return Estimate(ordered, n_faces, _together(lanes, n_readable, options), memory, costs.gpu_peak)
@@ -109,35 +109,37 @@ def shuffled(n: int) -> list[int]:
     return [int(index) for index in np.random.default_rng(0).permutation(n)]
 
 
-def _look(
+def _estimate_input(
     job: Job, restorer: Restorer, options: RestoreOptions, watch: Stopwatch, costs: Costs, n_probed: Counter[str]
-) -> Look:
-    timed, suffix = watched(restorer, watch), job.target.suffix.lower()
+) -> InputEstimate:
+    timed, suffix = observed(restorer, watch), job.target.suffix.lower()
     try:
         frame = decode(job.source, watch)
-        found = find(timed, frame, watch)
+        (aligned,) = map(timed.align, timed.detect([frame]))
+        if isinstance(aligned, Failed):
+            raise aligned.error
         size = frame.image.shape[0], frame.image.shape[1]
         costs.add("read", watch, ["decode"], size[0] * size[1])
         costs.add("look", watch, ["detect", "align"], 1)
-        if n_probed[suffix] < N_PROBES or (found.crops and n_probed["with faces"] < N_PROBES):
+        if n_probed[suffix] < N_PROBES or (aligned.crops and n_probed["with faces"] < N_PROBES):
             n_probed[suffix] += 1
-            n_probed["with faces"] += bool(found.crops)
-            _probe(found, suffix, restorer, options, watch.device, costs)
+            n_probed["with faces"] += bool(aligned.crops)
+            _probe(aligned, suffix, restorer, options, watch.device, costs)
     except GfpError as error:
-        return Look(job, (0, 0), (0, 0), problem=str(error))
-    except (MemoryError, torch.OutOfMemoryError, cv2.error):
-        return Look(job, (0, 0), (0, 0), problem=f"{job.source}: not enough memory")
+        return InputEstimate(job, (0, 0), (0, 0), problem=str(error))
+    except FAULTS as error:
+        return InputEstimate(job, (0, 0), (0, 0), problem=f"{job.source}: {fault_text(error, 'not enough memory')}")
     planned = (restorer.model.size,) * 2 if options.aligned else _scaled(size, options.scale)
-    return Look(job, size, planned, len(found.faces), len(found.crops))
+    return InputEstimate(job, size, planned, len(aligned.faces), len(aligned.crops))
 
 
-def _glance(job: Job, options: RestoreOptions) -> Look:
-    """The header only."""
+def _from_header(job: Job, options: RestoreOptions) -> InputEstimate:
+    """An input of which only the header is read."""
     try:
         size = size_of(job.source)
     except GfpError as error:
-        return Look(job, (0, 0), (0, 0), problem=str(error))
-    return Look(job, size, _scaled(size, options.scale))
+        return InputEstimate(job, (0, 0), (0, 0), problem=str(error))
+    return InputEstimate(job, size, _scaled(size, options.scale))
 
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -145,40 +147,42 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def _probe(
-    found: Found, suffix: str, restorer: Restorer, options: RestoreOptions, device: torch.device, costs: Costs
+    aligned: AlignedFaces, suffix: str, restorer: Restorer, options: RestoreOptions, device: torch.device, costs: Costs
 ) -> None:
-    """Measures what follows the look: the network and the paste by faces, the rest by pixels of the result."""
-    crops = found.crops[:N_FACES]
-    if crops and "net" not in costs.spent:
-        restorer.restore_crops(crops[:1])  # the first call of a network is slower
+    """Measures what follows detection: the network and the paste by faces, the rest by pixels of the result."""
+    faces = tuple(crop.face for crop in aligned.crops[:N_FACES])
+    if faces and "net" not in costs.spent:
+        _restore_faces(restorer, aligned.frame, faces[:1])  # the first call of a network is slower
     watch, bare_watch = Stopwatch(device), Stopwatch(device)
-    timed = watched(restorer, watch)
-    faces = make(timed, crops, watch)
-    few = replace(
-        found, faces=tuple(crop.face for crop in crops), outcomes=(FaceOutcome("restored"),) * len(crops), crops=crops
-    )
     if not options.aligned:  # without its face an aligned picture is nothing
-        bare = replace(found, faces=(), outcomes=(), crops=())
-        assemble(watched(restorer, bare_watch), bare, (), bare_watch)
-    result = assemble(timed, few, faces, watch)
+        _restore_faces(observed(restorer, bare_watch), aligned.frame, ())
+    result = _restore_faces(observed(restorer, watch), aligned.frame, faces)
     encode(result, SUFFIX_FORMATS[suffix], options, watch)
     n_pixels = result.image.shape[0] * result.image.shape[1]
-    costs.add("net", watch, ["net", "mask"], len(crops))
+    costs.add("net", watch, ["net", "mask"], len(faces))
     costs.add("frame", bare_watch, ["background", "paste"], n_pixels)
     costs.add(f"write {suffix}", watch, ["encode"], n_pixels)
-    if crops:  # what pasting takes more with faces than without
-        costs.add("paste", watch, ["background", "paste"], len(crops))
+    if faces:  # what pasting takes more with faces than without
+        costs.add("paste", watch, ["background", "paste"], len(faces))
         costs.spent["paste"] -= costs.of("frame", n_pixels)
         costs.spent["paste"] = np.maximum(costs.spent["paste"], 0)
 
 
-def _lanes(looks: Sequence[Look], n_faces: float, costs: Costs) -> tuple[Cost, Cost, Cost]:
-    """Costs of what goes on side by side: reading, the network's thread, writing."""
-    pixels_in = sum(look.size[0] * look.size[1] for look in looks)
+def _restore_faces(restorer: Restorer, frame: Frame, faces: tuple[Face, ...]) -> Restored:
+    """The frame with these of its faces restored. Raises GfpError."""
+    (out,) = restorer.stream_detected([Detected(frame, faces)])
+    if isinstance(out, Failed):
+        raise out.error
+    return out
+
+
+def _lanes(inputs: Sequence[InputEstimate], n_faces: float, costs: Costs) -> tuple[Cost, Cost, Cost]:
+    """Costs of the threads that run side by side: reading, the networks, writing."""
+    pixels_in = sum(each.size[0] * each.size[1] for each in inputs)
     pixels_out: Counter[str] = Counter()
-    for look in looks:
-        pixels_out[look.job.target.suffix.lower()] += look.planned[0] * look.planned[1]
-    n_readable = sum(look.problem is None for look in looks)
+    for each in inputs:
+        pixels_out[each.job.target.suffix.lower()] += each.planned[0] * each.planned[1]
+    n_readable = sum(each.problem is None for each in inputs)
     main = costs.of("look", n_readable) + costs.of("net", n_faces) + costs.of("paste", n_faces)
     main = main + costs.of("frame", sum(pixels_out.values()))
     write = sum((costs.of(f"write {suffix}", n) for suffix, n in pixels_out.items()), np.zeros(2))
@@ -186,10 +190,11 @@ def _lanes(looks: Sequence[Look], n_faces: float, costs: Costs) -> tuple[Cost, C
 
 
 def _together(lanes: tuple[Cost, Cost, Cost], n_inputs: int, options: RestoreOptions) -> float:
-    """Seconds of all lanes side by side: the slowest, or what the cores can do; and the ends, where one waits.
+    """Seconds of all threads side by side: the slowest one or all work shared by the cores, and the first read and
+    last write, while the others wait.
 
-    Where other programs keep the cores busy, lanes do not run side by side for nothing: the more encoding had
-    to wait for a core while it was measured, the more of its time adds to the network's.
+    Where other programs keep the cores busy, threads slow each other down: the more encoding had to wait for a core
+    while it was measured, the more of its time is added to the networks'.
     """
     read, main, write = lanes
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -199,11 +204,13 @@ def _together(lanes: tuple[Cost, Cost, Cost], n_inputs: int, options: RestoreOpt
     return float(max(main[0] + waited * write[0], write[0], read[0] / options.n_threads, work) + ends)
 
 
-def _waiting(looks: Sequence[Look], seen: Sequence[Look], options: RestoreOptions, *, is_writing_slower: bool) -> int:
+def _waiting(
+    inputs: Sequence[InputEstimate], seen: Sequence[InputEstimate], options: RestoreOptions, *, is_writing_slower: bool
+) -> int:
     """Bytes of the largest pictures that may wait at once, besides what was measured with one picture at a time."""
-    ins = sorted((look.size[0] * look.size[1] * BYTES for look in looks), reverse=True) or [0]
-    outs = sorted((look.planned[0] * look.planned[1] * BYTES for look in looks), reverse=True) or [0]
-    largest_seen = max((look.planned[0] * look.planned[1] * BYTES for look in seen), default=0)
+    ins = sorted((each.size[0] * each.size[1] * BYTES for each in inputs), reverse=True) or [0]
+    outs = sorted((each.planned[0] * each.planned[1] * BYTES for each in inputs), reverse=True) or [0]
+    largest_seen = max((each.planned[0] * each.planned[1] * BYTES for each in seen), default=0)
     unseen = 3 * max(outs[0] - largest_seen, 0)  # the result, its encoder's copy and its bytes
     waiting_in = min(sum(ins[: options.n_threads + 2]), max(MOST, ins[0]))
     waiting_out = min(sum(outs[: N_BEHIND if is_writing_slower else 1]), max(MOST, outs[0]))

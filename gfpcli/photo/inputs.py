@@ -11,18 +11,10 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from gfpcli.errors import InputError, UsageError
-from gfpcli.files.formats import FORMAT_SUFFIXES, OTHER_SUFFIXES, READ_FORMATS, SUFFIX_FORMATS
-from gfpcli.files.jobs import Job, check_no_input, expand, folded, is_file_name, is_same, note_closed, real
-from gfpcli.files.storage import (
-    exists,
-    files_behind,
-    is_folder,
-    is_remote,
-    is_url,
-    local_word,
-    matches_behind,
-    place_of,
-)
+from gfpcli.files.atomic import os_errors_as
+from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, READ_FORMATS, SUFFIX_FORMATS
+from gfpcli.files.jobs import Job, check_no_input, folded, is_file_name, is_same, note_closed, resolved
+from gfpcli.files.storage import REMOTE, is_remote, is_url, local_word, matches, place_of
 
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
@@ -44,9 +36,9 @@ def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = fr
     behind: dict[str, tuple[Path, Path]] = {}  # by URL
     for word in filter(is_url, inputs):
         behind |= {str(place): (place, relative) for place, relative in _images_behind(word, output, made)}
-    for entry in (Path(each) for word in inputs if not is_url(word) for each in expand(word)):
+    for entry in (each for word in inputs if not is_url(word) for each in matches(word)):
         if os.path.isdir(entry):
-            for file in _walk(entry, output, {real(path) for path in made}):
+            for file in _walk(entry, output, {resolved(path) for path in made}):
                 found.setdefault(file, file.relative_to(entry))
         elif os.path.isfile(entry):
             found.setdefault(entry, Path(entry.name))
@@ -64,21 +56,19 @@ def _images_behind(word: str, output: Path | None, made: Set[Path]) -> Iterator[
         InputError: nothing is there, or it cannot be listed.
     """
     results = {str(path) for path in made}
-    try:
-        for place in matches_behind(word):
-            if is_folder(place):
-                for file in files_behind(place):
+    with os_errors_as(InputError, word):
+        for place in matches(word):
+            if REMOTE.is_folder(place):
+                for file in REMOTE.files(place):
                     relative = Path(file.relative_to(place).as_posix())
                     is_hidden = any(part.startswith(".gfp-") for part in relative.parts)
                     is_ours = str(file) in results or output not in (None, place) and output in file.parents
                     if _is_named_like_image(file) and not is_hidden and not is_ours:
                         yield file, relative
-            elif exists(place):
+            elif REMOTE.exists(place):
                 yield place, Path(place.name)
             else:
                 raise InputError(f"{word}: no such object or folder")
-    except OSError as error:
-        raise InputError(f"{word}: {error.strerror or error}") from error
 
 
 def _walk(folder: Path, output: Path | None, made: Set[str]) -> Iterator[Path]:
@@ -95,7 +85,7 @@ def _walk(folder: Path, output: Path | None, made: Set[str]) -> Iterator[Path]:
 
 
 def _is_named_like_image(path: Path) -> bool:
-    return path.suffix.lower() in (*SUFFIX_FORMATS, *OTHER_SUFFIXES)
+    return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def _looks_like_image(path: Path) -> bool:
@@ -159,7 +149,5 @@ def plan_jobs(
 
 def _is_one_file(word: str) -> bool:
     """Raises InputError."""
-    try:
-        return not is_folder(place_of(word)) if is_url(word) else Path(word).is_file()
-    except OSError as error:
-        raise InputError(f"{word}: {error.strerror or error}") from error
+    with os_errors_as(InputError, word):
+        return not REMOTE.is_folder(place_of(word)) if is_url(word) else Path(word).is_file()

@@ -24,7 +24,7 @@ import jinja2
 import numpy as np
 
 from gfpcli.errors import OutputError, UsageError
-from gfpcli.files.atomic import write_chunks
+from gfpcli.files.atomic import os_errors_as, write_chunks
 from gfpcli.photo.sheets import Layers, Picture, face_pair, pair_of
 
 SUFFIXES = (".html", ".htm")
@@ -73,10 +73,8 @@ class Report:
         shown = None
         if pictures:
             shown = {"whole": pictures.whole, "sizes": pictures.sizes, "faces": pictures.faces}
-        try:
+        with os_errors_as(OutputError, f"the report in {self.folder}"):
             self.spool.write(json.dumps({"record": dict(record), "links": links, "shown": shown}) + "\n")
-        except OSError as error:
-            raise OutputError(f"the report in {self.folder}: {error.strerror or error}") from error
 
 
 def check_report_path(path: Path) -> None:
@@ -95,11 +93,9 @@ def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
         OutputError: the folder or file cannot be written.
     """
     began = time.time()
-    try:
+    with os_errors_as(OutputError, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         spool = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115  (closed below)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error
     with spool:
         try:
             yield Report(path.parent, spool)

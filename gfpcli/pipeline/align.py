@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.errors import FaceError, InputError
+from gfpcli.memory import is_out_of_memory
 from gfpcli.options import FaceOptions
-from gfpcli.types import Affine, Crop, Face, Frame, Image
+from gfpcli.pipeline.steps import AlignedFaces, Detected
+from gfpcli.types import Affine, Crop, Face, FaceOutcome, Frame, Image
 
 # eyes, nose and mouth corners of an aligned face, px at 512 (GFPGAN / facexlib, FFHQ alignment)
 TEMPLATE_512 = np.array(
@@ -48,33 +50,38 @@ def to_8_bit(image: Image) -> NDArray[np.uint8]:
 
 
 def warp_area(image: NDArray[np.uint8], affine: Affine, size: int) -> NDArray[np.uint8]:
-    """Warp to (size, size, 3); a face that shrinks is first blurred, in its own rectangle only, against aliasing."""
+    """Warp (H, W, 3) BGR to (size, size, 3); outside the image lies BORDER_BGR.
+
+    A face that shrinks is first blurred, in its own rectangle only, against aliasing.
+    """
     zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
     if zoom >= 0.9:
-        return np.asarray(
-            cv2.warpAffine(
-                image,
-                affine,
-                (size, size),
-                flags=cv2.INTER_CUBIC,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=BORDER_BGR,
-            ),
-            np.uint8,
-        )
+        return _warped(image, affine, size, cv2.INTER_CUBIC)
     sigma = 0.45 * np.sqrt(1 / zoom**2 - 1)
+    x0, y0, x1, y1 = _seen_of(image, affine, size, margin=int(3 * sigma) + 2)
+    if x0 >= x1 or y0 >= y1:
+        return np.full((size, size, 3), BORDER_BGR, np.uint8)
+    part = np.asarray(cv2.GaussianBlur(image[y0:y1, x0:x1], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)
+    moved = affine.copy()
+    moved[:, 2] += affine[:, :2] @ (x0, y0)
+    return _warped(part, moved, size, cv2.INTER_LINEAR)
+
+
+def _warped(image: NDArray[np.uint8], affine: Affine, size: int, how: int) -> NDArray[np.uint8]:
+    warped = cv2.warpAffine(
+        image, affine, (size, size), flags=how, borderMode=cv2.BORDER_CONSTANT, borderValue=BORDER_BGR
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def _seen_of(image: Image, affine: Affine, size: int, *, margin: int) -> tuple[int, int, int, int]:
+    """The rectangle x0, y0, x1, y1 of the image that a warp shows; x0 >= x1 or y0 >= y1 where it shows none of it."""
     corners = np.array([(0, 0), (size, 0), (0, size), (size, size)], np.float64)
     inverse = invert(affine)
     around = corners @ inverse[:, :2].T + inverse[:, 2]
-    pad = int(3 * sigma) + 2
-    x0, y0 = np.maximum(np.floor(around.min(axis=0)).astype(int) - pad, 0)
-    x1, y1 = np.minimum(np.ceil(around.max(axis=0)).astype(int) + pad, (image.shape[1], image.shape[0]))
-    part = cv2.GaussianBlur(image[y0:y1, x0:x1], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    moved = affine.copy()
-    moved[:, 2] += affine[:, :2] @ (x0, y0)
-    return np.asarray(
-        cv2.warpAffine(part, moved, (size, size), borderMode=cv2.BORDER_CONSTANT, borderValue=BORDER_BGR), np.uint8
-    )
+    x0, y0 = np.maximum(np.floor(around.min(axis=0)).astype(int) - margin, 0)
+    x1, y1 = np.minimum(np.ceil(around.max(axis=0)).astype(int) + margin, (image.shape[1], image.shape[0]))
+    return int(x0), int(y0), int(x1), int(y1)
 
 
 def stretch_of(pixel_aspect: float) -> NDArray[np.float64]:
@@ -86,7 +93,7 @@ def cut_crop(image: Image, face: Face, size: int, pixel_aspect: float = 1.0) -> 
     """The aligned (size, size, 3) BGR crop of a face, in square pixels.
 
     Raises:
-        FaceError: as `frame_to_crop_of`, or a face outside.
+        FaceError: as `frame_to_crop_of`, or a face that lies outside by its box or by its landmarks.
     """
     stretch = stretch_of(pixel_aspect)
     affine = frame_to_crop_of((face.landmarks + 0.5) * stretch - 0.5, size)
@@ -96,7 +103,40 @@ def cut_crop(image: Image, face: Face, size: int, pixel_aspect: float = 1.0) -> 
     x0, y0, x1, y1 = face.box
     if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
         raise FaceError("this face lies outside the photo")
+    left, top, right, bottom = _seen_of(image, affine, size, margin=0)
+    if left >= right or top >= bottom:
+        raise FaceError("the landmarks of this face lie outside the photo")
     return Crop(face, warp_area(to_8_bit(image), affine, size), affine)
+
+
+def align_faces(detected: Detected, size: int, options: FaceOptions) -> AlignedFaces:
+    """The frame's faces cut out at the network's size. One not asked for is `skipped`, one that cannot be is `failed`.
+
+    With `aligned` the whole picture is the one face.
+
+    Raises:
+        InputError: as `aligned_crop`.
+    """
+    frame = detected.frame
+    if options.aligned:
+        crop = aligned_crop(frame, size)
+        return AlignedFaces(frame, (crop.face,), (FaceOutcome("restored"),), (crop,))
+    chosen = choose_faces(detected.faces, frame, options)
+    crops: list[Crop] = []
+    outcomes: list[FaceOutcome] = []
+    for face in detected.faces:
+        if not any(face is each for each in chosen):
+            outcomes.append(FaceOutcome("skipped"))
+            continue
+        try:
+            crops.append(cut_crop(frame.image, face, size, frame.pixel_aspect))
+            outcomes.append(FaceOutcome("restored"))
+        except FaceError as error:
+            outcomes.append(FaceOutcome("failed", str(error)))
+        except (cv2.error, np.linalg.LinAlgError) as error:
+            why = "there is not enough memory" if is_out_of_memory(error) else "its landmarks are not those of a face"
+            outcomes.append(FaceOutcome("failed", f"this face cannot be cut out: {why}"))
+    return AlignedFaces(frame, detected.faces, tuple(outcomes), tuple(crops))
 
 
 def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:

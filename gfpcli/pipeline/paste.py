@@ -28,6 +28,11 @@ def soft_mask(size: int) -> Mask:
     return mask
 
 
+def soft_masker(faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
+    """The feathered oval for every (S, S, 3) face."""
+    return [soft_mask(face.shape[0]) for face in faces]
+
+
 def resize_background(image: Image, size: tuple[int, int]) -> Image:
     """Lanczos to (height, width); the same pixels where the size is the same."""
     height, width = size
@@ -53,14 +58,9 @@ def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.floa
 
 
 def paste_faces(
-    canvas: Image,
-    faces: Sequence[NDArray[np.uint8]],
-    crops: Sequence[Crop],
-    masks: Sequence[Mask],
-    *,
-    scale: tuple[float, float],
-    strength: float = 1.0,
-) -> None:
+    canvas: Image, faces: Sequence[NDArray[np.uint8]], crops: Sequence[Crop], masks: Sequence[Mask], *,
+    scale: tuple[float, float], strength: float = 1.0,
+) -> None:  # fmt: skip
     """Blend restored (S, S, 3) BGR faces into `canvas` in place, touching each face's own rectangle only.
 
     Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes
@@ -85,9 +85,8 @@ def paste_faces(
         under = before.get(i, place).astype(np.float32)
         step = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit - under
         if keep := detail_kept(face, crops[i], masks[i]):
-            step += np.float32(keep) * (
-                under - _warp_face(crops[i].image.astype(np.float32), affines[i], places[i]) * unit
-            )
+            coarse = _warp_face(crops[i].image.astype(np.float32), affines[i], places[i]) * unit
+            step += np.float32(keep) * (under - coarse)
         blended = place + weight * step
         top = np.iinfo(canvas.dtype).max
         np.copyto(place, np.clip(np.round(blended), 0, top).astype(canvas.dtype), where=weight > 0)

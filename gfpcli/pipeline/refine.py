@@ -1,4 +1,4 @@
-"""A second look at each detected face, close and upright: where its landmarks are, and whether it is a face at all."""
+"""Landmarks of detected faces measured again in upright views, with the probability that each is a face at all."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.types import Affine, Face
 
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
-ONCE = ((1.0, 0.0),)  # the second look's view: size, and turn in degrees
-AROUND = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))  # the third look's views
+SECOND_VIEWS = ((1.0, 0.0),)  # size, and turn in degrees, relative to the view that landmarks give
+THIRD_VIEWS = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))
 N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
 
-Points = NDArray[np.float64]  # (N, 5, 2) xy
+Points = NDArray[np.float64]  # (N, 5, 2) xy, pixels of the image
 
 
 @dataclass(frozen=True, slots=True)
-class SecondLook:
-    """Looks at each face by its box, then around where that look says it is, then four times around where that does.
+class LandmarkRefiner:
+    """Measures landmarks three times: in a view by the face's box, in one by the first result, in four by the second.
 
-    The nearer a face lies to the middle the less a look errs; and each of the four errs a little differently, their
-    mean less than one alone. All looks but the first are also mirrored.
+    The nearer a face lies to the middle of its view, the smaller the error; the four errors differ, so their mean is
+    smaller than each. All views but the first are also measured mirrored.
     """
 
     net: LandmarkNet
@@ -37,32 +37,32 @@ class SecondLook:
 
     def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face], /) -> tuple[Face, ...]:
         """The same faces in the same order, with new landmarks; a score is the mean, as logit, of old and new."""
-        looked: list[Face] = []
+        refined: list[Face] = []
         for start in range(0, len(faces), N_AT_ONCE):
-            looked += self._look_at(image, faces[start : start + N_AT_ONCE])
-        return tuple(looked)
+            refined += self._refine(image, faces[start : start + N_AT_ONCE])
+        return tuple(refined)
 
-    def _look_at(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
+    def _refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         sides = [float(max(face.box[2:] - face.box[:2])) for face in faces]
         first = [
-            view_of((face.box[:2] + face.box[2:]) / 2, turn_of(face.landmarks), side)
+            view_of((face.box[:2] + face.box[2:]) / 2, roll_of(face.landmarks), side)
             for face, side in zip(faces, sides, strict=True)
         ]
-        points, at_box = self._measure(image, first, is_mirrored=False)
-        points, _ = self._look_around(image, points, sides, ONCE)
-        points, at_points = self._look_around(image, points, sides, AROUND)
-        logits = (at_box + at_points) / 2
+        points, box_logits = self._measure(image, first, is_mirrored=False)
+        points, _ = self._measure_around(image, points, sides, SECOND_VIEWS)
+        points, point_logits = self._measure_around(image, points, sides, THIRD_VIEWS)
+        logits = (box_logits + point_logits) / 2
         return [
             Face(face.box, each, combine(face.score, logit))
             for face, each, logit in zip(faces, points, logits, strict=True)
         ]
 
-    def _look_around(
+    def _measure_around(
         self, image: NDArray[np.uint8], points: Points, sides: Sequence[float], around: Sequence[tuple[float, float]]
     ) -> tuple[Points, NDArray[np.float64]]:
-        """Mean landmarks and logits (N,) of these views around landmarks already found, also mirrored."""
+        """Mean landmarks and logits (N,) of several views around landmarks already known, also mirrored."""
         views = [
-            view_of(each.mean(axis=0), turn_of(each) + turn, side * size)
+            view_of(each.mean(axis=0), roll_of(each) + turn, side * size)
             for each, side in zip(points, sides, strict=True)
             for size, turn in around
         ]
@@ -74,7 +74,7 @@ class SecondLook:
     def _measure(
         self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool
     ) -> tuple[Points, NDArray[np.float64]]:
-        """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean of two looks."""
+        """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean with the mirrored view."""
         batch = to_tensor([warp_area(image, view, SIZE) for view in views]).to(self.device)
         points, logits = self.net(batch)
         if is_mirrored:
@@ -92,8 +92,8 @@ def mirror(points: Tensor) -> Tensor:
     return points[:, MIRRORED] * points.new_tensor((-1, 1)) + points.new_tensor((SIZE - 1, 0))
 
 
-def turn_of(landmarks: NDArray[np.float64]) -> float:
-    """How far a face is turned in the image, degrees, from eyes to mouth as well as from left to right."""
+def roll_of(landmarks: NDArray[np.float64]) -> float:
+    """How far a face is turned in the image, degrees, by the line from eyes to mouth and by those across the face."""
     left, right, _, mouth_left, mouth_right = landmarks
     down = (mouth_left + mouth_right - left - right) / 2
     across = right - left + mouth_right - mouth_left + (down[1], -down[0])

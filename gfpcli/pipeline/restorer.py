@@ -1,33 +1,43 @@
-"""The whole flow on one page: detect, align, restore and mask (batched over the faces of many frames), paste.
+"""The whole pipeline on one page: detect, restore faces (batched over many frames), mask and enlarge, paste.
 
-What is torch's runs on the caller's thread, or on one for each device where there are several; pasting runs behind.
+The networks run on the caller's thread, or on one thread for each device where there are several; pasting runs behind.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from gfpcli.errors import BackgroundError, FaceError, GfpError, InputError
-from gfpcli.memory import is_out_of_memory, lacking
+from gfpcli.errors import BackgroundError, FaceError, InputError
+from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
-from gfpcli.pipeline.align import aligned_crop, choose_faces, cut_crop, stretch_of, to_8_bit
+from gfpcli.pipeline.align import align_faces, to_8_bit
+from gfpcli.pipeline.detect import detect_together
+from gfpcli.pipeline.faults import mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
-from gfpcli.pipeline.steps import Drawn, Found, Made, Settle, found_of, weight_of
-from gfpcli.pipeline.tensors import to_images, to_tensor
+from gfpcli.pipeline.steps import (
+    AlignedFaces,
+    Deflicker,
+    Detected,
+    FacesRestored,
+    Masked,
+    NetworkFace,
+    Observer,
+    n_bytes_of,
+    n_crops_of,
+)
 from gfpcli.stream import batched, map_ahead
 from gfpcli.types import (
     Crop,
     Detector,
-    Face,
     FaceModel,
     FaceOutcome,
     Failed,
@@ -39,68 +49,46 @@ from gfpcli.types import (
     Upsampler,
 )
 
-MAX_WAITING = 64_000_000  # bytes of frames that may wait until a batch is full
-NEEDED = 12  # bytes that pasting and encoding take for each pixel of an 8-bit result
-AT_ONCE = 8  # frames whose faces are looked for together
-FAULTS = (MemoryError, RuntimeError, cv2.error, np.linalg.LinAlgError)
-"""What libraries raise for one frame or face; torch tells of memory, of a device and of a driver by RuntimeError."""
-DetectMany: TypeAlias = Callable[[Sequence[Image]], list[tuple[Face, ...]]]
-"""A `Detector` of several images at once."""
+RESULT_BYTES = 12  # that pasting and encoding take for each pixel of an 8-bit result
+Idle: TypeAlias = "SimpleQueue[Restorer]"
+"""Those of the replicas whose device has nothing to do."""
 T = TypeVar("T")
 R = TypeVar("R")
+WithCrops = TypeVar("WithCrops", bound=AlignedFaces | FacesRestored | Failed)
+
+
+def unobserved(stage: str) -> AbstractContextManager[None]:
+    """The observer of a run that nobody watches."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
 class Restorer:
-    """Frozen parts; nothing per call is kept."""
+    """Frozen parts; nothing of a call is kept."""
 
     detector: Detector
     model: FaceModel
     masker: Masker
     options: FaceOptions
     upsampler: Upsampler = resize_background  # Lanczos
-    twins: tuple[Restorer, ...] = ()  # the same on further devices; their detectors have nothing to do
-    detect_many: DetectMany | None = None  # None: the detector is as fast image by image
+    replicas: tuple[Restorer, ...] = ()  # the same networks on further devices; their detectors are not used
+    n_detect: int = 1  # frames in one call of the detector
+    observer: Observer = unobserved  # told when each stage of a frame begins and ends
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
-        if self.detect_many is None or self.options.aligned:
-            return self._flow(self._guarded(frame) for frame in frames)
-        return self._flow(self._find_together(frames, self.detect_many))
+        return self.stream_detected(self.detect(frames))
 
-    def stream_known(
-        self, known: Iterable[tuple[Frame, tuple[Face, ...]]], settle: Settle = iter
+    def stream_detected(
+        self, detected: Iterable[Detected | Failed], deflicker: Deflicker = iter
     ) -> Iterator[Restored | Failed]:
-        """As `stream`, for frames whose faces were found before. `settle` may change what the network made of them."""
-        return self._flow((self.cut(frame, faces) for frame, faces in known), settle)
-
-    def _flow(self, found: Iterable[Found | Failed], settle: Settle = iter) -> Iterator[Restored | Failed]:
-        idle: SimpleQueue[Restorer] = SimpleQueue()
-        for each in (self, *self.twins):
+        """As `stream`, for frames whose faces are known. `deflicker` may change what the face network made of them."""
+        idle: Idle = SimpleQueue()
+        for each in (self, *self.replicas):
             idle.put(each)
-        made = self._spread(Restorer.make, batched(found, is_full=self._is_full), idle)
-        finished = self._spread(Restorer.finish, batched(settle(made), is_full=self._is_full), idle)
-        return map_ahead(self.paste, finished, workers=1, depth=2, weigh_item=weight_of, weigh_result=weight_of)
-
-    def _is_full(self, group: Sequence[Found | Drawn | Failed]) -> bool:
-        n_faces = sum(len(found_of(each).crops) for each in group if not isinstance(each, Failed))
-        return n_faces >= max(1, self.options.batch_size) or sum(map(weight_of, group)) >= MAX_WAITING
-
-    def _spread(
-        self, work: Callable[[Restorer, list[T]], list[R]], groups: Iterable[list[T]], idle: SimpleQueue[Restorer]
-    ) -> Iterator[R]:
-        """What `work` makes of each group, in order; with twins each group is done by whoever is idle."""
-
-        def run(group: list[T]) -> list[R]:
-            one = idle.get()
-            try:
-                return work(one, group)
-            finally:
-                idle.put(one)
-
-        n_all = 1 + len(self.twins)
-        done = map_ahead(run, groups, workers=n_all, depth=2 * n_all) if self.twins else map(run, groups)
-        return (each for group in done for each in group)
+        faces_restored = self.restore_faces(map(self.align, detected), idle)
+        masked = self.mask_and_enlarge(deflicker(faces_restored), idle)
+        return self.paste(masked)
 
     def restore(self, frame: Frame) -> Restored:
         """One frame. Raises GfpError where it cannot be finished."""
@@ -109,229 +97,147 @@ class Restorer:
             raise out.error
         return out
 
-    def find(self, frame: Frame) -> Found:
-        """Faces and crops of a frame."""
-        start = time.monotonic()
-        faces = self.detect(frame)
-        return self.cut(frame, faces, seconds=time.monotonic() - start)
-
-    def detect(self, frame: Frame) -> tuple[Face, ...]:
-        """The faces of a frame, in its own pixels. Pixels that are not square are made so for the detector."""
+    def detect(self, frames: Iterable[Frame]) -> Iterator[Detected | Failed]:
+        """Each frame with its faces, `n_detect` frames at a time. Aligned pictures are not looked at."""
         if self.options.aligned:
-            return ()
-        if frame.pixel_aspect == 1:
-            return self.detector(frame.image)
-        stretch = stretch_of(frame.pixel_aspect)
-        height, width = frame.image.shape[:2]
-        square = resize_background(frame.image, (round(height * stretch[1]), round(width * stretch[0])))
-        return tuple(
-            Face(face.box / np.tile(stretch, 2), (face.landmarks + 0.5) / stretch - 0.5, face.score)
-            for face in self.detector(square)
-        )
+            yield from (Detected(frame, ()) for frame in frames)
+            return
+        groups = batched(frames, count=lambda _: 1, n_full=self.n_detect, weigh=lambda frame: frame.image.nbytes)
+        for group in groups:
+            yield from detect_together(self.detector, group, self.observer)
 
-    def cut(self, frame: Frame, faces: tuple[Face, ...], *, seconds: float = 0.0) -> Found:
-        """Crops of known faces. One that is not asked for is `skipped`; one that cannot be aligned is `failed`.
+    def align(self, detected: Detected | Failed) -> AlignedFaces | Failed:
+        """The faces that are asked for, cut out of the frame."""
+        if isinstance(detected, Failed):
+            return detected
+        start = time.monotonic() - detected.seconds
+        work = partial(align_faces, detected, self.model.size, self.options)
+        with self.observer("align"):
+            aligned = or_failed(detected.frame, work, "not enough memory to cut out its faces")
+        return aligned if isinstance(aligned, Failed) else replace(aligned, seconds=time.monotonic() - start)
 
-        Args:
-            seconds: spent on the frame before.
-        """
-        start = time.monotonic() - seconds
-        if self.options.aligned:
-            crop = aligned_crop(frame, self.model.size)
-            return Found(frame, (crop.face,), (FaceOutcome("restored"),), (crop,), time.monotonic() - start)
-        chosen = choose_faces(faces, frame, self.options)
-        crops: list[Crop] = []
-        outcomes: list[FaceOutcome] = []
-        for face in faces:
+    def restore_faces(self, aligned: Iterable[AlignedFaces | Failed], idle: Idle) -> Iterator[FacesRestored | Failed]:
+        """The crops of many frames through the face network together."""
+        return self._on_devices(Restorer._restore_group, self._batches(aligned), idle)
+
+    def mask_and_enlarge(self, restored: Iterable[FacesRestored | Failed], idle: Idle) -> Iterator[Masked | Failed]:
+        """The masks of many frames' faces together, and each frame's background where a network enlarges it."""
+        return self._on_devices(Restorer._mask_group, self._batches(restored), idle)
+
+    def paste(self, masked: Iterable[Masked | Failed]) -> Iterator[Restored | Failed]:
+        """The finished frames, made in a thread behind the networks."""
+        return map_ahead(self._paste, masked, workers=1, depth=2, weigh_item=n_bytes_of, weigh_result=n_bytes_of)
+
+    def _batches(self, items: Iterable[WithCrops]) -> Iterator[list[WithCrops]]:
+        """Frames whose faces fill a batch together."""
+        return batched(items, count=n_crops_of, n_full=max(1, self.options.batch_size), weigh=n_bytes_of)
+
+    def _on_devices(
+        self, work: Callable[[Restorer, list[T]], Iterable[R]], groups: Iterable[list[T]], idle: Idle
+    ) -> Iterator[R]:
+        """What `work` makes of each group, in order; with replicas each group is done by one that is idle."""
+
+        def run(group: list[T]) -> Iterable[R]:
+            restorer = idle.get()
             try:
-                if any(face is each for each in chosen):
-                    crops.append(cut_crop(frame.image, face, self.model.size, frame.pixel_aspect))
-                    outcomes.append(FaceOutcome("restored"))
-                else:
-                    outcomes.append(FaceOutcome("skipped"))
-            except FaceError as error:
-                outcomes.append(FaceOutcome("failed", str(error)))
-        return Found(frame, faces, tuple(outcomes), tuple(crops), time.monotonic() - start)
+                return work(restorer, group)
+            finally:
+                idle.put(restorer)
 
-    def _guarded(self, frame: Frame, faces: tuple[Face, ...] | None = None, seconds: float = 0.0) -> Found | Failed:
-        """`find`, or where the faces are known `cut`, or why that failed."""
-        try:
-            return self.find(frame) if faces is None else self.cut(frame, faces, seconds=seconds)
-        except GfpError as error:
-            return Failed(frame, error)
-        except FAULTS as error:
-            hint = "not enough memory to look for faces; try --det-size 640"
-            return Failed(frame, InputError(f"{frame.name}: {reason_of(error, hint)}"))
+        n_devices = 1 + len(self.replicas)
+        done = map_ahead(run, groups, workers=n_devices, depth=2 * n_devices) if self.replicas else map(run, groups)
+        return (each for group in done for each in group)
 
-    def _find_together(self, frames: Iterable[Frame], detect_many: DetectMany) -> Iterator[Found | Failed]:
-        """`find` of several frames at once; one by one where that fails."""
-
-        def is_full(group: list[Frame]) -> bool:
-            return len(group) >= AT_ONCE or sum(frame.image.nbytes for frame in group) >= MAX_WAITING
-
-        for group in batched(frames, is_full=is_full):
-            start = time.monotonic()
-            try:
-                faces = detect_many([frame.image for frame in group])
-            except (GfpError, *FAULTS):
-                yield from map(self._guarded, group)
-                continue
-            share = (time.monotonic() - start) / len(group)
-            yield from (self._guarded(frame, each, share) for frame, each in zip(group, faces, strict=True))
-
-    def make(self, group: Sequence[Found | Failed]) -> list[Drawn | Failed]:
-        """The faces of all frames through the network together."""
+    def _restore_group(self, group: Sequence[AlignedFaces | Failed]) -> list[FacesRestored | Failed]:
         start = time.monotonic()
-        crops = [(crop, each.frame.is_gray) for each in group if isinstance(each, Found) for crop in each.crops]
-        faces = self.restore_crops([crop for crop, _ in crops])
-        results = iter(
-            [np.asarray(without_colour(face), np.uint8) if is_gray and not isinstance(face, FaceError) else face
-             for face, (_, is_gray) in zip(faces, crops, strict=True)]
-        )  # fmt: skip
+        crops = [crop for each in group if isinstance(each, AlignedFaces) for crop in each.crops]
+        with self.observer("net"):
+            results = iter(restore_crops(self.model, crops, self.options.batch_size))
         share = (time.monotonic() - start) / max(len(crops), 1)
-        made: list[Drawn | Failed] = []
-        for each in group:
-            if isinstance(each, Found):
-                own = tuple(next(results) for _ in each.crops)
-                made.append(Drawn(each, own, each.seconds + share * len(own), share * len(own)))
-            else:
-                made.append(each)
-        return made
+        return [each if isinstance(each, Failed) else _with_faces(each, results, share) for each in group]
 
-    def finish(self, group: Sequence[Drawn | Failed]) -> list[Drawn | Failed]:
-        """What other networks have to do with frames before they are pasted: masks, all together, and backgrounds."""
+    def _mask_group(self, group: Sequence[FacesRestored | Failed]) -> list[Masked | Failed]:
         start = time.monotonic()
-        drawn = [each for each in group if isinstance(each, Drawn)]
-        good = [face for each in drawn for face in each.faces if not isinstance(face, FaceError)]
-        masks = iter([] if self.options.aligned else self._masks_of(good))
+        frames = [each for each in group if isinstance(each, FacesRestored)]
+        good = [face for each in frames for face in each.faces if not isinstance(face, FaceError)]
+        masks: Iterator[Mask | FaceError] = iter(())
+        if good and not self.options.aligned:
+            with self.observer("mask"):
+                masks = iter(mask_faces(self.masker, good))
         share = (time.monotonic() - start) / max(len(good), 1)
-        return [each if isinstance(each, Failed) else self._finished(each, masks, share) for each in group]
+        return [each if isinstance(each, Failed) else self._masked(each, masks, share) for each in group]
 
-    def _finished(self, drawn: Drawn, masks: Iterator[Mask | FaceError], share: float) -> Drawn | Failed:
-        """With its own of the masks, each of which took `share` seconds; a face without a mask has failed."""
-        if self.options.aligned:
-            return drawn
-        own = [None if isinstance(face, FaceError) else next(masks) for face in drawn.faces]
-        faces = tuple(
-            mask if isinstance(mask, FaceError) else face for face, mask in zip(drawn.faces, own, strict=True)
-        )
-        found = tuple(None if isinstance(mask, FaceError) else mask for mask in own)
-        drawn = replace(drawn, faces=faces, masks=found, seconds=drawn.seconds + share * len(own))
-        if self.upsampler is resize_background:  # needs no device: part of pasting
-            return drawn
+    def _masked(self, restored: FacesRestored, masks: Iterator[Mask | FaceError], share: float) -> Masked | Failed:
+        """A frame with its own of the masks, each of which took `share` seconds, and its background."""
         start = time.monotonic()
-        frame = drawn.found.frame
-        background = _kept(frame, lambda: self._enlarged(frame))
+        aligned, faces, own = restored.aligned, restored.faces, list[Mask]()
+        if not self.options.aligned:
+            pairs = [(face, face if isinstance(face, FaceError) else next(masks)) for face in faces]
+            faces = tuple(mask if isinstance(mask, FaceError) else face for face, mask in pairs)
+            own = [mask for _, mask in pairs if not isinstance(mask, FaceError)]
+        background = self._background(aligned.frame)
         if isinstance(background, Failed):
             return background
-        return replace(drawn, background=background, seconds=drawn.seconds + time.monotonic() - start)
+        seconds = restored.seconds + share * len(own) + time.monotonic() - start
+        return Masked(aligned, faces, tuple(own), background, seconds, restored.network_s)
 
-    def paste(self, drawn: Drawn | Failed) -> Restored | Failed:
+    def _background(self, frame: Frame) -> Image | Failed | None:
+        """The frame enlarged by a network; None where pasting does it by Lanczos, and for aligned pictures."""
+        if self.upsampler is resize_background or self.options.aligned:
+            return None
+        with self.observer("background"):
+            return or_failed(frame, lambda: self._enlarge(frame))
+
+    def _paste(self, masked: Masked | Failed) -> Restored | Failed:
         """The frame with its faces pasted, or why it cannot be finished."""
-        return drawn if isinstance(drawn, Failed) else _kept(drawn.found.frame, lambda: self._pasted(drawn))
+        if isinstance(masked, Failed):
+            return masked
+        with self.observer("paste"):
+            return or_failed(masked.aligned.frame, lambda: self._pasted(masked))
 
-    def assemble(self, found: Found, faces: Sequence[Made], *, seconds: float, network: float = 0.0) -> Restored:
-        """`finish` and `paste` of one frame. Raises GfpError.
-
-        Args:
-            seconds: spent on the frame before; `network` of them in the network.
-        """
-        (finished,) = self.finish([Drawn(found, tuple(faces), seconds, network)])
-        out = self.paste(finished)
-        if isinstance(out, Failed):
-            raise out.error
-        return out
-
-    def _pasted(self, drawn: Drawn) -> Restored:
-        """The finished frame; where the network failed on a face the frame keeps its own."""
+    def _pasted(self, masked: Masked) -> Restored:
+        """The finished frame; where a network failed on a face the frame keeps its own."""
         start = time.monotonic()
-        options, found = self.options, drawn.found
-        frame = found.frame
-        outcomes = _outcomes_of(found.outcomes, drawn.faces)
-        timings = {"network": drawn.network, "total": drawn.seconds}
-        done = [(c, f) for c, f in zip(found.crops, drawn.faces, strict=True) if not isinstance(f, FaceError)]
-        crops, good = tuple(crop for crop, _ in done), tuple(face for _, face in done)
+        options, aligned, frame = self.options, masked.aligned, masked.aligned.frame
+        outcomes = _outcomes_of(aligned.outcomes, masked.faces)
+        timings = {"network": masked.network_s, "total": masked.seconds}
+        done = [(c, f) for c, f in zip(aligned.crops, masked.faces, strict=True) if not isinstance(f, FaceError)]
+        crops, faces = tuple(crop for crop, _ in done), tuple(face for _, face in done)
         if options.aligned:
-            return _aligned_result(found, crops, good, outcomes, options, timings)
-        masks = tuple(mask for mask in drawn.masks if mask is not None)
-        canvas = self._enlarged(frame) if drawn.background is None else drawn.background
+            return _aligned_result(aligned, crops, faces, outcomes, options, timings)
+        canvas = self._enlarge(frame) if masked.background is None else masked.background
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
-        paste_faces(canvas, good, crops, masks, scale=ratio, strength=options.strength)
-        alpha = None
-        if frame.alpha is not None:
-            alpha = resize_background(frame.alpha, (canvas.shape[0], canvas.shape[1]))
+        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strength=options.strength)
+        size = canvas.shape[0], canvas.shape[1]
+        alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start
-        return Restored(frame, canvas, options.scale, found.faces, crops, good, masks, outcomes, alpha, timings)
+        facts = aligned.faces, crops, faces, masked.masks, outcomes
+        return Restored(frame, canvas, options.scale, *facts, alpha, timings)
 
-    def _masks_of(self, faces: Sequence[NDArray[np.uint8]]) -> list[Mask | FaceError]:
-        """One for each face. Where all at once fail, one by one."""
-        try:
-            return [*self.masker(faces)] if faces else []
-        except FAULTS:
-            return [self._mask_alone(face) for face in faces]
-
-    def _mask_alone(self, face: NDArray[np.uint8]) -> Mask | FaceError:
-        torch.cuda.empty_cache()
-        try:
-            return self.masker([face])[0]
-        except FAULTS as error:
-            return FaceError(reason_of(error, "this face's mask does not fit into the device's memory"))
-
-    def _enlarged(self, frame: Frame) -> Image:
+    def _enlarge(self, frame: Frame) -> Image:
         """The frame's picture at its final size, an array of its own."""
         height, width = frame.image.shape[:2]
         size = max(1, round(height * self.options.scale)), max(1, round(width * self.options.scale))
-        if lack := lacking(size[0] * size[1] * NEEDED * frame.image.itemsize):
+        if lack := lacking(size[0] * size[1] * RESULT_BYTES * frame.image.itemsize):
             raise InputError(f"{frame.name}: not enough memory for the result; try a smaller --scale: {lack}")
         try:
             return self.upsampler(frame.image, size)
         except BackgroundError as error:
             raise BackgroundError(f"{frame.name}: {error}") from error
 
-    def restore_crops(self, crops: Sequence[Crop]) -> list[Made]:
-        """One result for each crop. A batch that does not fit into memory is halved until it does."""
-        faces: list[Made] = []
-        step = max(1, self.options.batch_size)
-        while len(faces) < len(crops):
-            wanted = [crop.image for crop in crops[len(faces) : len(faces) + step]]
-            try:
-                faces += self._run(wanted)
-                continue
-            except FAULTS as error:
-                reason = reason_of(error, "this face does not fit into the device's memory")
-            if len(wanted) == 1:
-                faces.append(FaceError(reason))
-            step = max(1, len(wanted) // 2)
-            torch.cuda.empty_cache()  # nothing where CUDA was never used
-        return faces
 
-    def _run(self, images: list[NDArray[np.uint8]]) -> list[Made]:
-        with torch.inference_mode():
-            out = self.model(to_tensor(images))
-        is_good = out.isfinite().flatten(1).all(dim=1).tolist()
-        error = FaceError("the network gave numbers that are not finite")
-        return [face if good else error for face, good in zip(to_images(out.nan_to_num()), is_good, strict=True)]
+def _with_faces(aligned: AlignedFaces, results: Iterator[NetworkFace], share: float) -> FacesRestored:
+    """A frame with its own of the network's results, each of which took `share` seconds; a gray frame's are gray."""
+    faces = [next(results) for _ in aligned.crops]
+    if aligned.frame.is_gray:
+        faces = [f if isinstance(f, FaceError) else np.asarray(without_colour(f), np.uint8) for f in faces]
+    network_s = share * len(faces)
+    return FacesRestored(aligned, tuple(faces), aligned.seconds + network_s, network_s)
 
 
-def reason_of(error: Exception, no_memory: str) -> str:
-    """One line: `no_memory` where memory ran out, else what the library says."""
-    return no_memory if is_out_of_memory(error) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def _kept(frame: Frame, work: Callable[[], T]) -> T | Failed:
-    """What `work` gives, or why the frame cannot be finished."""
-    try:
-        return work()
-    except GfpError as error:
-        return Failed(frame, error)
-    except FAULTS as error:
-        hint = "not enough memory for the result; try a smaller --scale"
-        return Failed(frame, InputError(f"{frame.name}: {reason_of(error, hint)}"))
-
-
-def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made]) -> tuple[FaceOutcome, ...]:
-    """The outcomes so far, changed where the network failed; one of `faces` for each that was restored so far."""
+def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[NetworkFace]) -> tuple[FaceOutcome, ...]:
+    """The outcomes so far, changed where a network failed; one of `faces` for each that was restored so far."""
     made = iter(faces)
     outcomes = []
     for outcome in before:
@@ -341,21 +247,17 @@ def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[Made]) -> tupl
 
 
 def _aligned_result(
-    found: Found,
-    crops: tuple[Crop, ...],
-    faces: tuple[NDArray[np.uint8], ...],
-    outcomes: tuple[FaceOutcome, ...],
-    options: FaceOptions,
-    timings: Mapping[str, float],
-) -> Restored:
+    aligned: AlignedFaces, crops: tuple[Crop, ...], faces: tuple[NDArray[np.uint8], ...],
+    outcomes: tuple[FaceOutcome, ...], options: FaceOptions, timings: Mapping[str, float],
+) -> Restored:  # fmt: skip
     """The network's face at its own size; it fills the whole picture."""
+    frame = aligned.frame
     if not faces:
-        raise InputError(f"{found.frame.name}: {outcomes[0].error}")
+        raise InputError(f"{frame.name}: {outcomes[0].error}")
     mix = options.strength * faces[0].astype(np.float32) + (1 - options.strength) * crops[0].image
     size = faces[0].shape[0]
     masks: tuple[Mask, ...] = (np.ones((size, size), np.float32),)
-    scale = size / found.frame.image.shape[0]
-    frame = found.frame
+    scale = size / frame.image.shape[0]
     alpha = None if frame.alpha is None else resize_background(to_8_bit(frame.alpha), (size, size))
     image = np.round(mix).astype(np.uint8)
-    return Restored(frame, image, scale, found.faces, crops, faces, masks, outcomes, alpha, timings)
+    return Restored(frame, image, scale, aligned.faces, crops, faces, masks, outcomes, alpha, timings)

@@ -1,8 +1,9 @@
-"""What flows between the steps of the restorer."""
+"""What flows between the four steps of the restorer, and the ports that listen or take part along the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,45 +13,69 @@ from numpy.typing import NDArray
 from gfpcli.errors import FaceError
 from gfpcli.types import Crop, Face, FaceOutcome, Failed, Frame, Image, Mask, Restored
 
-Made: TypeAlias = NDArray[np.uint8] | FaceError
-"""(S, S, 3) BGR from the network, or why there is none."""
+NetworkFace: TypeAlias = NDArray[np.uint8] | FaceError
+"""(S, S, 3) BGR from the face network, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """A frame with its faces, on the way to the network."""
+class Detected:
+    """A frame with its faces, in pixels of the frame."""
+
+    frame: Frame
+    faces: tuple[Face, ...]
+    seconds: float = 0.0  # spent on the frame so far
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedFaces:
+    """A frame with its faces cut out, on the way to the face network."""
 
     frame: Frame
     faces: tuple[Face, ...]
     outcomes: tuple[FaceOutcome, ...]  # one for each face; `restored` for those that were cut out
-    crops: tuple[Crop, ...]
-    seconds: float  # spent on detection and alignment
+    crops: tuple[Crop, ...]  # the faces that were cut out, in the order of `faces`
+    seconds: float = 0.0  # spent on the frame so far
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """A frame with what the network made of its crops."""
+class FacesRestored:
+    """A frame with what the face network made of its crops."""
 
-    found: Found
-    faces: tuple[Made, ...]  # one for each crop
+    aligned: AlignedFaces
+    faces: tuple[NetworkFace, ...]  # one for each crop
+    seconds: float = 0.0  # spent on the frame so far
+    network_s: float = 0.0  # seconds of them, in the face network
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masked:
+    """A frame with all that pasting needs."""
+
+    aligned: AlignedFaces
+    faces: tuple[NetworkFace, ...]  # one for each crop; an error also where the face's mask could not be made
+    masks: tuple[Mask, ...]  # one for each face that is no error; none for aligned pictures
+    background: Image | None  # the frame at its final size, where a network enlarged it
     seconds: float  # spent on the frame so far
-    network: float = 0.0  # seconds of them, in the network
-    masks: tuple[Mask | None, ...] = ()  # once they are made one for each crop; None where it has no face
-    background: Image | None = None  # the frame at its final size, where a network enlarged it
+    network_s: float  # seconds of them, in the face network
 
 
-Settle: TypeAlias = Callable[[Iterator["Drawn | Failed"]], Iterator["Drawn | Failed"]]
-"""What is done to the faces of consecutive frames before they are pasted; as many frames come out, in order."""
+Deflicker: TypeAlias = Callable[[Iterator[FacesRestored | Failed]], Iterator[FacesRestored | Failed]]
+"""Changes the faces of consecutive frames before they are masked; as many frames come out, in the same order."""
+Observer: TypeAlias = Callable[[str], AbstractContextManager[None]]
+"""Called with a stage's name (detect, align, net, mask, background, paste); the stage runs inside what it gives."""
 
 
-def found_of(item: Found | Drawn) -> Found:
-    return item.found if isinstance(item, Drawn) else item
+def n_crops_of(item: AlignedFaces | FacesRestored | Failed) -> int:
+    """How many faces of a frame are restored."""
+    if isinstance(item, Failed):
+        return 0
+    return len(item.crops if isinstance(item, AlignedFaces) else item.aligned.crops)
 
 
-def weight_of(item: Found | Drawn | Restored | Failed) -> int:
-    """Bytes of the pictures it holds."""
+def n_bytes_of(item: AlignedFaces | FacesRestored | Masked | Restored | Failed) -> int:
+    """Bytes of a frame's pictures."""
     if isinstance(item, Restored):
         return item.frame.image.nbytes + item.image.nbytes
-    frame = item.frame if isinstance(item, Failed) else found_of(item).frame
-    background = item.background if isinstance(item, Drawn) else None
+    frame = item.frame if isinstance(item, (AlignedFaces, Failed)) else item.aligned.frame
+    background = item.background if isinstance(item, Masked) else None
     return frame.image.nbytes + (0 if background is None else background.nbytes)

@@ -1,4 +1,4 @@
-"""The crossings between images and tensors: faces in [-1, 1], whole pictures of either depth in [0, 1]."""
+"""Images to tensors and back: faces in [-1, 1], whole pictures of either depth in [0, 1]; the names of precisions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfpcli.types import Image
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def to_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:

@@ -45,13 +45,9 @@ def _up(length: int, multiple: int) -> int:
 
 
 def fill_by_tiles(
-    out: Image,
-    rows: list[Span],
-    columns: list[Span],
-    draw: Callable[[Span, Span], Image],
-    scale: int,
+    out: Image, rows: list[Span], columns: list[Span], draw: Callable[[Span, Span], Image], scale: int,
     watch: Callable[[int, int], None],
-) -> None:
+) -> None:  # fmt: skip
     """Fills `out` (H * scale, W * scale, 3) tile by tile.
 
     Tiles fade into each other in the strips that both keep, first along a row of tiles, then from row to row, so that
@@ -59,7 +55,7 @@ def fill_by_tiles(
 
     Args:
         draw: gives what a tile keeps, at `scale`. What it raises ends the work.
-        watch: hears how many tiles are done, of how many.
+        watch: told how many tiles are done, of how many.
     """
     n_done, n_tiles = 0, len(rows) * len(columns)
     watch(n_done, n_tiles)

@@ -23,11 +23,11 @@ LARGEST = {"cuda": 1024}  # px, the tile that automatic choice starts from; larg
 LARGEST_ELSEWHERE = 512
 SHARE = 0.5  # of the free memory that a tile may take
 FADE = 16  # px over which tiles fade into each other, on each side, where they do not see all that they depend on
-PROBE = 64  # px
+PROBE_SIZE = 64  # px
 PROBE_RMS = 1.0  # grey levels that a faster precision may differ from fp32
 
-Watch = Callable[[int, int], None]
-"""Hears how many tiles of an image are done, of how many."""
+TileProgress = Callable[[int, int], None]
+"""Told how many tiles of an image are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class NetUpsampler:
     fast: nn.Module | None = None  # the same network in a faster precision, for 8-bit images
     dtype: torch.dtype = torch.float32  # of `fast`
     tile: int = 0  # px; 0 = by free memory
-    watch: Watch = lambda n_done, n_all: None
+    watch: TileProgress = lambda n_done, n_all: None
 
     def __call__(self, image: Image, size: tuple[int, int], /) -> Image:
         """(H, W, 3) BGR to exactly (height, width), same depth; an image without colour stays without.
@@ -153,7 +153,7 @@ def fit(image: Image, size: tuple[int, int]) -> Image:
 def faster(enlarging: EnlargingNet, device: torch.device, dtype: torch.dtype) -> nn.Module | None:
     """The network in another precision, None where it does not agree with fp32 on a probe, or does not run at all."""
     fast = copy.deepcopy(enlarging.net).to(dtype)
-    probe = torch.rand(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(device)
+    probe = torch.rand(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     try:
         with torch.inference_mode():
             difference = fast(probe.to(dtype)).float().clamp(0, 1) - enlarging.net(probe).clamp(0, 1)

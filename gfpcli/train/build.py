@@ -10,6 +10,7 @@ import torch
 
 from gfpcli.adapters.basicsr import perceptual_loss
 from gfpcli.errors import CheckpointError, InputError, UsageError, WeightsError
+from gfpcli.files.atomic import write_bytes
 from gfpcli.model.arcface import ArcFaceR18
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
@@ -21,9 +22,10 @@ from gfpcli.train.nets import PARTS, load_judges, make_nets
 from gfpcli.train.objective import Objective, Perceptual
 from gfpcli.train.options import TrainOptions
 from gfpcli.train.sources import FolderSource, Source, open_source
-from gfpcli.weights.build import choose_device, load_detector_for
+from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
 from gfpcli.weights.choose import MODELS, Warn
+from gfpcli.weights.devices import choose_devices
 
 LEFT_OUT = "left_out.txt"
 
@@ -106,7 +108,7 @@ def load_run(
     Raises:
         GfpError: data, files or device that cannot be used.
     """
-    target = choose_device(local_device("cuda" if device == "auto" and torch.cuda.is_available() else device))
+    target = choose_devices(local_device("cuda" if device == "auto" and torch.cuda.is_available() else device))[0]
     if target.type == "cuda":
         torch.cuda.set_device(target)
     nets = make_nets(options, files.start, files.prior)
@@ -178,7 +180,7 @@ def tell_left_out(found: dict[str, Looked], folder: Path, note: Warn) -> None:
     path = folder / LEFT_OUT
     path.unlink(missing_ok=True)
     if problems:
-        path.write_text("\n".join(problems) + "\n", encoding="utf-8")
+        write_bytes(path, "".join(f"{problem}\n" for problem in problems).encode())
         for problem in problems[:5]:
             note(f"left out: {problem}")
         if len(problems) > 5:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli.errors import CheckpointError, InputError
+from gfpcli.files.atomic import os_errors_as
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.degrade import degrade, draw
 from gfpcli.train.faces import TrainingFace
@@ -111,14 +112,15 @@ def read_components(path: Path) -> dict[str, Components]:
         CheckpointError: it cannot be read, or holds something else.
     """
     try:
-        rows = torch.load(path, map_location="cpu", weights_only=True)
+        with os_errors_as(CheckpointError, path):
+            rows = torch.load(path, map_location="cpu", weights_only=True)
         named = rows.items() if isinstance(rows, Mapping) else ((f"{i:08d}", row) for i, row in enumerate(rows))
         return {
             str(name): Components(*(tuple(float(v) for v in row[part]) for part in ("left_eye", "right_eye", "mouth")))  # type: ignore[arg-type]
             for name, row in named
         }
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    except CheckpointError:
+        raise
     except Exception as error:  # damaged or foreign files make the reader raise nearly anything
         raise CheckpointError(f"{path}: not a file of component boxes") from error
 

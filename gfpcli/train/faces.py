@@ -85,7 +85,7 @@ def look_at(source: Source, name: str, run: Path, size: int, detector: Detector)
             if height < size * MIN_FACE:
                 return Looked(problem=f"{name}: {width} px is too small to train at {size} px")
             return Looked((TrainingFace(name, False, np.round(found, 2).tolist()),))
-    faces = detector(image)
+    (faces,) = detector([image])
     if not faces:
         return Looked(problem=f"{name}: no face found")
     kept = []
@@ -112,7 +112,7 @@ def aligned_landmarks(image: NDArray[np.uint8], detector: Detector) -> NDArray[n
     small = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA), np.uint8)
     edge = round(pad * zoom)
     shown = cv2.copyMakeBorder(small, edge, edge, edge, edge, cv2.BORDER_REFLECT_101)
-    faces = detector(np.asarray(shown, np.uint8))
+    (faces,) = detector([np.asarray(shown, np.uint8)])
     target = TEMPLATE_512 * (size / 512)
     for face in faces:
         marks = (face.landmarks - edge) / zoom

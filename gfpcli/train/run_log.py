@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from gfpcli.errors import OutputError
-from gfpcli.files.atomic import write_bytes
+from gfpcli.files.atomic import os_errors_as, write_bytes
 from gfpcli.train.validate import Validation
 
 LOG, PLOT, BOARD, GRIDS = "log.jsonl", "losses.png", "tensorboard", "grids"
@@ -29,14 +29,12 @@ class Board:
 
     def step(self, iteration: int, values: Mapping[str, float], *, is_logged: bool) -> None:
         """The weighted terms of an iteration. Raises OutputError."""
-        try:
+        with os_errors_as(OutputError, self.folder / LOG):
             with (self.folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"iteration": iteration, **values}) + "\n")
             if is_logged:
                 for name, value in values.items():
                     self.writer.add_scalar(f"train/{name}", value, iteration)
-        except OSError as error:
-            raise OutputError(f"{self.folder / LOG}: {error.strerror or error}") from error
 
     def validation(self, iteration: int, result: Validation) -> None:
         """Numbers and grid. Raises OutputError."""
@@ -57,12 +55,10 @@ def open_board(folder: Path, iteration: int) -> Board:
     Raises:
         OutputError: the folder cannot be written.
     """
-    try:
+    with os_errors_as(OutputError, folder):
         kept = [line for line in _lines(folder / LOG) if json.loads(line)["iteration"] < iteration]
         write_bytes(folder / LOG, "".join(kept).encode())
         return Board(folder, SummaryWriter(str(folder / BOARD), purge_step=iteration))
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror or error}") from error
 
 
 def _lines(path: Path) -> list[str]:

@@ -5,9 +5,9 @@ Every file is written beside its name and renamed when whole: a kill at any mome
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gfpcli.errors import CheckpointError, OutputError, UsageError
+from gfpcli.errors import CheckpointError, OutputError, UsageError, os_reason
+from gfpcli.files.atomic import os_errors_as, write_with
 from gfpcli.train.nets import KIND_OF, Nets
 from gfpcli.train.options import TrainOptions
 
@@ -42,29 +44,12 @@ class Progress:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """`write` fills a file beside `path`, which then takes its name. Raises OutputError."""
-    part = path.with_name(f".gfp-{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch tells a full disk as RuntimeError, safetensors as its own
-        raise OutputError(f"{path}: cannot be written ({_reason(path, error)})") from error
-    except Exception as error:
-        if type(error).__module__.startswith("safetensors"):
-            raise OutputError(f"{path}: cannot be written ({_reason(path, error)})") from error
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    room = os.statvfs(path.parent)
-    is_full = room.f_bavail * room.f_frsize < 1 << 20
-    return "No space left on device" if is_full else " ".join(str(error).split())[:200]
+        write_with(path, write)
+    except (RuntimeError, SafetensorError) as error:  # the ways in which torch and safetensors tell of a full disk
+        is_full = shutil.disk_usage(path.parent).free < 1 << 20
+        reason = "No space left on device" if is_full else os_reason(error)[:200]
+        raise OutputError(f"{path}: cannot be written ({reason})") from error
 
 
 def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: Progress, options: TrainOptions) -> None:
@@ -107,9 +92,10 @@ def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOpt
 def read_training_state(path: Path) -> dict[str, Any]:
     """The content of a state file; never runs code from it. Raises CheckpointError."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+        with os_errors_as(CheckpointError, path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, it holds more than a run's state (or is damaged)") from error
     except Exception as error:  # damaged files make the reader raise nearly anything

@@ -3,25 +3,31 @@
 A download comes over https, goes to `NAME.part`, goes on where it was cut, and takes its name only when its hash is
 right. The hash is looked at again whenever the file is taken from the cache.
 Sources of the table: the official releases of GFPGAN, facexlib and Real-ESRGAN.
+
+The standard library downloads: pooch neither goes on with a part nor refuses a redirection to http; requests and httpx
+know no `file:`, and ranges, ETags, hashes and limits would be written here all the same.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from gfpcli.errors import ChecksumError, DownloadError, OutputError, WeightsError
-from gfpcli.files.atomic import sha256_of
+from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.files.locking import hold
+from gfpcli.files.storage import LOCAL
 
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
@@ -32,6 +38,8 @@ GFPGAN_LICENCE = "Apache-2.0, StyleGAN2 parts non-commercial (NVIDIA)"
 TIMEOUT_S = 15.0
 LOCALHOST = ("localhost", "127.0.0.1", "::1")
 BLOCK = 1 << 20  # bytes read at once
+MAX_BYTES = 4 << 30  # of a file whose size is not published
+DIGITS = re.compile(r"-([0-9a-f]{8})\.pth$")  # in the names that PyTorch gives: the SHA-256 begins with them
 BUILTIN = Path(__file__).parents[1] / "builtin"
 RECORD = "recorded.json"  # hashes seen at the first download, where upstream publishes none
 
@@ -50,7 +58,14 @@ class Weight:
 
     @property
     def file(self) -> str:
+        """The file's name."""
         return self.url.rsplit("/", 1)[1]
+
+    @property
+    def digits(self) -> str:
+        """The first digits of the hash, where the file's name tells them."""
+        found = DIGITS.search(self.file)
+        return found[1] if found else ""
 
 
 WEIGHTS = {
@@ -115,11 +130,9 @@ def cache_folder() -> Path:
     """`GFP_HOME`, or the platform's cache folder for gfpcli. Not made here."""
     if home := os.environ.get("GFP_HOME"):
         return Path(home).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "gfpcli"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "gfpcli"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gfpcli"
+    from platformdirs import user_cache_path  # here: most starts of the program need no cache
+
+    return user_cache_path("gfpcli", appauthor=False, opinion=False)
 
 
 def weight_of(name: str) -> Weight:
@@ -143,8 +156,12 @@ def cached(name: str) -> Path | None:
 
 
 def expected_hash(weight: Weight) -> str | None:
-    """The pinned hash, else the one recorded at the first download, else None."""
-    return weight.sha256 or _recorded().get(weight.file)
+    """The pinned hash, else the one recorded at the first download, else the first digits that are pinned, else None.
+
+    Either way the true hash starts with it.
+    """
+    recorded = _recorded().get(weight.file, "")
+    return weight.sha256 or (recorded if recorded.startswith(weight.digits) else weight.digits) or None
 
 
 def verify(name: str) -> bool | None:
@@ -153,8 +170,8 @@ def verify(name: str) -> bool | None:
     Raises:
         WeightsError: no such name.
     """
-    path = cached(name)
-    return None if path is None else sha256_of(path) == expected_hash(weight_of(name))
+    path, expected = cached(name), expected_hash(weight_of(name))
+    return None if path is None else expected is not None and sha256_of(path).startswith(expected)
 
 
 def ready(name: str) -> Path | None:
@@ -168,11 +185,9 @@ def ready(name: str) -> Path | None:
     expected = expected_hash(weight_of(name))
     if path is None or expected is None:
         return path
-    try:
+    with os_errors_as(WeightsError, path):
         digest = sha256_of(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
-    if digest != expected:
+    if not digest.startswith(expected):
         raise ChecksumError(f"{path}: has SHA-256 {digest}, not {expected}: run `gfp models pull {name}` to replace it")
     return path
 
@@ -193,25 +208,12 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
             f"{name} is not in {cache_folder()} and --offline is set: run `gfp models pull {name}` first"
         )
     path = cache_folder() / weight.file
-    mirror = os.environ.get("GFP_MIRROR")
-    url = f"{mirror.rstrip('/')}/{weight.file}" if mirror else weight.url
     part = path.with_name(path.name + ".part")
     lock, busy = path.with_name(f".{path.name}.lock"), f"{part}: another gfp run is downloading it"
-    try:
-        with hold(lock, busy, is_patient=True):
-            if path.is_file():  # by the run that was waited for
-                return path
-            _download(url, part, progress)
-            _accept(weight, part, path)
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        raise DownloadError(f"{name}: {url} could not be downloaded ({_reason(error)})") from error
-    except OSError as error:
-        raise OutputError(f"{part}: {error.strerror or error}") from error
+    with hold(lock, busy, is_patient=True):
+        if not path.is_file():  # else the run that was waited for has it
+            _accept(weight, _download(weight, part, progress), part, path)
     return path
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "reason", error) or type(error).__name__).split())
 
 
 def is_private(url: str) -> bool:
@@ -231,55 +233,139 @@ class _OnlyPrivate(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Appends what is missing to `part`; a server that cannot resume starts over."""
-    if not is_private(url):
-        raise urllib.error.URLError("not https")
-    start = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "gfpcli"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    try:
-        response = urllib.request.build_opener(_OnlyPrivate).open(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing, or the part is not of this file: the hash decides
-            return
-        raise
-    with response:
-        is_resumed = response.status == 206
-        done = start if is_resumed else 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        with part.open("ab" if is_resumed else "wb") as file:
+def _download(weight: Weight, part: Path, progress: Progress | None) -> str:
+    """Makes `part` whole and gives its SHA-256.
+
+    What came before is gone on with only where it is known to be of the same file: by the expected hash, which is
+    checked at the end, or by the server's ETag. A part that turns out to be of another file is begun anew.
+    """
+    mirror = os.environ.get("GFP_MIRROR")
+    url = f"{mirror.rstrip('/')}/{weight.file}" if mirror else weight.url
+    source = _Source(weight.name, url, weight.size or MAX_BYTES, part.with_name(f"{part.name}.etag"))
+    expected = expected_hash(weight)
+    with os_errors_as(OutputError, part):
+        start = part.stat().st_size if part.exists() and (expected or source.etag()) else 0
+        digest = sha256_of(part) if start and (_transfer(source, part, start, progress) or expected) else ""
+        if not digest or not digest.startswith(expected or ""):
+            _transfer(source, part, 0, progress)
+            digest = sha256_of(part)
+        source.tag_file.unlink(missing_ok=True)
+    return digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a download comes from. Everything that goes wrong with the network raises DownloadError."""
+
+    name: str  # of the weights
+    url: str
+    limit: int  # bytes
+    tag_file: Path  # URL and ETag of what is in the part
+
+    def etag(self) -> str | None:
+        """The ETag of what is in the part; None where the server gave none, or another server did."""
+        lines = self.tag_file.read_text(encoding="utf-8").split("\n") if self.tag_file.exists() else []
+        return lines[1] if len(lines) == 2 and lines[0] == self.url else None
+
+    def note_etag(self, etag: str) -> None:
+        """For the next try. A weak one (W/) does not promise the same bytes and is not kept."""
+        if etag.startswith('"'):
+            write_bytes(self.tag_file, f"{self.url}\n{etag}".encode())
+
+    def open(self, start: int) -> Any:
+        """The server's answer, None where it has nothing from there on."""
+        request = urllib.request.Request(self.url, headers={"User-Agent": "gfpcli"})
+        if start:
+            request.add_header("Range", f"bytes={start}-")
+        if start and (etag := self.etag()):
+            request.add_header("If-Range", etag)
+        with self.network_errors():
+            if not is_private(self.url):
+                raise urllib.error.URLError("not https")
+            try:
+                return urllib.request.build_opener(_OnlyPrivate).open(request, timeout=TIMEOUT_S)
+            except urllib.error.HTTPError as error:
+                if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    return None
+                raise
+
+    def blocks(self, response: Any) -> Iterator[bytes]:
+        """What the server sends."""
+        with self.network_errors():
             while block := response.read(BLOCK):
-                file.write(block)
+                yield block
+
+    @contextmanager
+    def network_errors(self) -> Iterator[None]:
+        """Around nothing but the network: URLError, time-outs and errors of TLS are OSErrors, as a full disk is."""
+        try:
+            yield
+        except (OSError, HTTPException) as error:
+            reason = " ".join(str(getattr(error, "reason", error) or type(error).__name__).split())
+            raise DownloadError(f"{self.name}: {self.url} could not be downloaded ({reason})") from error
+
+
+def _transfer(source: _Source, part: Path, start: int, progress: Progress | None) -> bool:
+    """Adds to `part` what is missing from byte `start` on, or makes it anew where the server sends the whole file.
+
+    False, and nothing is changed, where the server cannot add to this part.
+    """
+    response = source.open(start)
+    if response is None:
+        return False
+    with response:
+        is_resumed = start > 0 and response.status == HTTPStatus.PARTIAL_CONTENT
+        if is_resumed and not _fits(response.headers, start, source.etag()):
+            return False
+        if not is_resumed:
+            source.tag_file.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+            source.note_etag(response.headers.get("ETag", ""))
+        done = start if is_resumed else 0
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() else None
+        with part.open("ab") as file:
+            for block in source.blocks(response):
                 done += len(block)
+                if done > source.limit:
+                    LOCAL.remove(part)
+                    raise ChecksumError(f"{source.name}: {source.url} is larger than {source.limit} bytes; removed")
+                file.write(block)
                 if progress:
                     progress(done, total)
     if total is not None and done < total:
-        raise ConnectionError(f"cut after {done} of {total} bytes; run it again to go on")
+        with source.network_errors():
+            raise ConnectionError(f"cut after {done} of {total} bytes; run it again to go on")
+    return True
 
 
-def _accept(weight: Weight, part: Path, path: Path) -> None:
-    digest, expected = sha256_of(part), expected_hash(weight)
-    if expected and digest != expected:
-        part.unlink()
+def _fits(headers: HTTPMessage, start: int, etag: str | None) -> bool:
+    """Whether a partial answer goes on where the part ends, and is of the same file as far as the server tells."""
+    return headers.get("Content-Range", "").startswith(f"bytes {start}-") and headers.get("ETag", etag) in (etag, None)
+
+
+def _accept(weight: Weight, digest: str, part: Path, path: Path) -> None:
+    """Gives a download its name, if it is what it should be; its hash is recorded where none is published."""
+    expected = expected_hash(weight)
+    if expected and not digest.startswith(expected):
+        LOCAL.remove(part)
         raise ChecksumError(f"{weight.file}: the download has SHA-256 {digest}, not {expected}; removed")
-    if not expected:
-        _write_recorded({**_recorded(), weight.file: digest})
-    part.replace(path)
+    if digest != expected:
+        _record(weight.file, digest)
+    prepare_file(part, path).publish()
 
 
 def _recorded() -> dict[str, str]:
+    """The hashes of first downloads, by the file's name."""
     try:
-        known = json.loads((cache_folder() / RECORD).read_text())
-        return known if isinstance(known, dict) else {}
+        known = json.loads((cache_folder() / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # none yet
+    return {key: value for key, value in known.items() if isinstance(value, str)} if isinstance(known, dict) else {}
 
 
-def _write_recorded(hashes: dict[str, str]) -> None:
+def _record(file: str, digest: str) -> None:
+    """Adds a hash. Other downloads may do so at the same time."""
     path = cache_folder() / RECORD
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(hashes, indent=1))
-    part.replace(path)
+    with hold(path.with_name(f".{RECORD}.lock"), f"{path}: another gfp run is writing it", is_patient=True):
+        write_bytes(path, json.dumps({**_recorded(), file: digest}, indent=1).encode())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gfpcli import __version__
 from gfpcli.errors import CheckpointError, DownloadError, UsageError
-from gfpcli.files.atomic import sha256_of
+from gfpcli.files.atomic import os_errors_as, sha256_of
 from gfpcli.options import PipelineOptions
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 
@@ -120,9 +120,11 @@ def fingerprint(options: PipelineOptions, parts: Parts) -> str:
         each.name: getattr(options, each.name) for each in fields(options) if each.metadata["in_fingerprint"]
     }
     facts["device"] = options.device.partition(",")[0].partition(":")[0]  # which one, and how many, changes nothing
-    try:
-        files = [sha256_of(path) if path else None for path in parts.files]
-    except OSError as error:
-        raise CheckpointError(f"{error.filename}: {error.strerror}") from error
+    files = [_digest_of(path) if path else None for path in parts.files]
     text = json.dumps([__version__, facts, files], sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _digest_of(path: Path) -> str:
+    with os_errors_as(CheckpointError, path):
+        return sha256_of(path)

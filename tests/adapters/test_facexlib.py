@@ -9,13 +9,13 @@ import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
 
-from gfpcli.adapters.facexlib import LOOK_PREFIX, FacexlibDetector, drop_twins, load_detector, load_masker
+from gfpcli.adapters.facexlib import REFINER_PREFIX, FacexlibDetector, drop_duplicates, load_detector, load_masker
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
-from gfpcli.types import Detector, Face
+from gfpcli.types import Detector, Face, Image
 from gfpcli.weights.build import OTHER_DETECTORS, load_restorer
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import choose_parts
@@ -29,17 +29,22 @@ def detector(path: str = "builtin", size: int = 1280) -> Detector:
     return load_restorer(options, choose_parts(options, warn=print)).detector
 
 
+def faces_in(detect: Detector, image: Image) -> tuple[Face, ...]:
+    (faces,) = detect([image])
+    return faces
+
+
 def test_the_builtin_detector_finds_the_faces_counted_by_eye(shared_data: Path) -> None:
     photos = shared_data / "photos"
     detect = detector()
     for name, n_faces in {"two_faces_fr.jpg": 2, "portrait_astronaut.png": 1, "noface_grass.jpg": 0}.items():
-        assert len(detect(read_frame(photos / name, 0).image)) == n_faces, name
-    assert len(detect(read_frame(photos / "group_solvay_1927.png", 0).image)) >= 22  # 29 by eye
+        assert len(faces_in(detect, read_frame(photos / name, 0).image)) == n_faces, name
+    assert len(faces_in(detect, read_frame(photos / "group_solvay_1927.png", 0).image)) >= 22  # 29 by eye
 
 
 def test_coordinates_come_back_from_a_bounded_size(shared_data: Path) -> None:
     image = read_frame(shared_data / "photos" / "two_faces_fr.jpg", 0).image
-    large, small = (sorted(detector(size=size)(image), key=lambda face: face.box[0]) for size in (0, 480))
+    large, small = (sorted(faces_in(detector(size=size), image), key=lambda face: face.box[0]) for size in (0, 480))
     for one, other in zip(large, small, strict=True):
         width = one.box[2] - one.box[0]
         assert np.abs(one.box - other.box).max() < 0.25 * width
@@ -50,7 +55,7 @@ def test_a_public_checkpoint_with_other_anchors_is_recognised(shared_data: Path)
     path = shared_data / "detector" / "mobilenet0.25_Final.pth"
     assert sha256_of(path) in OTHER_DETECTORS
     detect = detector(str(path), size=640)
-    assert len(detect(read_frame(shared_data / "photos" / "group_gfpgan_00.jpg", 0).image)) == 2
+    assert len(faces_in(detect, read_frame(shared_data / "photos" / "group_gfpgan_00.jpg", 0).image)) == 2
 
 
 def test_images_that_come_to_one_size_share_a_call_and_find_the_same() -> None:
@@ -59,10 +64,10 @@ def test_images_that_come_to_one_size_share_a_call_and_find_the_same() -> None:
     small = np.ascontiguousarray(portrait[100:400, :300])
     detect = detector()
     assert isinstance(detect, FacexlibDetector)
-    alone = [detect(image) for image in (portrait, small, other)]
+    alone = [faces_in(detect, image) for image in (portrait, small, other)]
     calls: list[tuple[int, ...]] = []
     detect.net.register_forward_pre_hook(lambda net, given: calls.append(tuple(given[0].shape)))
-    together = detect.many([portrait, small, other])
+    together = detect([portrait, small, other])
     assert sorted(shape[0] for shape in calls) == [1, 2, 2]  # the large ones are looked at twice
     for one, same in zip(alone, together, strict=True):
         assert len(one) == len(same) > 0
@@ -73,19 +78,19 @@ def test_images_that_come_to_one_size_share_a_call_and_find_the_same() -> None:
 def test_two_boxes_on_one_face_become_one() -> None:
     box, marks = np.array([10.0, 10, 50, 60]), np.array([[22.0, 30], [38, 30], [30, 38], [24, 48], [36, 48]])
     faces = (Face(box, marks, 0.9), Face(box + 12, marks + 2, 0.8), Face(box + 25, marks + 25, 0.7))
-    assert [face.score for face in drop_twins(faces)] == [0.9, 0.7]
+    assert [face.score for face in drop_duplicates(faces)] == [0.9, 0.7]
 
 
-def test_only_the_builtin_detector_has_a_second_network(shared_data: Path) -> None:
+def test_only_the_builtin_detector_has_a_landmark_refiner(shared_data: Path) -> None:
     own = detector()
     foreign = detector(str(shared_data / "detector" / "mobilenet0.25_Final.pth"))
     assert isinstance(own, FacexlibDetector) and isinstance(foreign, FacexlibDetector)
-    assert own.look is not None and foreign.look is None
+    assert own.refiner is not None and foreign.refiner is None
 
 
-def test_a_second_network_that_does_not_fit_is_refused() -> None:
+def test_a_landmark_refiner_that_does_not_fit_is_refused() -> None:
     state = read_state(BUILTINS["builtin"])
-    state[LOOK_PREFIX + "face.weight"] = torch.ones(1, 7)
+    state[REFINER_PREFIX + "face.weight"] = torch.ones(1, 7)
     with pytest.raises(CheckpointError, match=r"x\.safetensors"):
         load_detector(state, source="x.safetensors", threshold=0.5, longest=640, device=CPU)
 
@@ -96,7 +101,7 @@ def test_a_sample_of_the_held_out_pictures(shared_data: Path, monkeypatch: pytes
 
     tally, detect = evaluate_detector.Tally(), detector()
     for labels in list(evaluate_detector.read_labels(shared_data / "wild"))[::6]:
-        evaluate_detector.add(tally, detect(labels.image), labels)
+        evaluate_detector.add(tally, faces_in(detect, labels.image), labels)
     sides, found = np.array(tally.sides), np.array(tally.found)
     assert (sides >= 24).sum() > 20 and found[sides >= 24].mean() > 0.85
     assert tally.verdicts.count(evaluate_detector.FALSE) <= 2

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,7 +55,8 @@ def names_in(folder: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def faceless_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos without faces need no face network: its loading alone would take most of the time."""
-    nobody = Restorer(lambda image: (), lambda faces: faces, lambda faces: [], RestoreOptions(scale=1))  # type: ignore[arg-type]
+    model = SimpleNamespace(size=256)
+    nobody = Restorer(lambda images: [()], model, lambda faces: [], RestoreOptions(scale=1))  # type: ignore[arg-type]
     monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", lambda *_, **__: nobody)
 
 

@@ -23,25 +23,13 @@ import numpy as np
 import pytest
 from botocore.config import Config
 
-from gfpcli.errors import UsageError
-from gfpcli.files.ledger import LEDGER, OBJECTS, Ledger
-from gfpcli.files.storage import is_remote, place_of
+from gfpcli.files.ledger import LEDGER
 from gfpcli.photo.codec import read_frame
 from tests.cli.test_restore import PHOTOS, gfp, restore
 
 FLAGS = ("--model", "compact", "--detector", "builtin", "--mask", "soft", "--offline")
+OBJECTS = Path(LEDGER).stem  # the folder of a ledger behind a URL
 TIMES = re.compile(r', \\?"seconds\\?": [0-9.]+')
-
-
-@pytest.fixture
-def store() -> Iterator[fsspec.AbstractFileSystem]:
-    """An empty `memory://`."""
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    yield files
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
 
 
 def small(n: int, folder: Path) -> dict[str, bytes]:
@@ -58,17 +46,6 @@ def small(n: int, folder: Path) -> dict[str, bytes]:
 def lines_of(text: str) -> list[str]:
     """A ledger's lines without times, in an order of their own."""
     return sorted(TIMES.sub("", line) for line in text.split("\n") if line)
-
-
-def test_what_words_name() -> None:
-    assert place_of("file:///tmp/a%20b.jpg") == Path("/tmp/a b.jpg") and not is_remote(place_of("a/b:c.jpg"))
-    assert is_remote(place_of("memory://a/b.jpg")) and str(place_of("memory://a") / "b c.jpg") == "memory://a/b c.jpg"
-    for word, told in {
-        "s4://a/b": "not a kind of URL", "gs://a/b": "gcsfs", "ftp://me:secret@host/a": "by the environment",
-    }.items():  # fmt: skip
-        with pytest.raises(UsageError, match=told) as raised:
-            place_of(word)
-        assert "secret" not in str(raised.value)
 
 
 def test_a_bucket_comes_out_as_a_folder_does_and_is_done_once(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
@@ -154,18 +131,6 @@ def test_one_object_to_one_file_and_globs(store: fsspec.AbstractFileSystem, tmp_
     for words in (["memory://in/a.mp4"], ["a.mp4", "-o", "memory://out"]):
         refused = gfp("video", *words)
         assert refused.exit_code == 2 and "copy the clip, or mount its store" in refused.stderr
-
-
-def test_many_lines_fill_several_objects(store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gfpcli.files.ledger.LINES", 3)
-    root = place_of("memory://many")
-    for run in range(2):
-        ledger = Ledger(root)
-        for i in range(7):
-            ledger.add(root / f"{i}.png", f"input {run}", "settings", f"{i}")
-    assert len(store.find(f"/many/{OBJECTS}")) == 6
-    entries = [Ledger(root).known_of(root / f"{i}.png")[-1] for i in range(7)]
-    assert [entry.input_sha256 for entry in entries] == ["input 1"] * 7  # the last run's stand
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from gfpcli.clip.deflicker import calm, settle
 from gfpcli.clip.track import GAP, REACH, Look, look_at, steady, with_cuts
+from gfpcli.errors import InputError
 from gfpcli.pipeline.align import TEMPLATE_512
-from gfpcli.pipeline.steps import Drawn, Found
+from gfpcli.pipeline.steps import AlignedFaces, Detected, FacesRestored
 from gfpcli.types import Crop, Face, Failed, Frame
 
 Make = Callable[[int, int], NDArray[np.uint8]]
@@ -22,6 +23,10 @@ BLANK = np.zeros((60, 80, 3), np.uint8)
 
 def face_at(x: float, y: float = 30.0, score: float = 0.9) -> Face:
     return Face(np.array([x, y, x + 40, y + 50]), TEMPLATE_512 * 0.1 + (x - 5, y - 5), score)
+
+
+def faceless(frames: Sequence[Frame]) -> list[Detected]:
+    return [Detected(frame, ()) for frame in frames]
 
 
 def looks(places: Sequence[float | None], cuts: Sequence[int] = (), skipped: Sequence[int] = ()) -> list[Look]:
@@ -130,19 +135,40 @@ def test_cuts_are_seen_and_fades_and_movement_are_not(smooth_image: Make) -> Non
 def test_looks_at_every_nth_frame_and_at_both_ends_of_a_shot(smooth_image: Make) -> None:
     one, other = smooth_image(40, 60), smooth_image(40, 60)
     frames = [Frame(i, one if i < 6 else other, "") for i in range(12)]
-    seen = [look.frame.index for look in look_at(frames, lambda frame: (), every=4) if look.faces is not None]
-    assert seen == [0, 4, 5, 6, 8, 11]
+    for n in (1, 3, 8):
+        seen = [look.frame.index for look in look_at(frames, faceless, every=4, n_detect=n) if look.faces is not None]
+        assert seen == [0, 4, 5, 6, 8, 11]
 
 
-def drawn(values: Sequence[int]) -> list[Drawn | Failed]:
+def test_frames_are_looked_at_together_and_each_gets_its_own_faces() -> None:
+    asked: list[list[int]] = []
+
+    def detect(given: Sequence[Frame]) -> list[Detected]:
+        asked.append([frame.index for frame in given])
+        return [Detected(frame, (face_at(frame.index),)) for frame in given]
+
+    frames = [Frame(i, BLANK, "") for i in range(20)]
+    seen = list(look_at(frames, detect, every=2, n_detect=4))
+    assert [look.frame for look in seen] == frames and max(map(len, asked)) == 4
+    assert [index for group in asked for index in group] == [*range(0, 20, 2), 19]
+    assert all((look.faces is None) == (i % 2 == 1 and i < 19) for i, look in enumerate(seen))
+    assert all(look.faces[0].box[0] == look.frame.index for look in seen if look.faces)
+    error = InputError("frame 3: damaged")
+    with pytest.raises(InputError, match="frame 3"):
+        list(look_at(frames, lambda given: [Failed(given[0], error)], every=1, n_detect=1))
+
+
+def drawn(values: Sequence[int]) -> list[FacesRestored | Failed]:
     crop = Crop(face_at(20), np.zeros((32, 32, 3), np.uint8), np.eye(2, 3))
     return [
-        Drawn(Found(Frame(i, BLANK, ""), (crop.face,), (), (crop,), 0.0), (np.full((32, 32, 3), value, np.uint8),), 0.0)
+        FacesRestored(
+            AlignedFaces(Frame(i, BLANK, ""), (crop.face,), (), (crop,)), (np.full((32, 32, 3), value, np.uint8),)
+        )
         for i, value in enumerate(values)
     ]
 
 
-def levels(given: list[Drawn | Failed], cuts: set[int], smooth: float) -> list[int]:
+def levels(given: list[FacesRestored | Failed], cuts: set[int], smooth: float) -> list[int]:
     return [int(each.faces[0][0, 0, 0]) for each in settle(iter(given), cuts, smooth=smooth)]  # type: ignore[union-attr,index]
 
 
@@ -174,6 +200,6 @@ def test_fine_detail_is_not_averaged_away() -> None:
 
 def test_a_frame_that_failed_passes_through() -> None:
     given = drawn([100, 110, 100])
-    given[1] = Failed(given[1].found.frame, None)  # type: ignore[union-attr,arg-type]
+    given[1] = Failed(given[1].aligned.frame, None)  # type: ignore[union-attr,arg-type]
     out = list(settle(iter(given), set(), smooth=1))
     assert out[1] is given[1] and len(out) == 3

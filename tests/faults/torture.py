@@ -36,6 +36,7 @@ TRAIN = (
     "--iterations", 30, "--set", "save_every=3", "--set", "validate_every=10", "-q",
 )  # fmt: skip
 SHARD = 1 << 16  # bytes that the slow server sends at once
+TAG = '"one"'  # of what it sends
 Kill = Callable[[random.Random, int], str]
 
 
@@ -135,10 +136,13 @@ def slow_mirror(body: bytes, seconds: float) -> Iterator[tuple[str, list[int]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
+            wanted = self.headers.get("Range") if self.headers.get("If-Range") == TAG else None
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
             begun.append(start)
             self.send_response(206 if wanted else 200)
+            self.send_header("ETag", TAG)
+            if wanted:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             try:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gfpcli.errors import OutputError
-from gfpcli.files.locking import LOCK, check_inside, hold, lock_of, part_prefix, short_name, sweep
+from gfpcli.files.atomic import part_prefix
+from gfpcli.files.locking import LOCK, check_inside, hold, lock_of, short_name, sweep
 
 
 def test_a_folder_is_held_by_one_and_free_again(tmp_path: Path) -> None:

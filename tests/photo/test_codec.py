@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from gfpcli.errors import InputError
-from gfpcli.files.atomic import write_bytes
 from gfpcli.photo.codec import read_frame, write_image
 from gfpcli.types import Frame, Metadata
 
@@ -112,18 +110,3 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OutputError, match="No space"):
         write_image(tmp_path / "out" / "x.png", frame.image, frame, alpha=None, quality=95, strip=False)
     assert not list((tmp_path / "out").iterdir())
-
-
-def test_what_is_being_written_is_for_its_owner_only_and_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, bool]] = []
-    true = os.fsync
-
-    def look(file: int) -> None:
-        true(file)
-        seen.append((os.fstat(file).st_mode & 0o777, (tmp_path / "a.bin").exists()))
-
-    monkeypatch.setattr(os, "fsync", look)
-    write_bytes(tmp_path / "a.bin", b"private")
-    assert seen == [(0o600, False)] and (tmp_path / "a.bin").read_bytes() == b"private"

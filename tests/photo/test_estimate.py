@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +25,9 @@ OPTIONS = RestoreOptions(scale=1)
 CPU = torch.device("cpu")
 
 
-def slow_detect(image: Image) -> tuple[Face, ...]:
-    time.sleep(0.02)
-    return FACES
+def slow_detect(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+    time.sleep(0.02 * len(images))
+    return [FACES for _ in images]
 
 
 class SlowModel(Model):
@@ -57,10 +57,10 @@ def test_any_first_part_of_the_order_stands_for_the_whole(n: int) -> None:
 def test_time_faces_and_failures_are_foreseen(jobs: list[Job]) -> None:
     parts = replace(restorer(SlowModel()), detector=slow_detect)
     plan = estimate(jobs, parts, OPTIONS, CPU)
-    assert [look.job for look in plan.looks] == jobs
-    assert [look.n_chosen for look in plan.looks] == [2] * 7 + [0] + [2] * 12
-    assert plan.n_faces == 38 and plan.looks[0].planned == (120, 240)
-    assert "07.png" in (plan.looks[7].problem or "") and plan.looks[7].n_found is None
+    assert [each.job for each in plan.inputs] == jobs
+    assert [each.n_chosen for each in plan.inputs] == [2] * 7 + [0] + [2] * 12
+    assert plan.n_faces == 38 and plan.inputs[0].planned == (120, 240)
+    assert "07.png" in (plan.inputs[7].problem or "") and plan.inputs[7].n_found is None
     slept = 19 * (0.02 + 2 * 0.03)
     assert slept < plan.seconds < 2 * slept
     assert plan.memory > 50e6 and plan.gpu_memory == 0
@@ -71,16 +71,25 @@ def test_many_inputs_are_reckoned_from_a_sample(jobs: list[Job], monkeypatch: py
     monkeypatch.setattr(module, "BUDGET_S", 0.3)
     parts = replace(restorer(SlowModel()), detector=slow_detect)
     plan = estimate(jobs, parts, OPTIONS, CPU)
-    n_seen = sum(look.n_found is not None for look in plan.looks)
+    n_seen = sum(each.n_found is not None for each in plan.inputs)
     assert 1 <= n_seen < 15
     assert plan.n_faces == 38
     assert 19 * 0.08 < plan.seconds < 2 * 19 * 0.08
-    assert plan.looks[7].problem and plan.looks[-1].planned == (120, 240)
+    assert plan.inputs[7].problem and plan.inputs[-1].planned == (120, 240)
 
 
 def test_a_result_that_its_format_cannot_hold_is_foreseen(tmp_path: Path, smooth_image: Make) -> None:
     cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((2, 9000, 3), np.uint8))
     job = Job(tmp_path / "wide.png", tmp_path / "out" / "wide.webp")
     parts = replace(restorer(Model()), options=RestoreOptions(scale=2))
-    (look,) = estimate([job], parts, RestoreOptions(scale=2), CPU).looks
-    assert look.problem and "WEBP" in look.problem
+    (each,) = estimate([job], parts, RestoreOptions(scale=2), CPU).inputs
+    assert each.problem and "WEBP" in each.problem
+
+
+def test_a_fault_of_a_library_is_not_called_a_lack_of_memory(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise cv2.error("OpenCV(4.9) error: (-215:Assertion failed)")
+
+    monkeypatch.setattr(module, "encode", broken)
+    (each,) = estimate(jobs[:1], restorer(Model()), OPTIONS, CPU).inputs
+    assert "Assertion failed" in str(each.problem) and "memory" not in str(each.problem)

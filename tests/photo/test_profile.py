@@ -1,10 +1,10 @@
-"""The stopwatch, and a restorer whose ports are timed."""
+"""The stopwatch, and a restorer whose stages it hears of."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.photo.profile import PORTS, Stopwatch, assemble, find, make, watched
+from gfpcli.photo.profile import STAGES, Stopwatch, observed
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Face, Frame, Image
 from tests.pipeline.test_restorer import FACES, Model, frames, restorer
@@ -21,15 +21,13 @@ Make = Callable[[int, int], NDArray[np.uint8]]
 CPU = torch.device("cpu")
 
 
-def test_a_stage_within_a_stage_counts_for_itself_only() -> None:
+def test_stages_are_summed_by_name_and_sleep_takes_no_processor_time() -> None:
     watch = Stopwatch(CPU)
-    with watch.stage("outer"):
-        time.sleep(0.02)
-        with watch.stage("inner"):
-            time.sleep(0.1)
-        time.sleep(0.02)
-    assert 0.04 <= watch.spent["outer"].seconds < 0.09 < watch.spent["inner"].seconds
-    assert watch.spent["inner"].cpu_s < 0.05
+    for name, seconds in (("one", 0.02), ("other", 0.1), ("one", 0.02)):
+        with watch.stage(name):
+            time.sleep(seconds)
+    assert 0.04 <= watch.spent["one"].seconds < 0.09 < watch.spent["other"].seconds
+    assert watch.spent["other"].cpu_s < 0.05
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can reset the peak")
@@ -42,26 +40,30 @@ def test_each_stage_has_its_own_peak() -> None:
     assert watch.spent["large"].peak - watch.spent["small"].peak > 200e6
 
 
-def slow_detect(image: Image) -> tuple[Face, ...]:
+def slow_detect(images: Sequence[Image]) -> list[tuple[Face, ...]]:
     time.sleep(0.1)
-    return FACES
+    return [FACES for _ in images]
 
 
-def test_ports_are_timed_and_the_result_is_the_same(smooth_image: Make) -> None:
+def test_the_stages_of_a_run_are_observed_and_the_result_is_the_same(smooth_image: Make) -> None:
     parts: Restorer = replace(restorer(Model()), detector=slow_detect)
     (frame,) = frames(smooth_image, 1)
     watch = Stopwatch(CPU)
-    timed = watched(parts, watch)
-    found = find(timed, frame, watch)
-    result = assemble(timed, found, make(timed, found.crops, watch), watch)
+    result = observed(parts, watch).restore(frame)
     assert (result.image == parts.restore(frame).image).all()
     assert set(watch.spent) == {"detect", "align", "net", "mask", "paste"}
     assert watch.spent["detect"].seconds > 0.09 > watch.spent["align"].seconds
 
 
-def test_a_background_network_is_a_stage_and_lanczos_is_none(smooth_image: Make) -> None:
+def test_a_background_network_is_a_stage_of_its_own(smooth_image: Make) -> None:
     watch = Stopwatch(CPU)
-    timed = watched(replace(restorer(Model()), upsampler=lambda image, size: image.copy()), watch)
-    found = find(timed, Frame(0, smooth_image(120, 240), "x"), watch)
-    assemble(timed, found, make(timed, found.crops, watch), watch)
-    assert set(PORTS.values()) <= set(watch.spent)
+    timed = observed(replace(restorer(Model()), upsampler=lambda image, size: image.copy()), watch)
+    timed.restore(Frame(0, smooth_image(120, 240), "x"))
+    assert set(watch.spent) == {stage for stage in STAGES if stage not in ("decode", "encode")}
+
+
+def test_only_the_first_device_is_observed(smooth_image: Make) -> None:
+    other = Model()
+    watch = Stopwatch(CPU)
+    observed(replace(restorer(Model()), replicas=(restorer(other),)), watch).restore(frames(smooth_image, 1)[0])
+    assert other.batches == [] and "net" in watch.spent

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,9 +17,9 @@ from numpy.typing import NDArray
 from gfpcli.errors import InputError
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.align import TEMPLATE_512, cut_crop
+from gfpcli.pipeline.paste import soft_masker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, Restored
-from gfpcli.weights.build import soft_masker
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 FACES = tuple(Face(np.array([x, 20, x + 60, 90.0]), TEMPLATE_512 * 0.2 + (x - 20, 0), 0.9) for x in (30, 130))
@@ -38,8 +41,8 @@ class Model:
         return faces + 0.5
 
 
-def detect(image: Image) -> tuple[Face, ...]:
-    return FACES if image.max() > 0 else ()
+def detect(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+    return [FACES if image.max() > 0 else () for image in images]
 
 
 def restorer(model: Model, **options: object) -> Restorer:
@@ -87,10 +90,10 @@ def test_a_face_the_network_fails_on_keeps_its_pixels_and_is_reported(smooth_ima
 
 
 def test_a_frame_that_fails_does_not_end_the_stream(smooth_image: Make) -> None:
-    def picky(image: Image) -> tuple[Face, ...]:
-        if image.shape[0] == 7:
+    def picky(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        if images[0].shape[0] == 7:
             raise InputError("seven")
-        return ()
+        return [()]
 
     given = [Frame(0, smooth_image(7, 9), "seven"), Frame(1, smooth_image(8, 9), "eight")]
     one, two = Restorer(picky, Model(), soft_masker, RestoreOptions(scale=2)).stream(given)
@@ -101,7 +104,7 @@ def test_a_frame_that_fails_does_not_end_the_stream(smooth_image: Make) -> None:
 @pytest.mark.parametrize(("which", "kept"), [("all", [0, 1]), ("largest", [1]), ("center", [1]), ("1", [1])])
 def test_the_faces_asked_for(smooth_image: Make, which: str, kept: list[int]) -> None:
     larger = Face(np.array([120, 15, 200, 110.0]), FACES[1].landmarks, 0.8)
-    parts = Restorer(lambda image: (FACES[0], larger), Model(), soft_masker, RestoreOptions(scale=1, faces=which))
+    parts = Restorer(lambda images: [(FACES[0], larger)], Model(), soft_masker, RestoreOptions(scale=1, faces=which))
     out = parts.restore(frames(smooth_image, 1)[0])
     assert [i for i, outcome in enumerate(out.outcomes) if outcome.status == "restored"] == kept
 
@@ -180,10 +183,10 @@ def test_a_fault_of_the_detector_or_the_paste_fails_its_frame_only(
 ) -> None:
     given = frames(smooth_image, 3)
 
-    def picky(image: Image) -> tuple[Face, ...]:
-        if image is given[1].image:
+    def picky(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        if images[0] is given[1].image:
             raise error
-        return detect(image)
+        return detect(images)
 
     out = list(Restorer(picky, Model(), soft_masker, RestoreOptions(scale=1)).stream(given))
     assert [type(each) for each in out] == [Restored, Failed, Restored] and isinstance(out[1], Failed)
@@ -224,7 +227,7 @@ def test_two_devices_work_at_once_and_give_what_one_gives_in_order(smooth_image:
 
     models = [Model(meet) for _ in range(2)]
     first, second = (restorer(model, batch_size=2) for model in models)
-    out = list(replace(first, twins=(second,)).stream(given))
+    out = list(replace(first, replicas=(second,)).stream(given))
     assert [each.frame.name for each in out] == [each.name for each in given]
     assert all(isinstance(each, Restored) and (each.image == one).all() for each, one in zip(out, alone, strict=True))
     assert [model.batches for model in models] == [[2, 2, 2]] * 2
@@ -266,13 +269,13 @@ def test_faces_of_several_frames_are_looked_for_together_and_one_by_one_where_th
 
     def many(images: Sequence[Image]) -> list[tuple[Face, ...]]:
         asked.append(len(images))
-        if len(asked) > 1:
+        if len(images) == 4:
             raise torch.OutOfMemoryError
-        return [detect(image) for image in images]
+        return detect(images)
 
     given = frames(smooth_image, 12)
-    out = list(replace(restorer(Model()), detect_many=many).stream(given))
-    assert asked == [8, 4] and [each.frame.name for each in out] == [each.name for each in given]
+    out = list(replace(restorer(Model()), detector=many, n_detect=8).stream(given))
+    assert asked == [8, 4, 1, 1, 1, 1] and [each.frame.name for each in out] == [each.name for each in given]
     assert all(isinstance(each, Restored) and len(each.faces) == 2 for each in out)
 
 
@@ -286,7 +289,93 @@ def test_a_face_that_cannot_be_cut_stops_no_other_frame_either_way(
             raise MemoryError
         return cut_crop(image, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("gfpcli.pipeline.restorer.cut_crop", cut)
-    alone = restorer(Model())
-    for parts in (alone, replace(alone, detect_many=lambda images: [detect(image) for image in images])):
+    monkeypatch.setattr("gfpcli.pipeline.align.cut_crop", cut)
+    for n_detect in (1, 8):
+        parts = replace(restorer(Model()), n_detect=n_detect)
         assert [type(each) for each in parts.stream(given)] == [Restored, Failed, Restored]
+
+
+def faceless(n: int, size: int = 48) -> Iterator[Frame]:
+    for i in range(n):
+        yield Frame(i, np.zeros((size, size, 3), np.uint8), f"frame {i}")
+
+
+@pytest.mark.parametrize("n_detect", [1, 8])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_a_frame_without_faces_comes_out_while_few_more_are_read(batch_size: int, n_detect: int) -> None:
+    n_read = 0
+
+    def read() -> Iterator[Frame]:
+        nonlocal n_read
+        for frame in faceless(100):
+            n_read += 1
+            yield frame
+
+    parts = replace(restorer(Model(), batch_size=batch_size), n_detect=n_detect)
+    stream = parts.stream(read())
+    for i, out in enumerate(stream):
+        assert out.frame.index == i and n_read <= i + 16
+    assert n_read == 100
+
+
+def test_frames_without_faces_behind_one_with_a_face_keep_their_order_and_wait_for_few(smooth_image: Make) -> None:
+    model, n_read = Model(), 0
+
+    def read() -> Iterator[Frame]:
+        nonlocal n_read
+        for frame in [*frames(smooth_image, 1), *faceless(50)]:
+            n_read += 1
+            yield frame
+
+    stream = restorer(model, batch_size=16).stream(read())
+    assert next(stream).frame.name == "frame 0" and n_read <= 16 and model.batches == [2]
+    assert [out.frame.image.shape[0] for out in stream] == [48] * 50
+
+
+def test_the_time_of_a_run_without_faces_grows_with_its_length() -> None:
+    def seconds(n: int) -> float:
+        start = time.process_time()
+        assert sum(isinstance(out, Restored) for out in restorer(Model()).stream(faceless(n))) == n
+        return time.process_time() - start
+
+    seconds(50)
+    short = sorted(seconds(250) for _ in range(3))[1]
+    assert seconds(4000) < 27 * short  # 16 where each frame takes as long; 40 where each looks at all that wait
+
+
+def test_a_face_whose_landmarks_lie_outside_fails_alone(smooth_image: Make) -> None:
+    """Its box touches the photo; each way of scaling it to the network's size is tried."""
+    (frame,) = frames(smooth_image, 1)
+    for zoom, away in ((3.0, 9000.0), (0.2, 400.0), (3.0, -9000.0)):
+        outside = Face(np.array([200.0, 20, 900, 700]), TEMPLATE_512 * zoom + away, 0.95)
+        parts = replace(restorer(Model()), detector=lambda images, face=outside: [(face, *FACES)])  # type: ignore[misc]
+        (out,) = parts.stream([frame])
+        assert isinstance(out, Restored)
+        assert [outcome.status for outcome in out.outcomes] == ["failed", "restored", "restored"]
+        assert out.outcomes[0].error == "the landmarks of this face lie outside the photo"
+        assert (out.image == restorer(Model()).restore(frame).image).all()
+
+
+def test_what_opencv_raises_for_one_face_fails_that_face(smooth_image: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(image: Image, face: Face, *rest: object) -> Crop:
+        if face is FACES[0]:
+            raise cv2.error("OpenCV(4.9) /io/smooth.cpp:617: error: (-215:Assertion failed) !_src.empty()")
+        return cut_crop(image, face, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("gfpcli.pipeline.align.cut_crop", cut)
+    out = restorer(Model()).restore(frames(smooth_image, 1)[0])
+    assert [outcome.status for outcome in out.outcomes] == ["failed", "restored"]
+    assert "OpenCV" not in str(out.outcomes[0].error) and "cut out" in str(out.outcomes[0].error)
+
+
+def test_every_stage_is_told_to_the_observer(smooth_image: Make) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def observer(stage: str) -> Iterator[None]:
+        told.append(stage)
+        yield
+
+    watched = replace(restorer(Model()), observer=observer, upsampler=lambda image, size: image.copy())
+    watched.restore(frames(smooth_image, 1)[0])
+    assert told == ["detect", "align", "net", "mask", "background", "paste"]

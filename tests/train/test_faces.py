@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,11 @@ from gfpcli.types import Face, Image
 from tests.train.conftest import FakeSource
 
 
-def detector(image: Image) -> tuple[Face, ...]:
+def detector(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+    return [faces_by_mark(image) for image in images]
+
+
+def faces_by_mark(image: Image) -> tuple[Face, ...]:
     """Knows the pictures of this test by the value of their middle."""
     height, width = image.shape[:2]
     mark = int(image[height // 2, width // 2, 0])
@@ -56,9 +61,9 @@ def test_every_picture_gives_faces_or_a_reason(tmp_path: Path) -> None:
 def test_a_second_start_looks_at_new_pictures_only(tmp_path: Path) -> None:
     seen: list[Image] = []
 
-    def counting(image: Image) -> tuple[Face, ...]:
-        seen.append(image)
-        return detector(image)
+    def counting(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        seen.extend(images)
+        return detector(images)
 
     source = FakeSource({"a.png": flat(128, 128, 100)})
     first = look_at_all(source, tmp_path, 64, counting, lambda *_: None)

@@ -1,19 +1,21 @@
-"""Names to files, devices, precision and the settings' fingerprint."""
+"""Names to files, files to a restorer, and the settings' fingerprint."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from facexlib.parsing.parsenet import ParseNet
 
-from gfpcli.errors import ChecksumError, DeviceError, DownloadError, UsageError
+from gfpcli.errors import ChecksumError, DownloadError, UsageError
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions, VideoOptions
 from gfpcli.pipeline.upsample import NetUpsampler
-from gfpcli.weights.build import choose_device, load_face_model, load_restorer
+from gfpcli.weights import autotune
+from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, cache_folder
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
@@ -59,33 +61,15 @@ def test_an_unknown_name_lists_the_known_ones(flag: str) -> None:
         choose_parts(replace(RestoreOptions(model="compact", offline=True), **{flag: "nonsense"}), warn=print)
 
 
-def test_devices_this_machine_lacks_are_told() -> None:
-    assert choose_device("cpu").type == "cpu"
-    with pytest.raises(DeviceError, match="cuda:99"):
-        choose_device("cuda:99")
-    with pytest.raises(DeviceError, match="fp16 needs a GPU"):
-        load_face_model(BUILTINS["compact"], torch.device("cpu"), "fp16", is_compiled=False)
-
-
 def test_several_devices_share_a_detector_and_a_ledger() -> None:
     options = RestoreOptions(model="compact", detector="builtin", mask="soft", device="cpu,cpu", offline=True)
     parts = choose_parts(options, warn=print)
     both = load_restorer(options, parts)
-    assert len(both.twins) == 1 and both.twins[0].model is not both.model
+    assert len(both.replicas) == 1 and both.replicas[0].model is not both.model
     assert fingerprint(options, parts) == fingerprint(replace(options, device="cpu"), parts)
     for names in ("cpu,cuda", "auto,cpu", "cpu,"):
         with pytest.raises(UsageError, match="--device"):
             RestoreOptions(device=names)
-
-
-def test_bf16_agrees_with_fp32() -> None:
-    faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    out = [
-        load_face_model(BUILTINS["compact"], torch.device("cpu"), precision, is_compiled=False)(faces).detach()
-        for precision in ("fp32", "bf16")
-    ]
-    error = (out[0] - out[1]).square().mean().item()
-    assert error > 0 and 10 * np.log10(4 / error) > 40
 
 
 def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -> None:
@@ -136,3 +120,22 @@ def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monk
     wild = load_restorer(options, replace(parts, background=tmp_path / "wild.pth"), warn=told.append).upsampler
     assert isinstance(wild, NetUpsampler) and wild.fast is None
     assert "does not agree with fp32" in told[0]
+
+
+@pytest.mark.parametrize(("precision", "names"), [("fp32", ["fp32"]), ("auto", ["fp32", "bf16"])])
+def test_masks_are_offered_at_half_size_and_exact_ones_in_fp32_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, precision: str, names: list[str]
+) -> None:
+    offered: list[str] = []
+
+    def last(candidates: list[autotune.Candidate[object]], matches: Callable[..., bool], key: str) -> str:
+        offered.extend(each.name for each in candidates)
+        return candidates[-1].name
+
+    monkeypatch.setattr(autotune, "fastest_matching", last)
+    torch.save(ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict(), tmp_path / "parse.pth")
+    options = RestoreOptions(model="compact", offline=True, mask=str(tmp_path / "parse.pth"), precision=precision)
+    masker = load_restorer(options, choose_parts(options, warn=print)).masker
+    assert offered == [f"{name} at {size}" for name in names for size in (512, 256)]
+    (mask,) = masker(autotune.probe_faces(256)[:1])
+    assert mask.shape == (256, 256) and mask[:5].max() == 0

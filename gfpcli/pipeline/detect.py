@@ -1,0 +1,48 @@
+"""Faces of several frames at once, by a detector that knows square pixels only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from gfpcli.pipeline.align import stretch_of
+from gfpcli.pipeline.faults import or_failed
+from gfpcli.pipeline.paste import resize_background
+from gfpcli.pipeline.steps import Detected, Observer
+from gfpcli.types import Detector, Face, Failed, Frame, Image
+
+NO_MEMORY = "not enough memory to look for faces; try --det-size 640"
+
+
+def detect_together(detector: Detector, group: Sequence[Frame], observer: Observer) -> list[Detected | Failed]:
+    """The faces of each frame, by one call of the detector; where that fails, by one call for each frame."""
+    start = time.monotonic()
+    with observer("detect"):
+        found = or_failed(group[0], lambda: detector([square_pixels(frame) for frame in group]), NO_MEMORY)
+    if isinstance(found, Failed):
+        if len(group) == 1:
+            return [found]
+        return [each for frame in group for each in detect_together(detector, [frame], observer)]
+    share = (time.monotonic() - start) / len(group)
+    return [Detected(frame, _in_frame(faces, frame), share) for frame, faces in zip(group, found, strict=True)]
+
+
+def square_pixels(frame: Frame) -> Image:
+    """The frame's image; one whose pixels are not square is enlarged along one axis until they are."""
+    if frame.pixel_aspect == 1:
+        return frame.image
+    stretch = stretch_of(frame.pixel_aspect)
+    height, width = frame.image.shape[:2]
+    return resize_background(frame.image, (round(height * stretch[1]), round(width * stretch[0])))
+
+
+def _in_frame(faces: Sequence[Face], frame: Frame) -> tuple[Face, ...]:
+    """Faces of `square_pixels`, in pixels of the frame."""
+    if frame.pixel_aspect == 1:
+        return tuple(faces)
+    stretch = stretch_of(frame.pixel_aspect)
+    return tuple(
+        Face(face.box / np.tile(stretch, 2), (face.landmarks + 0.5) / stretch - 0.5, face.score) for face in faces
+    )

@@ -1,0 +1,89 @@
+"""A face network from its file, on its device, in its precision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gfpcli.errors import DeviceError
+from gfpcli.model.checkpoint import load_face_net
+from gfpcli.pipeline.tensors import DTYPES
+from gfpcli.weights import autotune
+
+
+@dataclass(frozen=True, slots=True)
+class FaceNet:
+    """A network behind the `FaceModel` port: on its device, in its precision, channels last."""
+
+    net: Callable[[Tensor], Tensor]
+    size: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, faces: Tensor, /) -> Tensor:
+        """(N, 3, S, S) float32 RGB in [-1, 1] on the CPU, to the same."""
+        is_cuda = self.device.type == "cuda"
+        if is_cuda:
+            faces = faces.pin_memory()  # which the GPU reads by itself
+        batch = faces.to(self.device, self.dtype, memory_format=torch.channels_last, non_blocking=is_cuda)
+        return self.net(batch).float().cpu()
+
+
+def load_face_model(
+    path: Path, device: torch.device, precision: str, *, is_compiled: bool | None, n_inputs: int = 0
+) -> FaceNet:
+    """A face network ready to run. `auto` precision is the fastest whose output matches fp32 (see `autotune`).
+
+    Args:
+        is_compiled: None compiles a large network for a long run, where this machine can.
+        n_inputs: of the whole run, also those done before: a run that goes on must make the same bytes.
+
+    Raises:
+        CheckpointError: as `load_face_net`.
+        DeviceError: fp16 on a CPU, or no compiler for `is_compiled`.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise DeviceError("--precision fp16 needs a GPU: choose fp32 or bf16 on the CPU")
+    net = load_face_net(path)
+    size, is_small = int(net.size), autotune.is_small(net)  # type: ignore[arg-type]
+    probe = autotune.probe_batch(size)
+    if precision == "auto":
+        precision = "fp32" if is_small else _fastest_precision(net, probe, device, autotune.file_identity(path))
+    net = _placed(net, device, DTYPES[precision])
+    is_long = n_inputs >= autotune.COMPILE_FROM and not is_small
+    run: autotune.NetFunction | None = net
+    if is_compiled or (is_compiled is None and is_long):
+        run = autotune.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
+    if run is None and is_compiled:
+        raise DeviceError("--compile: torch.compile does not work here (is there a C++ compiler?); leave it out")
+    return FaceNet(net if run is None else run, size, device, DTYPES[precision])
+
+
+def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    net = net.to(device, dtype)
+    for value in net.parameters():
+        if value.dim() == 4:  # convolutions; the modulated ones hold five axes
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+    return net
+
+
+def _fastest_precision(net: nn.Module, probe: Tensor, device: torch.device, source: str) -> str:
+    """Of fp32 and the half precisions of the device. `net` stays as it is."""
+
+    def candidate(name: str) -> autotune.Candidate[Tensor]:
+        ready = cache(lambda: FaceNet(_placed(copy.deepcopy(net), device, DTYPES[name]), 0, device, DTYPES[name]))
+
+        def run() -> Tensor:
+            with torch.inference_mode():
+                return ready()(probe)
+
+        return autotune.Candidate(name, run)
+
+    candidates = [candidate(name) for name in ("fp32", *autotune.HALVES[device.type])]
+    return autotune.fastest_matching(candidates, autotune.faces_match, f"{source}, {autotune.machine_of(device)}")

@@ -1,0 +1,99 @@
+"""A face network from its file: its precision, and whether it is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from gfpcli.errors import DeviceError
+from gfpcli.pipeline.tensors import to_tensor
+from gfpcli.weights import autotune
+from gfpcli.weights.cache import BUILTINS, cache_folder
+from gfpcli.weights.face_model import load_face_model
+
+CPU = torch.device("cpu")
+
+
+def broken(*_: object, **__: object) -> None:
+    raise RuntimeError("not implemented for 'Half'")
+
+
+def test_fp16_on_a_processor_is_refused() -> None:
+    with pytest.raises(DeviceError, match="fp16 needs a GPU"):
+        load_face_model(BUILTINS["compact"], CPU, "fp16", is_compiled=False)
+
+
+def test_bf16_matches_fp32() -> None:
+    faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    out = [
+        load_face_model(BUILTINS["compact"], CPU, precision, is_compiled=False)(faces).detach()
+        for precision in ("fp32", "bf16")
+    ]
+    error = (out[0] - out[1]).square().mean().item()
+    assert error > 0 and 10 * np.log10(4 / error) > 40
+
+
+def test_a_small_network_is_run_in_fp32_without_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "fastest_matching", broken)
+    assert load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False).dtype == torch.float32
+
+
+def test_auto_precision_takes_what_the_probe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "SMALL", 0)
+    seen: list[list[str]] = []
+
+    def second(candidates: list[autotune.Candidate[torch.Tensor]], matches: Callable[..., bool], key: str) -> str:
+        seen.append([each.name for each in candidates])
+        assert matches(candidates[0].run(), candidates[1].run())  # bf16 on the probe face
+        assert "cpu" in key and "compact.safetensors" in key
+        return candidates[1].name
+
+    monkeypatch.setattr(autotune, "fastest_matching", second)
+    net = load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False)
+    assert net.dtype == torch.bfloat16 and seen == [["fp32", "bf16"]]
+    assert net(autotune.probe_batch(256)).dtype == torch.float32
+
+
+def test_what_is_compiled_is_run_and_what_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[autotune.NetFunction] = []
+
+    def compiled(net: torch.nn.Module, batch: torch.Tensor) -> autotune.NetFunction:
+        assert batch.shape == (1, 3, 256, 256)
+        made.append(torch.compile(net))  # compiles nothing before it is run
+        return made[-1]
+
+    monkeypatch.setattr(autotune, "compiled", compiled)
+    path = BUILTINS["compact"]
+    assert load_face_model(path, CPU, "fp32", is_compiled=True).net is made[0]
+    monkeypatch.setattr(autotune, "compiled", lambda net, batch: None)
+    with pytest.raises(DeviceError, match="C\\+\\+ compiler"):
+        load_face_model(path, CPU, "fp32", is_compiled=True)
+    monkeypatch.setattr(autotune, "SMALL", 0)
+    long = load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=autotune.COMPILE_FROM)
+    assert long(autotune.probe_batch(256)).shape == (1, 3, 256, 256)  # goes on without
+    monkeypatch.setattr(autotune, "compiled", compiled)
+    long = load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=autotune.COMPILE_FROM)
+    assert long.net is made[1]
+    monkeypatch.setattr(autotune, "compiled", broken)
+    load_face_model(path, CPU, "fp32", is_compiled=None, n_inputs=autotune.COMPILE_FROM - 1)
+    load_face_model(path, CPU, "fp32", is_compiled=False, n_inputs=autotune.COMPILE_FROM)
+
+
+def test_a_face_is_run_by_what_the_probe_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compilations: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
+        compilations.append(len(inputs))
+        return graph.forward
+
+    own = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net: own(net, backend=backend))
+    monkeypatch.setenv(autotune.COMPILER_FOLDER, str(cache_folder()))
+    model = load_face_model(BUILTINS["compact"], CPU, "fp32", is_compiled=True)
+    n_at_load = len(compilations)
+    with torch.inference_mode():
+        model(to_tensor(autotune.probe_faces(256)[1:]))
+    assert len(compilations) == n_at_load > 0
