@@ -1,171 +1,234 @@
-"""What a run is asked to do: one frozen dataclass per command; the CLI's defaults are these defaults."""
+"""Options of the commands: one frozen dataclass each, whose fields are also the flags and the keys of gfp.toml."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, TypeVar
 
 from gfpcli.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAVE_KINDS = ("crops", "faces", "masks", "compare")
 ENGINES = ("local", "ray")
-FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
+OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
 FACE_CHOICES = ("all", "largest", "center")
 CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
 LEAST_TILE = 32  # px
 THREADS = 2  # that decode
+MOST_DIGITS = 9  # of a number in a word, such as cuda:1
+MOST_DEVICE = 127  # torch counts devices in 8 bits, and takes cuda:256 for cuda:0
+PANELS = IN_OUT, FACES, BACKGROUND, TRAINING, SPEED, MACHINES, RUN = (
+    "Input and output", "Faces", "Background", "Training", "Speed and devices", "Many machines", "Run",
+)  # fmt: skip  # groups of flags, in the order of `--help`
 T = TypeVar("T")
 
 
 def option(
-    default: T, help: str, *, short: str = "", panel: str = "", flag: str = "", in_fingerprint: bool = True
-) -> T:
+    default: T, help: str, *, short: str = "", panel: str = "", flag: str = "", in_fingerprint: bool = True,
+    within: tuple[float, float] | None = None, words: tuple[str, ...] = (),
+) -> T:  # fmt: skip
     """A field of an options dataclass with all that is said of it: commands are made from these fields.
 
+    The flag of a tuple is a comma list where it has `words`; else it may be repeated.
+
     Args:
-        help: one line for `--help`.
+        help: one line for `--help`; the valid words are put before it.
         short: the one-letter flag, such as `-m`.
         panel: the group of flags under which `--help` lists it.
         flag: its name on the command line where that is not the field's (`--from` for `start`).
         in_fingerprint: whether it changes the pixels or the file of an output, so that outputs are made again with it.
+        within: least and largest value.
+        words: all valid values.
     """
-    facts = {"help": help, "short": short, "panel": panel, "flag": flag, "in_fingerprint": in_fingerprint}
+    facts = {"help": help, "short": short, "panel": panel, "flag": flag, "in_fingerprint": in_fingerprint,
+             "within": within, "words": words}  # fmt: skip
     return field(default=default, metadata=facts)  # type: ignore[no-any-return, call-overload]
 
 
-@dataclass(frozen=True, slots=True)
-class FaceOptions:
-    """Which faces are restored, by what and where: what photos and videos share.
+def option_of(kind: type[Any], name: str, default: Any, *, panel: str = "") -> Any:
+    """An option of another dataclass with a default, and where it is given a panel, of its own."""
+    facts = kind.__dataclass_fields__[name].metadata
+    return field(default=default, metadata={**facts, "panel": panel or facts["panel"]})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of the options that are checked field by field.
+
+    Raises:
+        UsageError: a value out of its range, or an unknown word; the message lists the valid ones.
+    """
+
+    left_out: ClassVar[tuple[str, ...]] = ()  # fields of a base class that are no options of the command
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value, name = getattr(self, each.name), each.name.replace("_", "-")
+            if within := each.metadata["within"]:
+                check_within(name, value, *within)
+            if words := each.metadata["words"]:
+                for word in value if isinstance(value, tuple) else (value,):
+                    check_one_of(name, word, words)
+
+
+def options_of(kind: type[Any]) -> list[Field[Any]]:
+    """The fields of an options dataclass that its command offers."""
+    return [each for each in fields(kind) if each.name not in kind.left_out]
+
+
+@dataclass(frozen=True)
+class CommandOptions(Options):
+    """What every command that works for long is told. Nothing of it changes an output. Raises UsageError."""
+
+    dry_run: bool = option(False, "print the plan, write nothing", panel=RUN, in_fingerprint=False)
+    offline: bool = option(False, "open no socket", panel=RUN, in_fingerprint=False)
+    quiet: bool = option(False, "failures only", short="-q", panel=RUN, in_fingerprint=False)
+
+
+@dataclass(frozen=True)
+class FaceOptions(Options):
+    """Which faces are restored, by which networks and on which device: what photos and videos share.
 
     Raises:
         UsageError: a value out of range, or an unknown word; the message lists the valid ones.
     """
 
-    model: str = "auto"  # name in the weights table, `compact`, or a checkpoint file
-    scale: float = 2.0  # final scale of the whole image, 1..8
-    strength: float = 1.0  # 0 gives the input back, 1 the network's face
-    background: str = "none"  # name or checkpoint of the background upsampler; `none` is Lanczos
-    tile: int = 0  # background tile edge in px; 0 = automatic
-    aligned: bool = False  # inputs are aligned square faces: no detection, no paste
-    faces: str = "all"  # all | largest | center | N (the N largest)
-    min_face: float = 16.0  # px of the input; smaller boxes are left alone
-    detector: str = "auto"  # name, `builtin`, or a checkpoint file
-    det_threshold: float = 0.8  # lowest score
-    det_size: int = 1280  # longest side the detector sees, px; 0 = full size
-    mask: str = "auto"  # auto | parse | soft | a ParseNet checkpoint
-    device: str = "auto"  # auto | cpu | cuda[:i] | mps, or several of one kind with commas
-    precision: str = "auto"  # auto | fp32 | bf16 | fp16
-    compile: bool | None = None  # torch.compile the face network; None: where the run is long enough
-    batch_size: int = 0  # faces per network call; 0 = automatic
-    strip: bool = False  # drop metadata
-    force: bool = False  # redo what the ledger says is done
-    dry_run: bool = False  # print the plan, write nothing
-    offline: bool = False  # open no socket
-    fail_fast: bool = False  # stop at the first failure
-    engine: str = "local"  # local | ray
-    address: str = ""  # of a Ray cluster: auto, HOST or HOST:PORT; empty = RAY_ADDRESS, else one of this machine alone
-    gpus_per_worker: float = 1.0  # of Ray, where there are any
+    # the files that these names lead to are in the fingerprint
+    model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file", short="-m", panel=FACES,
+                        in_fingerprint=False)  # fmt: skip
+    scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=IN_OUT, within=(1, 8))
+    strength: float = option(1.0, "0 keeps the photo's face, 1 takes the network's", panel=FACES, within=(0, 1))
+    background: str = option(
+        "none",
+        "what enlarges all but the faces: none (Lanczos), compact-x2 (built in), realesrgan-x2, realesrgan-x4, "
+        "realesr-general, realesr-general-wdn, or a checkpoint; at scale 1 it cleans: enlarges, then reduces",
+        short="-b", panel=BACKGROUND, in_fingerprint=False,
+    )  # fmt: skip
+    tile: int = option(0, "background tile edge, px; 0 = by free memory", panel=BACKGROUND, within=(0, 1 << 20))
+    aligned: bool = option(False, "inputs are aligned square faces: no detection, no paste", panel=FACES)
+    faces: str = option("all", "all, largest, center, or N largest", panel=FACES)
+    min_face: float = option(16.0, "smaller boxes are left alone, px of the input", panel=FACES, within=(0, 1 << 20))
+    detector: str = option("auto", "auto, retinaface-r50, builtin, or a RetinaFace checkpoint", panel=FACES,
+                           in_fingerprint=False)  # fmt: skip
+    det_threshold: float = option(0.8, "lowest score of a face, 0 to 1", panel=FACES, within=(0, 1))
+    det_size: int = option(1280, "longest side the detector sees, px; 0 = full", panel=FACES, within=(0, 1 << 20))
+    mask: str = option("auto", "auto, parse, soft, or a ParseNet checkpoint", panel=FACES, in_fingerprint=False)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
+    precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
+    compile: bool | None = option(None, "torch.compile [default: in long runs]", panel=SPEED, in_fingerprint=False)
+    batch_size: int = option(0, "faces per network call, 0 = automatic", panel=SPEED, in_fingerprint=False,
+                             within=(0, 1024))  # fmt: skip
+    strip: bool = option(False, "drop metadata", panel=IN_OUT)
 
     def __post_init__(self) -> None:
-        check_within("scale", self.scale, 1, 8)
-        check_within("strength", self.strength, 0, 1)
-        check_within("det-threshold", self.det_threshold, 0, 1)
-        check_within("batch-size", self.batch_size, 0, 1024)
-        check_within("tile", self.tile, 0, 1 << 20)
+        super().__post_init__()
         if 0 < self.tile < LEAST_TILE:
             raise UsageError(f"--tile {self.tile}: choose 0 (automatic) or at least {LEAST_TILE}")
-        check_within("det-size", self.det_size, 0, 1 << 20)
-        check_within("min-face", self.min_face, 0, 1 << 20)
-        check_one_of("precision", self.precision, PRECISIONS)
-        if self.faces not in FACE_CHOICES and not (self.faces.isdigit() and int(self.faces) > 0):
+        if self.faces not in FACE_CHOICES and not (is_number(self.faces) and int(self.faces) > 0):
             raise UsageError(f"--faces {self.faces!r}: choose all, largest, center or a number above 0")
         devices_in(self.device)
-        check_one_of("engine", self.engine, ENGINES)
-        check_within("gpus-per-worker", self.gpus_per_worker, 0, 64)
-        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:  # Ray gives shares of one GPU, not of several
-            raise UsageError(f"--gpus-per-worker {self.gpus_per_worker:g}: choose a whole number, or less than 1")
-        if self.address and self.engine != "ray":
-            raise UsageError("--address is of --engine ray: give both")
         if self.aligned and self.background != "none":
             raise UsageError("--aligned has no background: leave --background out")
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreOptions(FaceOptions):
-    """Options of `gfp restore`. Raises UsageError as `FaceOptions`."""
+@dataclass(frozen=True)
+class RunOptions(CommandOptions):
+    """How a run over many inputs goes, and on which machines. Nothing of it changes an output. Raises UsageError."""
 
-    workers: int = 0  # decoding threads, or the workers of a cluster; 0 = automatic
-    format: str = "auto"  # output format; auto keeps the input's
-    quality: int = 95  # JPEG and WebP quality, 1..100
-    suffix: str = ""  # added to the file name's stem
-    save: tuple[str, ...] = ()  # of SAVE_KINDS
+    force: bool = option(False, "redo what the ledger says is done", panel=RUN, in_fingerprint=False)
+    fail_fast: bool = option(False, "stop at the first failure", panel=RUN, in_fingerprint=False)
+    engine: str = option("local", "this machine, or those of a Ray cluster (pip install 'gfpcli[ray]')",
+                         panel=MACHINES, in_fingerprint=False, words=ENGINES)  # fmt: skip
+    address: str = option(
+        "",
+        "of the Ray cluster: auto (the one that runs on this machine), HOST or HOST:PORT; default: RAY_ADDRESS, else "
+        "one of this machine alone, for this run",
+        panel=MACHINES, in_fingerprint=False,
+    )  # fmt: skip
+    gpus_per_worker: float = option(
+        1.0, "with --engine ray, a share such as 0.5 too; none on a cluster without GPUs, or with cpu",
+        panel=MACHINES, in_fingerprint=False, within=(0, 64),
+    )  # fmt: skip
+    workers: int = option(0, "with --engine ray, 0 = as many as the cluster holds", panel=MACHINES,
+                          in_fingerprint=False, within=(0, 10_000))  # fmt: skip
+    json: str | None = option(None, "FILE or -: one JSON record a line for each input", panel=IN_OUT,
+                              in_fingerprint=False)  # fmt: skip
 
     def __post_init__(self) -> None:
-        FaceOptions.__post_init__(self)
-        check_within("quality", self.quality, 1, 100)
+        super().__post_init__()
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:  # Ray gives shares of one GPU, not of several
+            raise UsageError(f"--gpus-per-worker {self.gpus_per_worker:g}: choose a whole number, or less than 1")
+        if self.address and self.engine != "ray":
+            raise UsageError("--address is of --engine ray: give both")
+
+
+@dataclass(frozen=True)
+class RestoreOptions(RunOptions, FaceOptions):
+    """Options of `gfp restore`. Raises UsageError as `FaceOptions`."""
+
+    workers: int = option(
+        0,
+        "decoding threads (0 = 2); with --engine ray the workers, each with a restorer of its own (0 = as many as the "
+        "cluster holds)",
+        panel=SPEED, in_fingerprint=False, within=(0, 10_000),
+    )  # fmt: skip
+    format: str = option("auto", "auto keeps the input's", panel=IN_OUT, words=OUTPUT_FORMATS)
+    quality: int = option(95, "of JPEG and WebP, 1 to 100", panel=IN_OUT, within=(1, 100))
+    suffix: str = option("", "added to each file name's stem", panel=IN_OUT)
+    save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
+    report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
+                                panel=IN_OUT, in_fingerprint=False)  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
-        check_one_of("format", self.format, FORMATS)
-        for kind in self.save:
-            check_one_of("save", kind, SAVE_KINDS)
         _check_suffix(self.suffix)
 
     @property
     def n_threads(self) -> int:
-        """That decode, of one machine or one worker."""
+        """Decoding threads of one machine or one worker."""
         return self.workers if self.workers and self.engine == "local" else THREADS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BenchOptions(RestoreOptions):
     """Options of `gfp bench`. Raises UsageError as `FaceOptions`."""
 
-    rounds: int = 3  # each picture is restored so many times
-    threads: int = 0  # of torch and OpenCV on the CPU; 0 = their own choice
+    left_out = (
+        "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "suffix", "save",
+        "report",
+    )  # fmt: skip
+    rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
+    threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))
+    json: str | None = option(None, "FILE or -: one JSON record a line for each stage", panel=IN_OUT,
+                              in_fingerprint=False)  # fmt: skip
 
-    def __post_init__(self) -> None:
-        RestoreOptions.__post_init__(self)
-        if self.engine != "local":
-            raise UsageError("engine: bench times this machine only; leave it out")
-        check_within("rounds", self.rounds, 1, 1000)
-        check_within("threads", self.threads, 0, 1024)
 
-
-@dataclass(frozen=True, slots=True)
-class VideoOptions(FaceOptions):
+@dataclass(frozen=True)
+class VideoOptions(RunOptions, FaceOptions):
     """Options of `gfp video`. Raises UsageError as `FaceOptions`."""
 
-    scale: float = 1.0  # a clip is mostly wanted at its own size; photos are mostly wanted larger
-    suffix: str = ""  # added to the file name's stem
-    codec: str = "copy-of-source"  # of CODECS, or a hardware encoder by ffmpeg's name
-    crf: int = -1  # constant quality, lower is better; -1 = the codec's usual one
-    preset: str = ""  # the encoder's own speed word or number; empty = its usual one
-    pix_fmt: str = "auto"  # ffmpeg's name; auto keeps the input's depth and chroma
-    start: float = 0.0  # seconds from the first frame; what comes before is left out
-    end: float = 0.0  # seconds from the first frame; 0 = to the end
-    smooth: float = 0.5  # temporal stability, 0 = each frame alone
-    detect_every: int = 0  # frames from one look for faces to the next; 0 = automatic
-    rate: float = 25.0  # frames/s of a folder of frames
-    frames_dir: str = ""  # folder that keeps each finished frame as PNG
-    preview: int = 0  # frames of a before/after strip, made instead of the video; 0 = the video
-    workers: int = 0  # of a cluster; 0 = as many as it holds
+    left_out = ("aligned",)
+    scale: float = option_of(FaceOptions, "scale", 1.0)  # a clip is mostly wanted at its own size, a photo larger
+    suffix: str = option_of(RestoreOptions, "suffix", "")
+    codec: str = option("copy-of-source", f"{', '.join(CODECS)}, or a hardware encoder (h264_nvenc)", panel=IN_OUT)
+    crf: int = option(-1, "constant quality, lower is better; -1 = the codec's usual", panel=IN_OUT, within=(-1, 63))
+    preset: str = option("", "the encoder's speed: medium, slow, ...; empty = its usual", panel=IN_OUT)
+    pix_fmt: str = option("auto", "ffmpeg's name; auto keeps depth and chroma", panel=IN_OUT)
+    start: float = option(0.0, "leave out what comes before, s", panel=IN_OUT, within=(0, 1e9))
+    end: float = option(0.0, "leave out what comes after, s; 0 = nothing", panel=IN_OUT, within=(0, 1e9))
+    smooth: float = option(0.5, "temporal stability, 0 to 1; 0 = each frame alone", panel=FACES, within=(0, 1))
+    detect_every: int = option(0, "look for faces in every N-th frame; 0 = automatic", panel=FACES, within=(0, 60))
+    rate: float = option(25.0, "frames/s of a folder of frames", panel=IN_OUT, within=(0.1, 1000))
+    frames_dir: str = option("", "also keep each finished frame as PNG in this folder", panel=IN_OUT)
+    preview: int = option(0, "N: only a before/after strip of N frames and a short clip", panel=IN_OUT, within=(0, 32))
 
     def __post_init__(self) -> None:
-        FaceOptions.__post_init__(self)
-        check_within("smooth", self.smooth, 0, 1)
-        check_within("crf", self.crf, -1, 63)
-        check_within("detect-every", self.detect_every, 0, 60)
-        check_within("rate", self.rate, 0.1, 1000)
-        check_within("preview", self.preview, 0, 32)
-        check_within("workers", self.workers, 0, 10_000)
+        super().__post_init__()
         if self.workers and self.engine == "local":
             raise UsageError("--workers is of --engine ray: give both")
-        check_within("start", self.start, 0, 1e9)
-        check_within("end", self.end, 0, 1e9)
         _check_suffix(self.suffix)
-        if self.aligned:
-            raise UsageError("aligned: for photos only; gfp video finds the faces of its clips")
         if self.end and self.end <= self.start:
             raise UsageError(f"--end {self.end:g} is not after --start {self.start:g}")
         if self.codec not in CODECS and not self.codec.endswith(HARDWARE):
@@ -174,6 +237,16 @@ class VideoOptions(FaceOptions):
             )
         if self.codec == "prores" and self.crf >= 0:
             raise UsageError("--crf: prores has no such setting; leave it out")
+
+
+@dataclass(frozen=True)
+class EvalOptions(Options):
+    """Options of `gfp eval`."""
+
+    json: str | None = option(None, "FILE or -: one JSON record a line for each pair, then the means")
+
+
+PipelineOptions = RestoreOptions | VideoOptions  # what a run of the pipeline is told, `gfp bench` with them
 
 
 def devices_in(names: str) -> tuple[str, ...]:
@@ -188,21 +261,29 @@ def devices_in(names: str) -> tuple[str, ...]:
 
 def check_device(name: str) -> None:
     """Raises UsageError for what names no kind of device."""
-    is_numbered = name.startswith("cuda:") and name.removeprefix("cuda:").isdigit()
+    number = name.removeprefix("cuda:") if name.startswith("cuda:") else ""
+    is_numbered = is_number(number) and int(number) <= MOST_DEVICE
     if name not in ("auto", "cpu", "cuda", "mps") and not is_numbered:
         raise UsageError(f"--device {name!r}: choose auto, cpu, cuda, cuda:N or mps")
 
 
+def is_number(word: str) -> bool:
+    """Whether it is a whole number in ASCII digits: other scripts' digits are none to `int` or to torch."""
+    return word.isascii() and word.isdigit() and len(word) <= MOST_DIGITS
+
+
 def check_within(name: str, value: float, low: float, high: float) -> None:
+    """Raises UsageError for a flag's number outside of low to high."""
     if not low <= value <= high:  # also refuses NaN
         raise UsageError(f"--{name} {value}: choose a number from {low} to {high}")
+
+
+def check_one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
+    """Raises UsageError for a flag's word that is not valid."""
+    if value not in valid:
+        raise UsageError(f"--{name} {value!r}: choose one of {', '.join(valid)}")
 
 
 def _check_suffix(suffix: str) -> None:
     if any(sign in suffix for sign in "/\\\0"):
         raise UsageError("--suffix must not hold a path separator")
-
-
-def check_one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise UsageError(f"--{name} {value!r}: choose one of {', '.join(valid)}")

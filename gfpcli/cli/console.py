@@ -41,14 +41,14 @@ def one_line_errors(*, is_debug: bool = False) -> Iterator[None]:
     except (OSError, MemoryError, RuntimeError) as error:  # torch tells of memory by RuntimeError
         if is_debug or isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
-        tell(f"gfp: {reason_of(error)}")
+        tell(f"gfp: {system_reason(error)}")
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         tell("gfp: interrupted; what was finished is kept, the same command goes on")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def reason_of(error: OSError | MemoryError | RuntimeError) -> str:
+def system_reason(error: OSError | MemoryError | RuntimeError) -> str:
     """What the system says, with the file's name where there is one."""
     if not isinstance(error, OSError):
         return "not enough memory: a smaller --batch-size, --set size or --device cpu may do"

@@ -7,25 +7,15 @@ import math
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gfpcli.adapters.basicsr import inception
-from gfpcli.adapters.lpips import lpips_metric
 from gfpcli.cli.console import tell
 from gfpcli.cli.output import json_sink
 from gfpcli.errors import InputError
-from gfpcli.model.checkpoint import read_state
-from gfpcli.photo.codec import read_frame
-from gfpcli.photo.inputs import find_images
-from gfpcli.pipeline.align import to_8_bit
-from gfpcli.train.build import load_arcface
-from gfpcli.train.evaluate import Features, Judges, compare, fid_of
-from gfpcli.weights.cache import cached
+from gfpcli.train.evaluate import NEEDED_WEIGHTS, Features, cached_judges, compare_files, fid_of, means_of, pairs_of
 
-NEEDS = {"lpips": "vgg16", "deg": "arcface-r18", "fid": "inception-fid"}
 UNITS = {
     "psnr": "PSNR, dB (higher)", "ssim": "SSIM (higher)", "niqe": "NIQE (lower)", "lpips": "LPIPS (lower)",
     "deg": "Deg., identity (lower)", "fid": "FID (lower)",
@@ -34,14 +24,14 @@ UNITS = {
 
 def run_eval(restored: Path, reference: Path, json_to: str | None) -> int:
     """Compares all pairs; gives the number of pictures that could not be compared. Raises GfpError."""
-    pairs, lonely = pairs_of(restored, reference)
-    judges = load_judges()
-    features, rows, n_failed = Features(), [], len(lonely)
-    for line in lonely:
+    found = pairs_of(restored, reference)
+    judges = cached_judges(tell)
+    features, rows, n_failed = Features(), [], len(found.lonely)
+    for line in (*found.notes, *found.lonely):
         tell(line)
     with ExitStack() as stack:
         sink = json_sink(json_to, stack)
-        for one, other in pairs:
+        for one, other in found.pairs:
             try:
                 values = compare_files(one, other, judges, features)
             except InputError as error:
@@ -57,62 +47,8 @@ def run_eval(restored: Path, reference: Path, json_to: str | None) -> int:
         if sink:
             sink.write(json.dumps({"mean": finite(means), "pairs": len(rows)}) + "\n")
     if json_to != "-":
-        Console(width=None if Console().is_terminal else 100).print(table_of(means, len(rows)))
+        Console(width=None if Console().is_terminal else 100).print(table_of_means(means, len(rows)))
     return n_failed
-
-
-def compare_files(one: Path, other: Path, judges: Judges, features: Features) -> dict[str, float]:
-    """The metrics of two files. Raises InputError: unreadable, or of different sizes."""
-    pictures = [to_8_bit(read_frame(path, 0).image) for path in (one, other)]
-    if pictures[0].shape != pictures[1].shape:
-        sizes = " and ".join(f"{picture.shape[1]}x{picture.shape[0]}" for picture in pictures)
-        raise InputError(f"{one}: not the size of {other} ({sizes})")
-    return compare(pictures[0], pictures[1], judges, features)
-
-
-def pairs_of(restored: Path, reference: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Files of the same name (suffixes may differ), and a line for each restored one without a reference.
-
-    Raises:
-        InputError: a path does not exist or holds no images.
-    """
-    if restored.is_file() and reference.is_file():
-        return [(restored, reference)], []
-    if restored.is_file() or reference.is_file():
-        raise InputError(f"{restored} and {reference}: give two pictures or two folders")
-    true = {relative.with_suffix(""): path for path, relative in find_images([str(reference)], None)}
-    pairs, lonely = [], []
-    for path, relative in find_images([str(restored)], None):
-        other = true.get(relative.with_suffix(""))
-        if other is None:
-            lonely.append(f"{path}: no picture of that name in {reference}")
-        else:
-            pairs.append((path, other))
-    return pairs, lonely
-
-
-def load_judges() -> Judges:
-    """The networks whose weights are in the cache; says what the others need. Raises CheckpointError."""
-    files = {metric: cached(name) for metric, name in NEEDS.items()}
-    for metric, path in files.items():
-        if path is None:
-            tell(f"{metric}: left out, its weights are not here; gfp models pull {NEEDS[metric]}")
-    vgg, arcface, fid = files["lpips"], files["deg"], files["fid"]
-    return Judges(
-        lpips_metric(read_state(vgg), source=str(vgg)) if vgg else None,
-        load_arcface(arcface) if arcface else None,
-        inception(fid) if fid else None,
-    )
-
-
-def means_of(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Over the pairs that have a finite value: equal pictures have no PSNR, small ones no NIQE."""
-    means = {}
-    for name in rows[0]:
-        values = np.array([row[name] for row in rows])
-        kept = values[np.isfinite(values)]
-        means[name] = float(kept.mean()) if len(kept) else float(values[0])
-    return means
 
 
 def finite(values: dict[str, float]) -> dict[str, float | None]:
@@ -120,12 +56,12 @@ def finite(values: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def table_of(means: dict[str, float], n_pairs: int) -> Table:
+def table_of_means(means: dict[str, float], n_pairs: int) -> Table:
     """All six metrics, those that are missing as such."""
     table = Table("metric", f"mean of {n_pairs}", box=box.SIMPLE)
     for name, unit in UNITS.items():
         if name not in means:
-            table.add_row(unit, f"not there (gfp models pull {NEEDS[name]})")
+            table.add_row(unit, f"not there (gfp models pull {NEEDED_WEIGHTS[name]})")
         else:
             table.add_row(unit, f"{means[name]:.4f}")
     return table

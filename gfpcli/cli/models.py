@@ -6,116 +6,96 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from gfpcli.cli.console import one_line_errors, tell
-from gfpcli.files.atomic import sha256_of
-from gfpcli.weights import cache as weights
+from gfpcli.cli.commands import command
+from gfpcli.cli.console import tell
+from gfpcli.errors import UsageError
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="a name from `gfp models list`")]
 ROLES = {"builtin": " (detector)", "compact-x2": " (background)"}
-Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 
 
-@models.command("list")
+@command(models, "gfp models list", name="list")
 def list_() -> None:
-    """Show all weights, what is in the cache, and the licences.
+    """Show all weights, what is in the cache, and the licences."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
 
-    Example: gfp models list
-    """
+    from gfpcli.files.atomic import sha256_of
+    from gfpcli.weights import cache as weights
+
     table = Table("name", "here", "size", "licence", "sha256", box=box.SIMPLE)
     for name, path in weights.BUILTINS.items():
         label = f"{name}{ROLES.get(name, '')}"
         licence = weights.BUILTIN_LICENCES[name]
-        table.add_row(label, "built in", _size(path.stat().st_size), licence, sha256_of(path)[:12])
+        table.add_row(label, "built in", _megabytes(path.stat().st_size), licence, sha256_of(path)[:12])
     for weight in weights.WEIGHTS.values():
         is_here = "yes" if weights.cached(weight.name) else "no"
         digest = weights.expected_hash(weight)
         shown = digest[:12] if digest else "recorded at first download"
-        table.add_row(weight.name, is_here, _size(weight.size), weight.licence, shown)
+        table.add_row(weight.name, is_here, _megabytes(weight.size), weight.licence, shown)
     Console(width=None if Console().is_terminal else 140).print(table)
     tell(f"cache: {weights.cache_folder()}")
 
 
-@models.command()
-def pull(
-    name: Name,
-    offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = False,
-    debug: Debug = False,
-) -> None:
-    """Download weights into the cache; a cut download goes on where it stopped, a damaged file is replaced.
+def _megabytes(n_bytes: int | None) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "?"
 
-    Example: gfp models pull gfpgan-1.4
-    """
+
+@command(models, "gfp models pull gfpgan-1.4")
+def pull(name: Name, offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = False) -> None:
+    """Download weights into the cache; a cut download goes on where it stopped, a damaged file is replaced."""
     from gfpcli.cli.console import download_progress
+    from gfpcli.weights import cache as weights
 
-    with one_line_errors(is_debug=debug), download_progress(name) as progress:
+    with download_progress(name) as progress:
         if not offline and weights.verify(name) is False and (wrong := weights.cached(name)):
             wrong.unlink()
         typer.echo(weights.fetch(name, offline=offline, progress=progress))
 
 
-@models.command()
-def verify(debug: Debug = False) -> None:
-    """Check every cached file against its SHA-256.
+@command(models, "gfp models verify", name="verify")
+def verify_all() -> int:
+    """Check every cached file against its SHA-256."""
+    from gfpcli.weights import cache as weights
 
-    Example: gfp models verify
-    """
     n_wrong = 0
-    with one_line_errors(is_debug=debug):
-        for name in weights.WEIGHTS:
-            is_good = weights.verify(name)
-            if is_good is not None:
-                n_wrong += not is_good
-                wrong = f"WRONG, remove {weights.cached(name)} and pull it again"
-                typer.echo(f"{name}: {'ok' if is_good else wrong}")
-    raise typer.Exit(1 if n_wrong else 0)
+    for name in weights.WEIGHTS:
+        is_good = weights.verify(name)
+        if is_good is not None:
+            n_wrong += not is_good
+            wrong = f"WRONG, remove {weights.cached(name)} and pull it again"
+            typer.echo(f"{name}: {'ok' if is_good else wrong}")
+    return n_wrong
 
 
-@models.command()
-def path(
-    name: Annotated[str | None, typer.Argument(help="leave out for the cache folder")] = None, debug: Debug = False
-) -> None:
-    """Show where weights lie (exit code 1 where they are not there).
+@command(models, "gfp models path gfpgan-1.4")
+def path(name: Annotated[str | None, typer.Argument(help="leave out for the cache folder")] = None) -> int:
+    """Show where weights lie (exit code 1 where they are not there)."""
+    from gfpcli.weights import cache as weights
 
-    Example: gfp models path gfpgan-1.4
-    """
-    with one_line_errors(is_debug=debug):
-        if name is None:
-            typer.echo(weights.cache_folder())
-            return
-        where = weights.BUILTINS.get(name) or weights.cached(name)
-        if where is None:
-            tell(f"gfp: {name} is not in {weights.cache_folder()}: run `gfp models pull {name}`")
-            raise typer.Exit(1)
-        typer.echo(where)
+    where = weights.cache_folder() if name is None else weights.BUILTINS.get(name) or weights.cached(name)
+    if where is None:
+        tell(f"gfp: {name} is not in {weights.cache_folder()}: run `gfp models pull {name}`")
+        return 1
+    typer.echo(where)
+    return 0
 
 
-@models.command()
-def convert(
+@command(models, "gfp models convert GFPGANv1.4.pth gfpgan-1.4.safetensors --half", name="convert")
+def convert_checkpoint(
     source: Annotated[Path, typer.Argument(help="a .pth or .safetensors checkpoint")],
     target: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
     half: Annotated[bool, typer.Option("--half", help="store 16-bit numbers")] = False,
-    debug: Debug = False,
 ) -> None:
-    """Rewrite a checkpoint as safetensors, inference weights only.
+    """Rewrite a checkpoint as safetensors, inference weights only."""
+    from gfpcli.model.checkpoint import convert
 
-    Example: gfp models convert GFPGANv1.4.pth gfpgan-1.4.safetensors --half
-    """
-    from gfpcli.errors import UsageError
-    from gfpcli.model.checkpoint import convert as convert_file
-
-    with one_line_errors(is_debug=debug):
-        if target.suffix != ".safetensors":
-            raise UsageError(f"{target}: the target must end in .safetensors")
-        if target.resolve() == source.resolve():
-            raise UsageError(f"{target} is the source: choose another name")
-        convert_file(source, target, is_half=half)
-        typer.echo(target)
-
-
-def _size(n_bytes: int | None) -> str:
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "?"
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{target}: the target must end in .safetensors")
+    if target.resolve() == source.resolve():
+        raise UsageError(f"{target} is the source: choose another name")
+    convert(source, target, is_half=half)
+    typer.echo(target)

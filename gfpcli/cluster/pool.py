@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from gfpcli.errors import EngineError
-from gfpcli.options import FaceOptions
+from gfpcli.options import PipelineOptions
 
 PORT = 6379  # where a cluster answers that `ray start --head` made
 ANSWER_S = 5.0  # for a cluster that is there
@@ -55,7 +55,7 @@ class Session:
 
     ray: Any  # the module
 
-    def needs(self, options: FaceOptions) -> Needs:
+    def needs(self, options: PipelineOptions) -> Needs:
         """A GPU for each worker as asked for, where the cluster has any and `--device` may use one."""
         has_gpus = any(room.get("GPU") for room in self.rooms())
         is_wanted = options.device.startswith("cuda") or options.device == "auto" and has_gpus

@@ -19,7 +19,7 @@ from gfpcli.cli.console import tell
 from gfpcli.errors import CheckpointError, EngineError, GfpError, os_reason
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import keep_memory
-from gfpcli.options import FaceOptions
+from gfpcli.options import PipelineOptions
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, cache_folder, fetch
@@ -39,7 +39,7 @@ class Source:
 class Recipe:
     """What a worker has to know to make the run's restorer."""
 
-    options: FaceOptions
+    options: PipelineOptions
     model_name: str
     sources: dict[str, Source | None]  # by the name of the part
     n_inputs: int  # photos of the whole run; 0 for clips
@@ -72,7 +72,7 @@ def tell_once() -> Callable[[str], None]:
     return cache(tell)
 
 
-def recipe_of(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> Recipe:
+def recipe_of(options: PipelineOptions, parts: Parts, *, n_inputs: int = 0) -> Recipe:
     """For the workers of a run that begins here."""
     files = {each.name: getattr(parts, each.name) for each in fields(parts) if each.name != "model_name"}
     sources = {part: path and source_of(path) for part, path in files.items()}
@@ -86,7 +86,7 @@ def source_of(path: Path) -> Source:
     return Source(path.absolute(), names.get(path), sha256_of(path))
 
 
-def file_of(source: Source, options: FaceOptions) -> Path:
+def file_of(source: Source, options: PipelineOptions) -> Path:
     """The file on this machine, downloaded where it is known by name and not in the cache.
 
     Raises:

@@ -20,6 +20,7 @@ from gfpcli.weights.cache import BUILTINS, licence_of
 from gfpcli.weights.choose import Parts
 
 SHEET_QUALITY = 92  # of JPEG
+UNTOLD = ("force", "dry-run", "fail-fast", "quiet", "json", "report")  # options that a report leaves out
 
 
 def about(options: RestoreOptions, parts: Parts) -> About:
@@ -31,7 +32,7 @@ def about(options: RestoreOptions, parts: Parts) -> About:
         for what, path in files.items()
     ]
     settings = [(name.replace("_", "-"), _words_of(value)) for name, value in asdict(options).items()]
-    return About(__version__, weights, [each for each in settings if each[0] not in ("force", "dry-run", "fail-fast")])
+    return About(__version__, weights, [each for each in settings if each[0] not in UNTOLD])
 
 
 def _words_of(value: object) -> str:

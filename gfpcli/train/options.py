@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from gfpcli.errors import UsageError
-from gfpcli.options import check_one_of, check_within, option
+from gfpcli.options import RUN, SPEED, TRAINING, CommandOptions, check_one_of, check_within, option, option_of
 
 Range = tuple[float, float]
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
@@ -198,3 +199,33 @@ TRAIN_PRESETS = {
         loss=LossOptions(l1=1.0, **NO_DOWNLOADS),
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainCommandOptions(CommandOptions):
+    """Options of the command `gfp train`, from which it makes `TrainOptions`.
+
+    Raises:
+        UsageError: an unknown preset.
+    """
+
+    preset: str = option("paper-512", "the values that the other flags change", panel=TRAINING,
+                         words=tuple(TRAIN_PRESETS))  # fmt: skip
+    start: str | None = option_of(TrainOptions, "start", None, panel=TRAINING)
+    prior: str | None = option_of(TrainOptions, "prior", None, panel=TRAINING)
+    config: Path | None = option(None, "YAML file of options", panel=TRAINING)
+    changes: tuple[str, ...] = option((), "key=value, may be repeated: loss.gan=0.05, degrade=mild", panel=TRAINING,
+                                      flag="--set")  # fmt: skip
+    iterations: int | None = option_of(TrainOptions, "iterations", None, panel=TRAINING)
+    batch_size: int | None = option_of(TrainOptions, "batch_size", None, panel=TRAINING)
+    workers: int | None = option_of(TrainOptions, "workers", None, panel=SPEED)
+    resume: bool = option(True, "no: begin anew in this folder", panel=RUN)
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", panel=SPEED)
+    preview_degradation: Path | None = option(None, "FILE.png: write a contact sheet of degradations, do not train",
+                                              panel=RUN)  # fmt: skip
+
+    @property
+    def given(self) -> dict[str, str | int]:
+        """The flags that change `TrainOptions`; what was not given is the preset's."""
+        named = {name: getattr(self, name) for name in ("start", "prior", "iterations", "batch_size", "workers")}
+        return {name: value for name, value in named.items() if value is not None}

@@ -5,22 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gfpcli import __version__
 from gfpcli.errors import CheckpointError, DownloadError, UsageError
 from gfpcli.files.atomic import os_errors_as, sha256_of
-from gfpcli.options import FaceOptions
+from gfpcli.options import PipelineOptions
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
 BACKGROUNDS = ("realesrgan-x2", "realesrgan-x4", "realesr-general", "realesr-general-wdn")
-# settings that change neither pixels nor files
-SILENT = (
-    "force", "dry_run", "offline", "fail_fast", "workers", "model", "detector", "mask", "background", "batch_size",
-    "compile", "engine", "address", "gpus_per_worker",
-)  # fmt: skip
 Warn = Callable[[str], None]
 
 
@@ -40,7 +35,7 @@ class Parts:
         return self.model, self.detector, self.mask, self.background
 
 
-def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:
+def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:
     """Names to files, downloaded where they are not in the cache.
 
     Raises:
@@ -61,7 +56,7 @@ def choose_parts(options: FaceOptions, *, warn: Warn, progress: Progress | None 
     return Parts(model, name, detector, mask, background)
 
 
-def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
+def _model_of(options: PipelineOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
     if options.model == "compact":
         return BUILTINS["compact"], "compact"
     if options.model in MODELS:
@@ -80,7 +75,7 @@ def _model_of(options: FaceOptions, warn: Warn, progress: Progress | None) -> tu
         return BUILTINS["compact"], "compact"
 
 
-def _detector_of(options: FaceOptions, progress: Progress | None) -> Path:
+def _detector_of(options: PipelineOptions, progress: Progress | None) -> Path:
     if options.detector == "builtin":
         return BUILTINS["builtin"]
     if options.detector == "retinaface-r50":
@@ -97,7 +92,7 @@ def _detector_of(options: FaceOptions, progress: Progress | None) -> Path:
         return BUILTINS["builtin"]  # the model's warning names the network's failure
 
 
-def _background_of(options: FaceOptions, progress: Progress | None) -> Path | None:
+def _background_of(options: PipelineOptions, progress: Progress | None) -> Path | None:
     if options.background == "none":
         return None
     if options.background == "compact-x2":
@@ -115,13 +110,15 @@ def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:
     raise UsageError(f"--{flag} {value!r}: choose one of {', '.join(names)}, or a checkpoint file{near}")
 
 
-def fingerprint(options: FaceOptions, parts: Parts) -> str:
+def fingerprint(options: PipelineOptions, parts: Parts) -> str:
     """A hash of everything that changes pixels or files: settings, weights and version.
 
     Raises:
         CheckpointError: a weight file cannot be read.
     """
-    facts: dict[str, object] = {key: value for key, value in asdict(options).items() if key not in SILENT}
+    facts: dict[str, object] = {
+        each.name: getattr(options, each.name) for each in fields(options) if each.metadata["in_fingerprint"]
+    }
     facts["device"] = options.device.partition(",")[0].partition(":")[0]  # which one, and how many, changes nothing
     files = [_digest_of(path) if path else None for path in parts.files]
     text = json.dumps([__version__, facts, files], sort_keys=True, default=list)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.cli.app import app
 from gfpcli.model.arcface import ArcFaceR18
-from gfpcli.weights.cache import WEIGHTS, cache_folder
+from gfpcli.weights.cache import RECORD, WEIGHTS, cache_folder
 
 prepare_basicsr()
 
@@ -71,6 +71,32 @@ def test_what_cannot_be_compared_is_named_and_the_rest_is_done(folders: tuple[Pa
     assert done.exit_code == 1 and "256x256 and 9x9" in done.stderr
     done = gfp("eval", restored, true / "a.png")
     assert done.exit_code == 1 and "two pictures or two folders" in done.stderr
+
+
+def test_the_very_name_comes_before_the_stem_which_is_told(folders: tuple[Path, Path]) -> None:
+    restored, true = folders
+    picture = cv2.imread(str(true / "a.png"))
+    assert picture is not None
+    cv2.imwrite(str(true / "a.bmp"), 255 - picture)
+    done = gfp("eval", restored, true, "--json", "-")
+    assert [Path(json.loads(line)["reference"]).name for line in done.stdout.splitlines()[:-1]] == ["a.bmp", "b.png"]
+    assert "another suffix" not in done.stderr
+    (restored / "a.bmp").rename(restored / "a.dib.bmp")
+    cv2.imwrite(str(restored / "a.jpg"), picture)
+    done = gfp("eval", restored, true)
+    assert done.exit_code == 1 and "a.jpg: several pictures of that name" in done.stderr
+    (true / "a.bmp").unlink()
+    done = gfp("eval", restored, true)
+    assert f"a.jpg: compared with {true / 'a.png'}, which has another suffix" in done.stderr
+
+
+def test_weights_that_are_not_what_they_were_are_refused(folders: tuple[Path, Path]) -> None:
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    name = WEIGHTS["arcface-r18"].file
+    torch.save(ArcFaceR18().state_dict(), cache_folder() / name)
+    (cache_folder() / RECORD).write_text(json.dumps({name: "0" * 64}))
+    done = gfp("eval", *folders)
+    assert (done.exit_code, done.stderr.count("SHA-256")) == (1, 1) and "gfp models pull arcface-r18" in done.stderr
 
 
 def test_an_equal_picture_has_no_psnr_and_json_stays_json(folders: tuple[Path, Path]) -> None:

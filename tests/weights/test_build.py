@@ -12,12 +12,12 @@ from facexlib.parsing.parsenet import ParseNet
 
 from gfpcli.errors import ChecksumError, DownloadError, UsageError
 from gfpcli.model.checkpoint import read_state
-from gfpcli.options import RestoreOptions
+from gfpcli.options import RestoreOptions, VideoOptions
 from gfpcli.pipeline.upsample import NetUpsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, cache_folder
-from gfpcli.weights.choose import choose_parts, fingerprint
+from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
 AUTO = RestoreOptions(offline=True)
 
@@ -81,6 +81,27 @@ def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -
     (tmp_path / "x.pth").write_bytes(b"other weights")
     assert fingerprint(options, replace(parts, model=tmp_path / "x.pth")) != base
     assert fingerprint(options, replace(parts, background=tmp_path / "x.pth")) != base
+
+
+def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of an earlier release: another one would have every photo and clip of earlier runs made again."""
+    monkeypatch.setattr("gfpcli.weights.choose.__version__", "0.1.0")
+    (tmp_path / "m").write_bytes(b"model")
+    (tmp_path / "d").write_bytes(b"detector")
+    parts = Parts(tmp_path / "m", "x", tmp_path / "d", None)
+    photo = RestoreOptions(
+        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality=80, format="png", strip=True,
+        device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20, aligned=True,
+        tile=64, json="-", quiet=True, report="r.html",
+    )  # fmt: skip
+    clip = VideoOptions(
+        scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
+        frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
+    )  # fmt: skip
+    assert fingerprint(RestoreOptions(), parts) == "aaa9cce0d1a328b4637aa93db335eb9c"
+    assert fingerprint(photo, parts) == "da3ff3ff40ab9804c7c0e2291a725f2b"
+    assert fingerprint(VideoOptions(), parts) == "4277506ce3657b794124cc1b6e5803b0"
+    assert fingerprint(clip, parts) == "23502d6022ff727be19ed95ed382ad4f"
 
 
 def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
