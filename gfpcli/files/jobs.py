@@ -25,6 +25,7 @@ class Job:
 
     source: Path
     target: Path
+    data: bytes | None = None  # the input's content where it is no file: it came by stdin
 
 
 def expand(word: str) -> list[str]:

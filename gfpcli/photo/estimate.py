@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.errors import GfpError
+from gfpcli.errors import GfpError, failure_line
 from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job
 from gfpcli.options import RestoreOptions
@@ -123,10 +123,8 @@ def _look(
             n_probed[suffix] += 1
             n_probed["with faces"] += bool(found.crops)
             _probe(found, suffix, restorer, options, watch.device, costs)
-    except GfpError as error:
-        return Look(job, (0, 0), (0, 0), problem=str(error))
-    except (MemoryError, torch.OutOfMemoryError, cv2.error):
-        return Look(job, (0, 0), (0, 0), problem=f"{job.source}: not enough memory")
+    except (GfpError, MemoryError, torch.OutOfMemoryError, cv2.error) as error:
+        return Look(job, (0, 0), (0, 0), problem=failure_line(job.source, error))
     planned = (restorer.model.size,) * 2 if options.aligned else _scaled(size, options.scale)
     return Look(job, size, planned, len(found.faces), len(found.crops))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Set
@@ -24,6 +25,7 @@ from gfpcli.files.storage import (
     place_of,
 )
 
+STDIN = "stdin"  # the name of what came by it
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
 
@@ -102,12 +104,12 @@ def _looks_like_image(path: Path) -> bool:
     return _is_named_like_image(path) or format_of(path) is not None
 
 
-def format_of(path: Path) -> str | None:
+def format_of(file: Path | bytes) -> str | None:
     """Pillow's name of the format by content; None where it is no image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Pillow.open(path, formats=READ_FORMATS) as picture:
+            with Pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=READ_FORMATS) as picture:
                 return picture.format
     except Exception:
         return None  # a note, a sidecar, a broken file: reading it will say why
@@ -135,10 +137,12 @@ def plan_jobs(
 
     Raises:
         InputError: as `find_images`.
-        UsageError: two inputs would become one file, or an output would replace an input.
+        UsageError: two inputs would become one file, an output would replace an input, or its name tells another
+            format than `wanted`.
     """
     inputs = [local_word(word) for word in inputs]
     is_file = is_file_name(output, SUFFIX_FORMATS)
+    _check_format(output, wanted, is_file=is_file)
     if is_file and (len(inputs) != 1 or not _is_one_file(inputs[0])):
         raise UsageError(f"--output {output} is a file: it takes exactly one input file")
     jobs: list[Job] = []
@@ -155,6 +159,23 @@ def plan_jobs(
         jobs.append(Job(source, target))
     check_no_input(jobs)
     return jobs
+
+
+def plan_stdin(data: bytes, output: Path, *, wanted: str, added: str) -> Job:
+    """The picture that came by stdin, with its output: `output` itself, or a file named stdin in that folder.
+
+    Raises:
+        UsageError: the output's name tells another format than `wanted`.
+    """
+    is_file = is_file_name(output, SUFFIX_FORMATS)
+    _check_format(output, wanted, is_file=is_file)
+    suffix = FORMAT_SUFFIXES.get(format_of(data) or "", ".png") if wanted == "auto" else f".{wanted}"
+    return Job(Path(STDIN), output if is_file else output / f"{STDIN}{added}{suffix}", data)
+
+
+def _check_format(output: Path, wanted: str, *, is_file: bool) -> None:
+    if is_file and wanted != "auto" and SUFFIX_FORMATS[output.suffix.lower()] != SUFFIX_FORMATS[f".{wanted}"]:
+        raise UsageError(f"--output {output} is not named like --format {wanted}: leave one of them out")
 
 
 def _is_one_file(word: str) -> bool:

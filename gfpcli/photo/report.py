@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,9 @@ import numpy as np
 
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.files.atomic import write_chunks
-from gfpcli.photo.sheets import Layers, Picture, face_pair, pair_of
+from gfpcli.files.storage import is_url
+from gfpcli.photo.sheets import Layers, SmallPicture, face_pair, pair_of
+from gfpcli.types import FaceRecord, Outcome
 
 SUFFIXES = (".html", ".htm")
 TEMPLATE = "report.html"
@@ -33,10 +35,7 @@ STATUSES = ("restored", "no_face", "skipped", "failed")
 THUMB, FACE = 640, 160  # px, longer side
 MANY, THUMB_OF_MANY, FACE_OF_MANY = 200, 400, 128  # so many inputs get smaller ones
 QUALITY = 74  # of WebP
-
-Record: TypeAlias = Mapping[str, Any]
-"""As `gfp restore --json` writes it."""
-
+MARK = b"<title>gfp restore: "  # by which a report is known
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
@@ -44,11 +43,11 @@ class Pictures:
 
     whole: tuple[str, str]
     sizes: tuple[tuple[int, int], tuple[int, int]]  # (width, height) before and after
-    faces: tuple[tuple[str, str], ...]  # as many as the record has
+    faces: tuple[tuple[str, str], ...]  # as many as the outcome has
 
 
-Picturing: TypeAlias = Callable[[Layers, Layers, Sequence[Record]], Pictures]
-"""Before, after and the faces' records to pictures."""
+DrawPictures: TypeAlias = Callable[[Layers, Layers, Sequence[FaceRecord]], Pictures]
+"""Makes the pictures of an input from before, after and its faces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +66,42 @@ class Report:
     folder: Path  # of the report: links start there
     spool: IO[str]
 
-    def add(self, record: Record, pictures: Pictures | None) -> None:
+    def add(self, outcome: Outcome, pictures: Pictures | None) -> None:
         """Raises OutputError where the disk is full."""
-        links = {key: url_of(Path(record[key]), self.folder) for key in ("input", "output") if record[key]}
+        words = {"input": outcome.source, "output": outcome.output}
+        links = {what: link for what, word in words.items() if word and (link := link_to(word, self.folder))}
         shown = None
         if pictures:
             shown = {"whole": pictures.whole, "sizes": pictures.sizes, "faces": pictures.faces}
         try:
-            self.spool.write(json.dumps({"record": dict(record), "links": links, "shown": shown}) + "\n")
+            self.spool.write(json.dumps({"record": outcome.to_json(), "links": links, "shown": shown}) + "\n")
         except OSError as error:
             raise OutputError(f"the report in {self.folder}: {error.strerror or error}") from error
 
 
-def check_report_path(path: Path) -> None:
-    """Raises UsageError where `path` is not named like an HTML file: it shall replace nothing else."""
+def check_report_path(path: Path, *, is_forced: bool = False) -> None:
+    """Refuses what a report would replace, unless it is a report.
+
+    Args:
+        is_forced: any HTML file may be replaced.
+
+    Raises:
+        UsageError: `path` is not named like an HTML file, or is a folder.
+        OutputError: another HTML file is there.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--report {path}: the name must end in .html")
     if path.is_dir():
         raise UsageError(f"--report {path}: this is a folder")
+    try:
+        with path.open("rb") as page:
+            is_ours = MARK in page.read(2048)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+    if not is_ours and not is_forced:
+        raise OutputError(f"{path}: is there already and is no report of gfp: choose another --report, or --force")
 
 
 @contextmanager
@@ -147,30 +164,37 @@ def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
     return totals
 
 
-def pictures_for(n_inputs: int) -> Picturing:
+def pictures_for(n_inputs: int) -> DrawPictures:
     """What makes the pictures of a run's inputs: smaller ones where there are many."""
     edges = (THUMB, FACE) if n_inputs <= MANY else (THUMB_OF_MANY, FACE_OF_MANY)
     return lambda before, after, faces: pictures_of(before, after, faces, *edges)
 
 
 def pictures_of(
-    before: Layers, after: Layers, faces: Sequence[Record], thumb: int = THUMB, face_edge: int = FACE
+    before: Layers, after: Layers, faces: Sequence[FaceRecord], thumb: int = THUMB, face_edge: int = FACE
 ) -> Pictures:
     """Thumbnails of both and a pair for each face; the boxes are in pixels of `before`."""
     whole = pair_of(before, after, thumb)
-    pairs = [face_pair(before, after, np.asarray(face["box"], np.float64), face_edge) for face in faces]
+    pairs = [face_pair(before, after, np.asarray(face.box, np.float64), face_edge) for face in faces]
     sizes = [(picture.shape[1], picture.shape[0]) for picture, _ in (before, after)]
     return Pictures(_urls_of(whole), (sizes[0], sizes[1]), tuple(map(_urls_of, pairs)))
 
 
-def _urls_of(pair: tuple[Picture, Picture]) -> tuple[str, str]:
+def _urls_of(pair: tuple[SmallPicture, SmallPicture]) -> tuple[str, str]:
     return data_url(pair[0]), data_url(pair[1])
 
 
-def data_url(picture: Picture) -> str:
+def data_url(picture: SmallPicture) -> str:
     """The picture as WebP in a URL."""
     data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+
+
+def link_to(word: str, folder: Path) -> str | None:
+    """A link from a page in `folder` to a file by its path or URL; None where no browser opens such a URL (s3://)."""
+    if not is_url(word):
+        return url_of(Path(word), folder)
+    return quote(word, safe="%/:=&?~#+!$,;'@()*[]") if word.lower().startswith(("http://", "https://")) else None
 
 
 def url_of(path: Path, folder: Path) -> str:

@@ -16,27 +16,27 @@ GAP = 16  # px between the halves
 GAP_LEVEL = 128
 FACE_MARGIN = 0.3  # of a face's longer side, shown around its box
 
-Picture: TypeAlias = NDArray[np.uint8]
+SmallPicture: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) BGR."""
 Alpha: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | None
 Layers: TypeAlias = tuple[Image, Alpha]
 """A picture and its (H, W) alpha of the same depth, None where it is opaque."""
 
 
-def compare_sheet(before: Layers, after: Layers) -> Picture:
+def compare_sheet(before: Layers, after: Layers) -> SmallPicture:
     """Before left, after right, at the size of `after` but each at most `WIDEST` px long."""
     left, right = pair_of(before, after, WIDEST)
     gap = np.full((left.shape[0], GAP, 3), GAP_LEVEL, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
 
-def pair_of(before: Layers, after: Layers, longest: int) -> tuple[Picture, Picture]:
+def pair_of(before: Layers, after: Layers, longest: int) -> tuple[SmallPicture, SmallPicture]:
     """Both at one size: that of `after`, at most `longest` px on its longer side."""
     size = _fit(after[0].shape[:2], longest)
     return resized(before, size), resized(after, size)
 
 
-def face_pair(before: Layers, after: Layers, box: NDArray[np.float64], longest: int) -> tuple[Picture, Picture]:
+def face_pair(before: Layers, after: Layers, box: NDArray[np.float64], longest: int) -> tuple[SmallPicture, SmallPicture]:
     """The surroundings of a face in both, at one size: that in `after`, at most `longest` px on the longer side.
 
     Args:
@@ -51,7 +51,7 @@ def face_pair(before: Layers, after: Layers, box: NDArray[np.float64], longest: 
     return pair_of(parts[0], parts[1], longest)
 
 
-def resized(layers: Layers, size: tuple[int, int]) -> Picture:
+def resized(layers: Layers, size: tuple[int, int]) -> SmallPicture:
     """At (height, width), 8 bit, over white where it is transparent."""
     image, alpha = layers
     picture = to_8_bit(_resize(image, size))
