@@ -1,54 +1,97 @@
-"""Who may import whom (the floors), and what a light command must not load."""
+"""Which file may import which: no import climbs to a higher floor, no files import each other in a circle."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "gfpcli"
 FLOORS = {
-    "builtin": 0, "errors": 0, "types": 0,
-    "options": 1, "inputs": 1, "images": 1, "stream": 1, "align": 1, "paste": 1, "ledger": 1, "weights": 1,
-    "outputs": 1, "places": 1, "metadata": 1,
-    "pixels": 1, "memory": 1, "tiles": 1, "video": 1, "encode": 1, "mux": 1, "segments": 1, "track": 1, "sheets": 1,
-    "report": 1, "tensors": 2, "upsample": 2, "fast": 2, "model": 2, "look": 2, "flow": 2, "adapters": 3, "restorer": 4,
-    "train": 4, "clip": 5, "preview": 5, "settle": 5, "stages": 5, "estimate": 5, "build": 5, "build_run": 5, "cli": 6,
-    "stretches": 5,
+    "errors": 0, "types": 0, "memory": 0, "stream": 0, "options": 0, "builtin": 0,
+    "model": 1, "files": 1, "pipeline": 2, "adapters": 3, "weights": 4, "photo": 5, "clip": 6, "train": 6, "cluster": 7,
+    "cli": 8,
 }  # fmt: skip
-HEAVY = {"torch", "torchvision", "facexlib", "basicsr", "realesrgan"}
+NETWORK_PACKAGES = {"torchvision", "facexlib", "basicsr", "realesrgan", "lpips"}
+FORBIDDEN = {  # room: third parties that it must not import
+    **dict.fromkeys(("errors", "types", "stream", "options", "memory", "files"), {"torch", "cv2", *NETWORK_PACKAGES}),
+    **dict.fromkeys(("model", "pipeline", "photo", "clip", "weights"), NETWORK_PACKAGES),
+}
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 
 
-def imports(path: Path, *, only_top: bool) -> set[str]:
-    """Dotted names a file imports; with `only_top` not those inside functions or TYPE_CHECKING."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if only_top else list(ast.walk(tree))
-    names = set()
-    for node in nodes:
+def imported(path: Path) -> set[str]:
+    """Dotted names that a file imports, also inside functions, but not for type checking only."""
+    names: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        nodes += ast.iter_child_nodes(node)
     return names
 
 
-def test_every_file_imports_its_own_floor_or_below() -> None:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        room = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if room.startswith("__"):
+def file_of(name: str) -> Path | None:
+    """The file of the package that a dotted name (a module, or something in one) comes from."""
+    parts = name.split(".")
+    for n_parts in range(len(parts), 0, -1):
+        stem = PACKAGE.parent.joinpath(*parts[:n_parts])
+        if stem.with_suffix(".py").is_file():
+            return stem.with_suffix(".py")
+        if (stem / "__init__.py").is_file():
+            return stem / "__init__.py"
+    return None
+
+
+def room_of(path: Path) -> str:
+    """The folder or file of the package's top level."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_climbs(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    for name in imported(path):
+        top = name.split(".")[0]
+        assert top not in FORBIDDEN.get(room, ()), f"{room} imports {name}"
+        assert top != "gfpgan", "the product imports nothing of the tests' oracle"
+        assert top != "ray" or path == PACKAGE / "cluster" / "pool.py", "Ray is imported in one place"
+        other = file_of(name) if top == "gfpcli" else None
+        if other is None or room_of(other) == "__init__":
             continue
-        assert room in FLOORS, f"{path}: which floor?"
-        for name in imports(path, only_top=room == "types"):
-            parts = name.split(".")
-            if parts[0] == "gfpcli" and len(parts) > 1:
-                assert FLOORS[parts[1]] <= FLOORS[room], f"{path} imports {name}"
-                is_other = parts[1] == "adapters" and parts[-1] != "_compat"
-                assert not (room == "adapters" and is_other), f"{path} imports another adapter"
-            if FLOORS[room] < 2:
-                assert parts[0] not in HEAVY, f"{path} imports {name}"
-            assert parts[0] != "gfpgan", "the product imports nothing of the oracle"
-            assert parts[0] != "ray" or path.name == "ray_pool.py", "the extra is imported in one place"
+        assert FLOORS[room_of(other)] <= FLOORS[room], f"{path.name} imports {name}, which is on a higher floor"
+        assert {room, room_of(other)} != {"clip", "train"}, f"{path.name} imports {name}"
+        is_neighbour = room == room_of(other) == "adapters" and other.stem not in ("_compat", path.stem)
+        assert not is_neighbour, f"an adapter imports another: {name}"
+
+
+def test_no_circle_of_files() -> None:
+    graph = {
+        path: {each for name in imported(path) if (each := file_of(name)) and each.name != "__init__.py"} - {path}
+        for path in SOURCES
+        if path != PACKAGE / "__init__.py"
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(str(path.relative_to(PACKAGE)) for path in error.args[1]))
+
+
+def test_a_circle_is_found() -> None:
+    """The check above can fail."""
+    with pytest.raises(CycleError):
+        tuple(TopologicalSorter({"a": {"b"}, "b": {"a"}}).static_order())
 
 
 def test_help_and_import_leave_torch_alone() -> None:
