@@ -112,7 +112,7 @@ def restore(
 
     with one_line_errors(is_debug=debug):
         options = given_options(RestoreOptions, context, config, table="restore")
-        from gfpcli.photo.batch import run_restore
+        from gfpcli.cli.restore import run_restore
 
         n_failed = run_restore(inputs, output, options, json, report, began=began, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)
@@ -179,7 +179,7 @@ def video(
 
     with one_line_errors(is_debug=debug):
         options = given_options(VideoOptions, context, config, table="video")
-        from gfpcli.clip.batch import run_video
+        from gfpcli.cli.video import run_video
 
         n_failed = run_video(inputs, output, options, json, quiet=quiet)
         raise typer.Exit(FAILED if n_failed else 0)

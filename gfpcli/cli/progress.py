@@ -1,4 +1,4 @@
-"""What `gfp restore` and `gfp video` show of a run: outcomes as lines or a bar on stderr, JSON lines, and the totals."""
+"""What `gfp restore` and `gfp video` show of a run: outcomes as lines or bars on stderr, JSON lines, totals."""
 
 from __future__ import annotations
 
@@ -158,8 +158,10 @@ class RunView:
         console = Console(stderr=True)
         if self.is_quiet or not console.is_terminal:
             self._display = Lines(is_quiet=self.is_quiet)
+        elif self.is_video:
+            self._display = ClipBars(console, self._stack)
         else:
-            self._display = ClipBars(console, self._stack) if self.is_video else PhotoBar(console, self._stack, n_inputs)
+            self._display = PhotoBar(console, self._stack, n_inputs)
 
     def _take(self, outcome: Outcome) -> None:
         self.tally.add(outcome)

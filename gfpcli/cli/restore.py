@@ -14,7 +14,7 @@ from gfpcli.cli.progress import RunView
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.storage import is_remote, is_url, place_of
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.batch import PhotoEngine, PhotoPlan, plan_photos, restore_here, restore_photos
+from gfpcli.photo.batch import PhotoEngine, PhotoPlan, plan_photos, restore_photos, restore_photos_here
 from gfpcli.photo.codec import MAX_BYTES
 from gfpcli.photo.report import check_report_path
 from gfpcli.types import Outcome
@@ -81,12 +81,12 @@ def _report_path(word: str | None, options: RestoreOptions) -> Path | None:
 def _engine_of(options: RestoreOptions) -> PhotoEngine:
     """What restores the photos. Raises EngineError where Ray is not installed."""
     if options.engine != "ray":
-        return restore_here
-    from gfpcli.cluster.photos import restore_on_cluster
+        return restore_photos_here
+    from gfpcli.cluster.photos import restore_photos_on_cluster
     from gfpcli.cluster.pool import import_ray
 
     import_ray()  # said before any work that it is missing
-    return restore_on_cluster
+    return restore_photos_on_cluster
 
 
 def _read_stdin(options: RestoreOptions, report_to: Path | None) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +16,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from gfpcli.clip.clip import Clip, assemble, restored, steadied_frames
+from gfpcli.clip.clip import Claim, Clip, assemble, restored, steadied_frames
 from gfpcli.clip.encode import Picture, segment_writer
 from gfpcli.clip.mux import Kept, Segment
 from gfpcli.clip.segments import time_of
@@ -35,18 +38,23 @@ def preview_names(target: Path) -> tuple[Path, Path]:
     return target.with_suffix(".preview.png"), target.with_suffix(f".preview{target.suffix}")
 
 
-def write_preview(clip: Clip, restorer: Restorer) -> tuple[Path, Path]:
+def write_preview(clip: Clip, restorer: Restorer, claim: Callable[[Path, str], None]) -> tuple[Path, Path]:
     """Writes NAME.preview.png and NAME.preview.SUFFIX beside the clip's target; gives their paths.
+
+    Args:
+        claim: hears each path with the SHA-256 of its content just before the file takes that name.
 
     Raises:
         GfpError: the source cannot be read, or a file cannot be written.
     """
     strip, pair = preview_names(clip.target)
-    write_bytes(strip, cv2.imencode(".png", strip_of(clip, restorer))[1].tobytes())
+    data = cv2.imencode(".png", strip_of(clip, restorer))[1].tobytes()
+    claim(strip, hashlib.sha256(data).hexdigest())
+    write_bytes(strip, data)
     short = replace(clip, target=pair)
     try:
         with TemporaryDirectory(prefix=part_prefix(clip.target.name), suffix=".part", dir=clip.target.parent) as folder:
-            write_side_by_side(short, restorer, Path(folder))
+            write_side_by_side(short, restorer, Path(folder), partial(claim, pair))
     except OSError as error:
         raise OutputError(f"{short.target}: {error.strerror or error}") from error
     return strip, short.target
@@ -78,7 +86,7 @@ def _pair_of(result: Restored, *, axis: int) -> Image:
     return np.concatenate([to_8_bit(before), to_8_bit(result.image)], axis=axis)
 
 
-def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path) -> None:
+def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path, claim: Claim) -> None:
     """The middle of the clip, input left, result right, with its sound. Raises GfpError."""
     stop = _stop_of(clip)
     begin = max(clip.begin, (clip.begin + stop - LENGTH) / 2)
@@ -90,4 +98,4 @@ def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path) -> None:
             duration = each.frame.duration or 1 / clip.info.rate
             write(Picture(_pair_of(result, axis=1), time_of(each.frame), duration))
     first = written.first or begin
-    assemble(clip, [Segment(path, first, written.end, written.delay)], Kept(first, written.end), folder)
+    assemble(clip, [Segment(path, first, written.end, written.delay)], Kept(first, written.end), folder, claim)

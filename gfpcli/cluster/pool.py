@@ -24,7 +24,7 @@ ANSWER_S = 5.0  # for a cluster that is there
 IN_FLIGHT = 2  # calls of a worker: while one is done the next is there
 DEATHS_OF_TASK = 3  # so often a task is given to a worker that dies on it
 DEATHS_IN_A_ROW = 20  # of workers, without a result in between
-TELL_EVERY = 60.0  # seconds without any worker
+WAIT_LINE_S = 60.0  # between lines while there is no worker
 T = TypeVar("T")
 Actor: TypeAlias = Any
 """Ray's handle of an object with a generator `work(tasks: list[T])`, which yields lists of (place in `tasks`, result),
@@ -32,21 +32,25 @@ each task's once and in any order, or (None, anything) for what is to be heard m
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
+class TaskDied:
     """In place of a result: the workers that were given the task died."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class WorkerNeeds:
     """What a worker takes of its node."""
 
     cpus: float = 1.0
     gpus: float = 0.0
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         return f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+
+    def waiting_line(self) -> str:
+        """What to say while no worker is up."""
+        return f"no worker is up yet; each takes {self.in_words()} of a machine of the cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +59,27 @@ class Session:
 
     ray: Any  # the module
 
-    def needs(self, options: FaceOptions) -> Needs:
+    def needs(self, options: FaceOptions) -> WorkerNeeds:
         """A GPU for each worker as asked for, where the cluster has any and `--device` may use one."""
         has_gpus = any(room.get("GPU") for room in self.rooms())
         is_wanted = options.device.startswith("cuda") or options.device == "auto" and has_gpus
-        return Needs(gpus=options.gpus_per_worker if is_wanted else 0.0)
+        return WorkerNeeds(gpus=options.gpus_per_worker if is_wanted else 0.0)
 
     def rooms(self) -> list[dict[str, float]]:
         """What each node that is alive has in all."""
         return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
 
-    def n_fitting(self, needs: Needs) -> int:
+    def n_fitting(self, needs: WorkerNeeds) -> int:
         """How many workers the cluster holds when it does nothing else. Raises EngineError where it holds none."""
         n_workers = 0
         for room in self.rooms():
             fits = [room.get(kind, 0.0) / each for kind, each in (("CPU", needs.cpus), ("GPU", needs.gpus)) if each]
             n_workers += int(min(fits))
         if not n_workers:
-            raise EngineError(f"no node of the Ray cluster has the {needs.told()} that a worker needs")
+            raise EngineError(f"no node of the Ray cluster has the {needs.in_words()} that a worker needs")
         return n_workers
 
-    def starter(self, kind: type, needs: Needs, *given: object) -> Callable[[], Actor]:
+    def starter(self, kind: type, needs: WorkerNeeds, *given: object) -> Callable[[], Actor]:
         """What starts one more worker `kind(*given)` somewhere; what is given travels once, not with each."""
         made = self.ray.remote(kind).options(num_cpus=needs.cpus, num_gpus=needs.gpus, max_restarts=0)
         kept = [self.ray.put(each) for each in given]
@@ -135,7 +139,7 @@ def _answering(place: str) -> str:
 
 
 @dataclass(slots=True, eq=False)
-class _Try(Generic[T]):
+class _TaskTries(Generic[T]):
     """A task, and how often a worker died on it."""
 
     task: T
@@ -143,11 +147,11 @@ class _Try(Generic[T]):
 
 
 @dataclass(slots=True, eq=False)
-class _Call(Generic[T]):
+class _WorkerCall(Generic[T]):
     """Tasks on their way: those without a result yet, by their place in the call."""
 
     stream: Any  # of references to lists, in order
-    left: dict[int, _Try[T]]
+    left: dict[int, _TaskTries[T]]
 
 
 @dataclass(slots=True, eq=False)
@@ -157,7 +161,7 @@ class _Worker(Generic[T]):
     actor: Actor
     start: Any  # a reference that is there as soon as the actor is up
     is_up: bool = False
-    calls: deque[_Call[T]] = field(default_factory=deque)
+    calls: deque[_WorkerCall[T]] = field(default_factory=deque)
 
     def awaited(self) -> Any:
         """What will be heard of it next; None where it has nothing to do."""
@@ -176,7 +180,7 @@ class _Pool(Generic[T]):
     n_each: int
     hear: Callable[[Any], None]
     workers: list[_Worker[T]] = field(default_factory=list)
-    again: deque[_Try[T]] = field(default_factory=deque)  # tasks of workers that died
+    again: deque[_TaskTries[T]] = field(default_factory=deque)  # tasks of workers that died
     n_deaths: int = 0  # in a row
 
     def grow(self) -> None:
@@ -191,13 +195,13 @@ class _Pool(Generic[T]):
                 if worker.is_up and len(worker.calls) < IN_FLIGHT and (tries := self.next_tries()):
                     method = worker.actor.work.options(num_returns="streaming")
                     stream = method.remote([each.task for each in tries])
-                    worker.calls.append(_Call(stream, dict(enumerate(tries))))
+                    worker.calls.append(_WorkerCall(stream, dict(enumerate(tries))))
         return any(worker.calls for worker in self.workers)
 
-    def next_tries(self) -> list[_Try[T]]:
+    def next_tries(self) -> list[_TaskTries[T]]:
         """Tasks for one call; one on which a worker died goes alone, so that it takes no others with it."""
         if not self.again:
-            return [_Try(task) for task in islice(self.fresh, self.n_each)]
+            return [_TaskTries(task) for task in islice(self.fresh, self.n_each)]
         tries = [self.again.popleft()]
         while not tries[0].n_deaths and self.again and not self.again[0].n_deaths and len(tries) < self.n_each:
             tries.append(self.again.popleft())
@@ -208,14 +212,14 @@ class _Pool(Generic[T]):
         if self.again or any(worker.calls for worker in self.workers):
             return False
         following = next(self.fresh, None)
-        self.again.extend([] if following is None else [_Try(following)])
+        self.again.extend([] if following is None else [_TaskTries(following)])
         return following is None
 
     def listen(self) -> list[_Worker[T]]:
         """The workers of which something is heard, as soon as there are any."""
         by_reference = {each.awaited(): each for each in self.workers if each.awaited() is not None}
         references = list(by_reference)
-        if not self.ray.wait(references, num_returns=1, timeout=TELL_EVERY)[0]:
+        if not self.ray.wait(references, num_returns=1, timeout=WAIT_LINE_S)[0]:
             return []
         ready = self.ray.wait(references, num_returns=len(references), timeout=0)[0]
         return [by_reference[reference] for reference in ready]
@@ -238,7 +242,7 @@ class _Pool(Generic[T]):
         except self.ray.exceptions.RayTaskError as error:  # an error of ours that crossed the wire
             raise (error.cause or error) from None
         except self.ray.exceptions.RayError as error:
-            yield from self.bury(worker, error)
+            yield from self.replace_worker(worker, error)
             return
         for place, item in items:
             if place is None:
@@ -247,7 +251,7 @@ class _Pool(Generic[T]):
                 self.n_deaths = 0
                 yield call.left.pop(place).task, item
 
-    def bury(self, worker: _Worker[T], error: Exception) -> Iterator[tuple[T, Died]]:
+    def replace_worker(self, worker: _Worker[T], error: Exception) -> Iterator[tuple[T, TaskDied]]:
         """Another in its place; what it had not done is done again, unless workers die on it each time."""
         reason = " ".join(str(error).split())
         self.n_deaths += 1
@@ -261,7 +265,7 @@ class _Pool(Generic[T]):
             for each in call.left.values():
                 each.n_deaths += number == 0  # the calls behind had not begun
                 if each.n_deaths >= DEATHS_OF_TASK:
-                    yield each.task, Died(f"the worker died each of the {DEATHS_OF_TASK} times it was tried")
+                    yield each.task, TaskDied(f"the worker died each of the {DEATHS_OF_TASK} times it was tried")
                 else:
                     self.again.append(each)
 
@@ -275,12 +279,12 @@ class _Pool(Generic[T]):
 def run_on_actors(
     session: Session, starter: Callable[[], Actor], tasks: Iterable[T], *, n_actors: int, n_each: int = 1,
     hear: Callable[[Any], None] = lambda told: None, wait: Callable[[], None] = lambda: None,
-) -> Generator[tuple[T, Any | Died], None, None]:  # fmt: skip
+) -> Generator[tuple[T, Any | TaskDied], None, None]:  # fmt: skip
     """Every task with its result, each once, as they come.
 
     Tasks are drawn when a worker is free, at most `2 * n_each` for each worker at a time. Where a worker dies another
-    is started, and the tasks it had begun are given out again one by one; one on which three workers died is `Died`.
-    Closing the generator ends the workers.
+    is started, and the tasks it had begun are given out again one by one; one on which three workers died gives
+    `TaskDied`. Closing the generator ends the workers.
 
     Args:
         starter: as `Session.starter` gives it.

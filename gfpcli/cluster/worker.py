@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import cv2
 import torch
 
 from gfpcli import __version__
-from gfpcli.cli.console import tell
 from gfpcli.errors import CheckpointError, EngineError, GfpError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import keep_memory
@@ -27,7 +25,7 @@ from gfpcli.weights.choose import Parts
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightFile:
     """A weight file as every machine finds it: in the package, in its own cache, or under the same path."""
 
     path: Path  # on the driver, absolute
@@ -36,17 +34,17 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RestorerRecipe:
     """What a worker has to know to make the run's restorer."""
 
     options: FaceOptions
     model_name: str
-    sources: dict[str, Source | None]  # by the name of the part
+    sources: dict[str, WeightFile | None]  # by the name of the part
     n_inputs: int  # photos of the whole run; 0 for clips
     folder: Path  # the driver's current one, from which paths may start
     version: str = __version__
 
-    def settle_in(self) -> None:
+    def prepare_process(self) -> None:
         """Prepares this process for the work."""
         keep_memory()
         cv2.setNumThreads(torch.get_num_threads())  # Ray gives torch as many as the worker has cores
@@ -67,26 +65,21 @@ class Recipe:
             raise type(error)(f"on {platform.node()}: {error}") from error
 
 
-def tell_once() -> Callable[[str], None]:
-    """Tells a line that every worker has to say only once."""
-    return cache(tell)
-
-
-def recipe_of(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> Recipe:
+def recipe_of(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> RestorerRecipe:
     """For the workers of a run that begins here."""
     files = {each.name: getattr(parts, each.name) for each in fields(parts) if each.name != "model_name"}
     sources = {part: path and source_of(path) for part, path in files.items()}
-    return Recipe(options, parts.model_name, sources, n_inputs, Path.cwd())
+    return RestorerRecipe(options, parts.model_name, sources, n_inputs, Path.cwd())
 
 
-def source_of(path: Path) -> Source:
+def source_of(path: Path) -> WeightFile:
     """How the other machines find a file of this one."""
     names = {file: name for name, file in BUILTINS.items()}
     names |= {cache_folder() / weight.file: name for name, weight in WEIGHTS.items()}
-    return Source(path.absolute(), names.get(path), sha256_of(path))
+    return WeightFile(path.absolute(), names.get(path), sha256_of(path))
 
 
-def file_of(source: Source, options: FaceOptions) -> Path:
+def file_of(source: WeightFile, options: FaceOptions) -> Path:
     """The file on this machine, downloaded where it is known by name and not in the cache.
 
     Raises:

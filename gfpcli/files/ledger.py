@@ -190,8 +190,9 @@ class Ledger:
         short = json.dumps([replace(face, landmarks=()).to_json() for face in faces])
         beside = json.dumps({self._key(path): digest for path, digest in extras.items()}) if extras else ""
         entry = Entry(self._key(output), input_sha256, settings, output_sha256, short, beside)
+        facts = {key: value for key, value in asdict(entry).items() if value or key != "extras"}
         try:
-            self._lines.add(json.dumps({key: value for key, value in asdict(entry).items() if value or key != "extras"}))
+            self._lines.add(json.dumps(facts))
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror or error}") from error
         self._keep(entry)

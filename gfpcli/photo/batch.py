@@ -1,4 +1,4 @@
-"""A run over many photos: each is read, restored, written and entered into the ledger, and what became of it is told."""
+"""A run over many photos: each is read, restored, written, entered into the ledger, and its outcome is told."""
 
 from __future__ import annotations
 
@@ -273,14 +273,14 @@ PhotoEngine: TypeAlias = Callable[[PhotoRun, list[Job], Parts, Listener, Emit], 
 """Restores the jobs of a run, on this machine or others, and emits what became of each. Raises what `emit` raises."""
 
 
-def restore_here(run: PhotoRun, jobs: list[Job], parts: Parts, listener: Listener, emit: Emit) -> None:
+def restore_photos_here(run: PhotoRun, jobs: list[Job], parts: Parts, listener: Listener, emit: Emit) -> None:
     """The `PhotoEngine` of this machine. Raises GfpError where the restorer cannot be loaded."""
     load = partial(load_restorer, run.options, parts, n_inputs=len(jobs), warn=listener.warn, watch=listener.tiles)
     run.process(jobs, load, emit)
 
 
 def restore_photos(
-    plan: PhotoPlan, options: RestoreOptions, listener: Listener, *, engine: PhotoEngine = restore_here,
+    plan: PhotoPlan, options: RestoreOptions, listener: Listener, *, engine: PhotoEngine = restore_photos_here,
     report_to: Path | None = None,
 ) -> None:  # fmt: skip
     """Restores all it can of a plan; with `fail_fast` up to the first failure.
@@ -297,7 +297,9 @@ def restore_photos(
         draw = pictures_for(len(plan.jobs)) if report_to else None
         run = PhotoRun(options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, draw)
         listener.begin(len(plan.jobs))
-        report = report_to and stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs)))
+        report = None
+        if report_to:
+            report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs)))
         with suppress(Stop):
             engine(run, plan.jobs, parts, listener, partial(_emit, report, listener, options.fail_fast))
 

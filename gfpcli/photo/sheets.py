@@ -36,7 +36,9 @@ def pair_of(before: Layers, after: Layers, longest: int) -> tuple[SmallPicture, 
     return resized(before, size), resized(after, size)
 
 
-def face_pair(before: Layers, after: Layers, box: NDArray[np.float64], longest: int) -> tuple[SmallPicture, SmallPicture]:
+def face_pair(
+    before: Layers, after: Layers, box: NDArray[np.float64], longest: int
+) -> tuple[SmallPicture, SmallPicture]:
     """The surroundings of a face in both, at one size: that in `after`, at most `longest` px on the longer side.
 
     Args:

@@ -16,12 +16,14 @@ import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner, Result
 
+import gfpcli.cli.progress
 import gfpcli.photo.batch
 from gfpcli.cli.app import app
 from gfpcli.files.ledger import LEDGER
 from gfpcli.files.locking import hold, lock_of
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.types import Outcome
 from tests.clips import faceless, write_clip
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -186,7 +188,7 @@ def test_an_input_that_vanishes_stops_nothing(tmp_path: Path, monkeypatch: pytes
     ("error", "told"), [(MemoryError(), "not enough memory"), (KeyError("inside"), "KeyError"),
                         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory")]
 )  # fmt: skip
-@pytest.mark.parametrize("stage", ["decode_frame", "save_extras", "writable"])
+@pytest.mark.parametrize("stage", ["decode_frame", "prepare_extras", "writable"])
 def test_a_fault_in_one_photo_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception, told: str
 ) -> None:
@@ -339,15 +341,15 @@ def test_a_full_a_read_only_and_the_same_folder_mounted(mounts: Path) -> None:
 def test_ctrl_c_tells_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(9):
         picture(tmp_path / "in" / f"{i}.png")
-    true, seen = gfpcli.photo.batch.Tally.add, []
+    true, seen = gfpcli.cli.progress.Tally.add, []
 
-    def add(self: object, record: dict[str, object]) -> None:
-        true(self, record)  # type: ignore[arg-type]
-        seen.append(record)
+    def add(self: gfpcli.cli.progress.Tally, outcome: Outcome) -> None:
+        true(self, outcome)
+        seen.append(outcome)
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(gfpcli.photo.batch.Tally, "add", add)
+    monkeypatch.setattr(gfpcli.cli.progress.Tally, "add", add)
     done = restore(tmp_path / "in", "-o", tmp_path / "out")
     n_done = len(list((tmp_path / "out").glob("*.png")))
     assert 3 <= n_done < 9 and not list((tmp_path / "out").glob(".gfp-*.part"))

@@ -14,7 +14,7 @@ def test_a_line_every_half_minute_with_the_time_left(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    watch = progress.tile_lines()
+    watch = progress.Lines(is_quiet=False).tiles
     for seconds, n_done in ((0, 0), (20, 1), (20, 2), (20, 3), (20, 4), (20, 5)):
         now[0] += seconds
         watch(n_done, 5)
