@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -105,6 +106,7 @@ def convert(
     source: Annotated[Path, typer.Argument(help="a .pth or .safetensors checkpoint")],
     target: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
     half: Annotated[bool, typer.Option("--half", help="store 16-bit numbers")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace a file that is there already")] = False,
     debug: Debug = False,
 ) -> None:
     """Rewrite a checkpoint as safetensors, inference weights only.
@@ -119,6 +121,8 @@ def convert(
             raise UsageError(f"{target}: the target must end in .safetensors")
         if target.resolve() == source.resolve():
             raise UsageError(f"{target} is the source: choose another name")
+        if os.path.lexists(target) and not force:
+            raise OutputError(f"{target}: is there already: choose another name, or --force")
         try:
             convert_file(source, target, is_half=half)
         except OSError as error:

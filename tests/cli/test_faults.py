@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from typer.testing import CliRunner, Result
 import gfpcli.cli.progress
 import gfpcli.photo.batch
 from gfpcli.cli.app import app
+from gfpcli.errors import OutputError
 from gfpcli.files.ledger import LEDGER
 from gfpcli.files.locking import hold, lock_of
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.types import Outcome
+from gfpcli.types import Frame, Outcome
 from tests.clips import faceless, write_clip
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -300,6 +302,7 @@ import json, sys
 from pathlib import Path
 from typer.testing import CliRunner
 from gfpcli.cli.app import app
+from gfpcli.errors import OutputError
 folder = Path(sys.argv[1])
 flags = [*sys.argv[2:]]
 for name in ("full", "closed", "same"):
@@ -355,6 +358,39 @@ def test_ctrl_c_tells_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 3 <= n_done < 9 and not list((tmp_path / "out").glob(".gfp-*.part"))
     assert done.exit_code == 130 and "the same command goes on" in done.stderr
     assert f"{n_done} no face" in done.stderr
+
+
+@pytest.mark.parametrize("bad", [0, 4, 9])
+def test_all_that_is_written_is_told_after_the_first_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    """Outputs are written behind: those that are under way when a failure is told have their records too."""
+    for i in range(16):
+        picture(tmp_path / "in" / f"{i:02d}.png")
+    true = gfpcli.photo.batch.encode_image
+
+    def encode(image: object, frame: Frame, *more: object) -> bytes:
+        if Path(frame.name).stem == f"{bad:02d}":
+            raise OutputError(f"{frame.name}: no")
+        return true(image, frame, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gfpcli.photo.batch, "encode_image", encode)
+    told = gfpcli.cli.progress.Tally.add
+
+    def slowly(self: gfpcli.cli.progress.Tally, outcome: Outcome) -> None:
+        told(self, outcome)
+        time.sleep(0.2)  # meanwhile others are written
+
+    monkeypatch.setattr(gfpcli.cli.progress.Tally, "add", slowly)
+    out = tmp_path / "out"
+    done = restore(tmp_path / "in", "-o", out, "--fail-fast", "--json", "-")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    written = {str(path) for path in out.glob("*.png")}
+    assert done.exit_code == 1 and {row["output"] for row in rows} - {None} == written and len(written) < 15
+    lines = (out / LEDGER).read_text().splitlines() if written else []
+    assert {str(out / json.loads(line)["output"]) for line in lines} == written
+    assert f"1 failed{f', {len(written)} no face' if written else ''};" in done.stderr
+    assert not list(out.glob(".gfp-*.part"))
 
 
 def test_no_memory_for_a_whole_command_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,3 +84,19 @@ def test_a_result_that_its_format_cannot_hold_is_foreseen(tmp_path: Path, smooth
     parts = replace(restorer(Model()), options=RestoreOptions(scale=2))
     (look,) = estimate([job], parts, RestoreOptions(scale=2), CPU).looks
     assert look.problem and "WEBP" in look.problem
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (cv2.error("OpenCV(4): error: (-215:Assertion failed) src.dims == 2"), "error: OpenCV(4): error: (-215"),
+        (cv2.error("OpenCV(4): error: (-4:Insufficient memory) Failed to allocate 9 bytes"), "not enough memory"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_only_a_lack_of_memory_is_called_one(jobs: list[Job], error: Exception, told: str) -> None:
+    def broken(image: Image) -> tuple[Face, ...]:
+        raise error
+
+    plan = estimate(jobs[:1], replace(restorer(Model()), detector=broken), OPTIONS, CPU)
+    assert str(plan.looks[0].problem).startswith(f"{jobs[0].source}: {told}")

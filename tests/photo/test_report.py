@@ -16,7 +16,16 @@ import pytest
 from numpy.typing import NDArray
 
 from gfpcli.errors import OutputError, UsageError
-from gfpcli.photo.report import About, Pictures, check_report_path, open_report, pictures_for, pictures_of, url_of
+from gfpcli.photo.report import (
+    About,
+    Pictures,
+    check_report_path,
+    link_to,
+    open_report,
+    pictures_for,
+    pictures_of,
+    url_of,
+)
 from gfpcli.types import FaceRecord, Outcome, OutcomeStatus
 from tests.browser import CHROMIUM, Page
 
@@ -85,6 +94,26 @@ def test_links_are_relative_and_lead_back(tmp_path: Path, name: str) -> None:
     link = url_of(tmp_path / "photos" / name, tmp_path / "out")
     assert re.fullmatch(r"[\w.~%/-]+", link, re.ASCII) and link.startswith("../photos/")
     assert unquote(link, errors="surrogateescape") == f"../photos/{name}"
+
+
+def test_links_to_urls_are_those_that_a_browser_opens(tmp_path: Path, pictures: Pictures) -> None:
+    assert link_to("https://a.example/b c/ü.png?x=1&y", tmp_path) == "https://a.example/b%20c/%C3%BC.png?x=1&y"
+    assert link_to("s3://album/a.png", tmp_path) is None
+    shown = outcome("s3://album/a.png", output="s3://album/out/a.png")
+    text = write(tmp_path / "r.html", [(shown, pictures)])
+    assert "s3:/" in text and 'href="data:' in text and text.count("href=") == 1, "its icon only"
+    assert "href=" in write(tmp_path / "r.html", [(outcome("a.png"), pictures)])
+
+
+def test_only_a_report_is_replaced(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    check_report_path(page)
+    page.write_text("<!doctype html><title>somebody's</title>")
+    with pytest.raises(OutputError, match="is no report of gfp"):
+        check_report_path(page)
+    check_report_path(page, is_forced=True)
+    write(page, [])
+    check_report_path(page)
 
 
 def test_memory_does_not_grow_with_the_inputs(tmp_path: Path, pictures: Pictures) -> None:
