@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -40,21 +41,12 @@ class Tally:
         return f"{counts or 'nothing to do'}; {self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
 
 
-class Display:
-    """Shows a run on stderr. This one shows nothing."""
+class Lines:
+    """Shows a run on stderr by a line for each outcome, and for a background that takes long.
 
-    def outcome(self, outcome: Outcome, tally: Tally) -> None:
-        """An input is done."""
-
-    def tiles(self, n_done: int, n_all: int) -> None:
-        """Of one background."""
-
-    def frames(self, source: Path, n_done: int, n_all: int, n_faces: int) -> None:
-        """Of one clip; 0 in all when it begins."""
-
-
-class Lines(Display):
-    """A line for each outcome, and for a background that takes long; with `is_quiet` for failures only."""
+    Args:
+        is_quiet: lines for failures only.
+    """
 
     def __init__(self, *, is_quiet: bool) -> None:
         self._is_quiet = is_quiet
@@ -74,16 +66,20 @@ class Lines(Display):
             left = (now - self._began) / n_done * (n_all - n_done)
             tell(f"background: {n_done} of {n_all} tiles, about {left:.0f} s left")
 
+    def frames(self, source: Path, n_done: int, n_all: int, n_faces: int) -> None:
+        """Of one clip; 0 in all when it begins. No line: a clip's comes at its end."""
+
 
 def _new_bar(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console)
 
 
-class PhotoBar(Display):
+class PhotoBar(Lines):
     """A bar over all photos, and one over the tiles of a background; lines for failures only."""
 
     def __init__(self, console: Console, stack: ExitStack, n_inputs: int) -> None:
+        super().__init__(is_quiet=False)
         self._bar = stack.enter_context(_new_bar(console))
         self._photos = self._bar.add_task("restoring", total=n_inputs)
         self._tiles = self._bar.add_task("background tiles", total=None, visible=False)
@@ -99,10 +95,11 @@ class PhotoBar(Display):
         self._bar.update(self._tiles, completed=n_done, visible=n_done < n_all and n_all > 1)
 
 
-class ClipBars(Display):
+class ClipBars(Lines):
     """A bar for each clip that is being restored, and a line at its end."""
 
     def __init__(self, console: Console, stack: ExitStack) -> None:
+        super().__init__(is_quiet=False)
         self._bar = stack.enter_context(_new_bar(console))
         self._clips: dict[str, tuple[TaskID, float]] = {}  # by source; when it began, by the monotonic clock
         self._first: dict[str, int] = {}  # frames that were done before
@@ -138,7 +135,7 @@ class RunView:
     is_stdout_taken: bool = False  # by a picture: records for stdout go to stderr
     tally: Tally = field(default_factory=Tally)
     _stack: ExitStack = field(default_factory=ExitStack)  # of the bars and of the file of records
-    _display: Display = field(default_factory=Display)
+    _display: Lines = field(default_factory=partial(Lines, is_quiet=True))
     _sink: TextIO | None = None
 
     @contextmanager

@@ -34,7 +34,7 @@ def run_restore(
         GfpError: nothing could be started.
     """
     report_to = _report_path(report_word, options)
-    engine = _engine_of(options)
+    engine = _photo_engine(options)
     stdin = _read_stdin(options, report_to) if inputs == ["-"] else None
     is_to_stdout = output_word == "-"
     if is_to_stdout:
@@ -78,7 +78,7 @@ def _report_path(word: str | None, options: RestoreOptions) -> Path | None:
     return Path(word)
 
 
-def _engine_of(options: RestoreOptions) -> PhotoEngine:
+def _photo_engine(options: RestoreOptions) -> PhotoEngine:
     """What restores the photos. Raises EngineError where Ray is not installed."""
     if options.engine != "ray":
         return restore_photos_here

@@ -23,7 +23,7 @@ def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_t
     inputs, output = [local_word(word) for word in inputs], place_of(output_word)
     if url := next(filter(is_url, [*inputs, str(output)]), None):
         raise UsageError(f"{url}: gfp video reads and writes files of this machine: copy the clip, or mount its store")
-    engine = _engine_of(options)
+    engine = _clip_engine(options)
     plan = plan_clips(inputs, output, options)
     if options.dry_run:
         tell_clips(plan.jobs, options)
@@ -34,7 +34,7 @@ def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_t
     return view.tally.n_failed
 
 
-def _engine_of(options: VideoOptions) -> ClipEngine:
+def _clip_engine(options: VideoOptions) -> ClipEngine:
     """What restores the clips; a preview needs no cluster. Raises EngineError where Ray is not installed."""
     if options.engine != "ray":
         return restore_clips_here

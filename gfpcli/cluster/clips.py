@@ -30,7 +30,7 @@ from gfpcli.stream import deliver
 from gfpcli.types import Listener, Outcome
 from gfpcli.weights.choose import Parts
 
-MAX_WAITING = 10_000  # results that may come while a clip is finished
+N_RESULTS_WAITING = 10_000  # results that may come while a clip is finished
 
 
 @dataclass(slots=True, eq=False)
@@ -181,8 +181,8 @@ class ClipScheduler:
             results = run_on_actors(
                 session, session.starter(ClipWorker, needs, recipe), tasks,
                 n_actors=options.workers or session.n_fitting(needs),
-                hear=cache(self.listener.warn),  # every worker says the same
-                wait=partial(self.listener.warn, needs.waiting_line()),
+                on_message=cache(self.listener.warn),  # every worker says the same
+                on_wait=partial(self.listener.warn, needs.waiting_line()),
             )  # fmt: skip
             with closing(results):
                 yield from results
@@ -204,4 +204,4 @@ def restore_clips_on_cluster(
             emit(outcome)
 
     with closing(scheduler.finished(jobs, recipe_of(run.options, parts))) as clips:
-        deliver(clips, scheduler.close, emit_known, depth=MAX_WAITING)
+        deliver(clips, scheduler.close, emit_known, depth=N_RESULTS_WAITING)

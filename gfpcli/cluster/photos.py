@@ -112,8 +112,8 @@ def restore_photos_on_cluster(run: PhotoRun, jobs: list[Job], parts: Parts, list
         results = run_on_actors(
             session, session.starter(PhotoWorker, needs, setup), tasks, n_actors=n_workers,
             n_each=min(MAX_JOBS, max(1, len(jobs) // (N_CALLS * n_workers))),
-            hear=cache(listener.warn),  # every worker says the same
-            wait=partial(listener.warn, needs.waiting_line()),
+            on_message=cache(listener.warn),  # every worker says the same
+            on_wait=partial(listener.warn, needs.waiting_line()),
         )  # fmt: skip
         with closing(results):
             photos = (photo_of(run, *each) for each in results)

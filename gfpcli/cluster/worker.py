@@ -1,4 +1,4 @@
-"""What every worker of a cluster needs: the run's restorer, from weights that are the driver's, on its own machine."""
+"""How a worker of a cluster makes the run's restorer on its own machine, from the same weights as the driver."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from gfpcli.weights.choose import Parts
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """A weight file as every machine finds it: in the package, in its own cache, or under the same path."""
+    """How any machine finds a weight file: in the package or in its own cache by name, else under the same path."""
 
     path: Path  # on the driver, absolute
-    name: str | None  # of a weight that is known
+    name: str | None  # in the table of weights, or a built-in one
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class RestorerRecipe:
-    """What a worker has to know to make the run's restorer."""
+    """Everything that a worker needs to make the run's restorer."""
 
     options: FaceOptions
     model_name: str
-    sources: dict[str, WeightFile | None]  # by the name of the part
+    sources: dict[str, WeightFile | None]  # by the field of `Parts`
     n_inputs: int  # photos of the whole run; 0 for clips
-    folder: Path  # the driver's current one, from which paths may start
+    folder: Path  # the driver's working folder, to which relative paths refer
     version: str = __version__
 
     def prepare_process(self) -> None:
-        """Prepares this process for the work."""
+        """Prepares the worker's process: memory, threads, working folder."""
         keep_memory()
         cv2.setNumThreads(torch.get_num_threads())  # Ray gives torch as many as the worker has cores
-        with suppress(OSError):  # then paths that start there are not found, and said so
+        with suppress(OSError):  # relative paths are then not found, which their errors say
             os.chdir(self.folder)
 
     def load(self, warn: Callable[[str], None]) -> Restorer:
@@ -57,7 +57,7 @@ class RestorerRecipe:
             if self.version != __version__:
                 raise EngineError(f"gfpcli is {__version__}, not {self.version} as where the run began")
             files: dict[str, Any] = {
-                part: source and file_of(source, self.options) for part, source in self.sources.items()
+                part: source and local_file(source, self.options) for part, source in self.sources.items()
             }
             parts = Parts(model_name=self.model_name, **files)
             return load_restorer(self.options, parts, n_inputs=self.n_inputs, warn=warn)
@@ -66,24 +66,24 @@ class RestorerRecipe:
 
 
 def recipe_of(options: FaceOptions, parts: Parts, *, n_inputs: int = 0) -> RestorerRecipe:
-    """For the workers of a run that begins here."""
+    """The recipe of a run that begins on this machine."""
     files = {each.name: getattr(parts, each.name) for each in fields(parts) if each.name != "model_name"}
     sources = {part: path and source_of(path) for part, path in files.items()}
     return RestorerRecipe(options, parts.model_name, sources, n_inputs, Path.cwd())
 
 
 def source_of(path: Path) -> WeightFile:
-    """How the other machines find a file of this one."""
+    """How other machines find a weight file of this one. Raises OSError."""
     names = {file: name for name, file in BUILTINS.items()}
     names |= {cache_folder() / weight.file: name for name, weight in WEIGHTS.items()}
     return WeightFile(path.absolute(), names.get(path), sha256_of(path))
 
 
-def file_of(source: WeightFile, options: FaceOptions) -> Path:
-    """The file on this machine, downloaded where it is known by name and not in the cache.
+def local_file(source: WeightFile, options: FaceOptions) -> Path:
+    """The file on this machine; one that is known by name is downloaded where it is not in the cache.
 
     Raises:
-        CheckpointError: there is none, or another.
+        CheckpointError: the file is not here, or its content is another.
         WeightsError: as `fetch`.
     """
     if source.name in BUILTINS:

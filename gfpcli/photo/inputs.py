@@ -1,4 +1,4 @@
-"""The photos that the user named, and where each result goes; all of it known before work starts."""
+"""From the paths and URLs that the user gave to photos, each with its output; all before work starts."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from gfpcli.files.storage import (
     place_of,
 )
 
-STDIN = "stdin"  # the name of what came by it
+STDIN = "stdin"  # the name of a picture that came by stdin
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
 
 
 def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = frozenset()) -> list[tuple[Path, Path]]:
-    """(file, path relative to its input) of every image; folders are searched whole, but not `output` inside them.
+    """(file, path relative to its input) of every image. Folders are searched with their subfolders, except `output`.
 
-    What is named like an image and cannot be opened (a dead link, a closed folder) is among them: reading says why.
+    A file that is named like an image but cannot be opened is listed too (a dead link, a folder without permission):
+    reading it tells why.
 
     Args:
-        made: files that are results of an earlier run, left out where they lie among the photos.
+        made: outputs of earlier runs, left out where they lie among the photos.
 
     Raises:
         InputError: an input does not exist, or nothing was found.
@@ -60,7 +61,7 @@ def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = fr
 
 
 def _images_behind(word: str, output: Path | None, made: Set[Path]) -> Iterator[tuple[Path, Path]]:
-    """As `find_images`, of a URL. What is named like an image counts as one: nothing is opened.
+    """As `find_images` for a URL, but images are known by their names: nothing is opened.
 
     Raises:
         InputError: nothing is there, or it cannot be listed.
@@ -112,11 +113,11 @@ def format_of(file: Path | bytes) -> str | None:
             with Pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=READ_FORMATS) as picture:
                 return picture.format
     except Exception:
-        return None  # a note, a sidecar, a broken file: reading it will say why
+        return None  # not an image, or a broken one: reading it tells why
 
 
 def suffix_for(source: Path, wanted: str) -> str:
-    """The output's suffix: `wanted`, else the input's own where it tells its content's format, else that format's."""
+    """The output's suffix: `wanted`, or for `auto` the input's own where it fits the content, else the content's."""
     if wanted != "auto":
         return f".{wanted}"
     kind = None if is_remote(source) else format_of(source)
@@ -130,7 +131,7 @@ def suffix_for(source: Path, wanted: str) -> str:
 def plan_jobs(
     inputs: Iterable[str], output: Path, *, wanted: str, added: str, made: Set[Path] = frozenset()
 ) -> list[Job]:
-    """Every input with its output. `output` is a file where it has an image's suffix and there is one input file.
+    """Every input with its output: in the folder `output`, or `output` itself where that is named like an image.
 
     Args:
         made: as for `find_images`.

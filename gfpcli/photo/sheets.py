@@ -1,4 +1,4 @@
-"""Before and after as small pictures to look at: thumbnails, pairs of faces, sheets of both side by side."""
+"""Small pictures of before and after: thumbnails, pairs of faces, sheets with both side by side."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from gfpcli.pipeline.align import to_8_bit
 from gfpcli.types import Image
 
-WIDEST = 2048  # px of one half of a sheet, its longer side
-GAP = 16  # px between the halves
-GAP_LEVEL = 128
+MAX_HALF = 2048  # px, longer side of one half of a sheet
+GAP_WIDTH = 16  # px between the halves
+GAP_LEVEL = 128  # grey
 FACE_MARGIN = 0.3  # of a face's longer side, shown around its box
 
 SmallPicture: TypeAlias = NDArray[np.uint8]
@@ -24,14 +24,14 @@ Layers: TypeAlias = tuple[Image, Alpha]
 
 
 def compare_sheet(before: Layers, after: Layers) -> SmallPicture:
-    """Before left, after right, at the size of `after` but each at most `WIDEST` px long."""
-    left, right = pair_of(before, after, WIDEST)
-    gap = np.full((left.shape[0], GAP, 3), GAP_LEVEL, np.uint8)
+    """Before on the left, after on the right, both at the size of `after`, but at most `MAX_HALF` px on the longer side."""
+    left, right = pair_of(before, after, MAX_HALF)
+    gap = np.full((left.shape[0], GAP_WIDTH, 3), GAP_LEVEL, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
 
 def pair_of(before: Layers, after: Layers, longest: int) -> tuple[SmallPicture, SmallPicture]:
-    """Both at one size: that of `after`, at most `longest` px on its longer side."""
+    """Before and after at one size: that of `after`, at most `longest` px on its longer side."""
     size = _fit(after[0].shape[:2], longest)
     return resized(before, size), resized(after, size)
 
@@ -39,7 +39,7 @@ def pair_of(before: Layers, after: Layers, longest: int) -> tuple[SmallPicture, 
 def face_pair(
     before: Layers, after: Layers, box: NDArray[np.float64], longest: int
 ) -> tuple[SmallPicture, SmallPicture]:
-    """The surroundings of a face in both, at one size: that in `after`, at most `longest` px on the longer side.
+    """A face with its surroundings in before and after, at its size in `after`, at most `longest` px on the longer side.
 
     Args:
         box: (4,) x0, y0, x1, y1 in pixels of `before`.
@@ -54,7 +54,7 @@ def face_pair(
 
 
 def resized(layers: Layers, size: tuple[int, int]) -> SmallPicture:
-    """At (height, width), 8 bit, over white where it is transparent."""
+    """The picture at `size` (height, width), 8 bit, over white where it is transparent."""
     image, alpha = layers
     picture = to_8_bit(_resize(image, size))
     if alpha is None:

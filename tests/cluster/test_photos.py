@@ -187,7 +187,7 @@ def test_every_task_has_its_result_once_and_deaths_take_no_others_along(cluster:
         with pytest.raises(EngineError, match="no node of the Ray cluster has the 1 CPU and 1 GPU"):
             session.n_fitting(WorkerNeeds(gpus=1))
         start = session.starter(Adder, WorkerNeeds(), 1000, frozenset({7, 250}))
-        results = list(run_on_actors(session, start, iter(range(300)), n_actors=3, n_each=16, hear=heard.append))
+        results = list(run_on_actors(session, start, iter(range(300)), n_actors=3, n_each=16, on_message=heard.append))
         assert sorted(task for task, _ in results) == list(range(300))
         assert all(result == task + 1000 for task, result in results if task not in (7, 250))
         assert all(isinstance(result, TaskDied) for task, result in results if task in (7, 250))
@@ -264,10 +264,10 @@ def test_a_checkpoint_must_be_the_same_on_every_machine(tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     file.write_bytes(b"weights")
     source = ray_worker.source_of(file)
-    assert ray_worker.file_of(source, RestoreOptions()) == file
+    assert ray_worker.local_file(source, RestoreOptions()) == file
     file.write_bytes(b"others")
     with pytest.raises(CheckpointError, match="every machine must have the same"):
-        ray_worker.file_of(source, RestoreOptions())
+        ray_worker.local_file(source, RestoreOptions())
     file.unlink()
     with pytest.raises(CheckpointError, match="must lie there on every machine"):
-        ray_worker.file_of(source, RestoreOptions())
+        ray_worker.local_file(source, RestoreOptions())
