@@ -27,8 +27,8 @@ DEATHS_IN_A_ROW = 20  # of workers without a result in between, after which the 
 WAIT_LINE_S = 60.0  # between lines while there is no worker
 Task = TypeVar("Task")
 Actor: TypeAlias = Any
-"""Ray's handle of an object with a generator `work(tasks: list[Task])`, which yields lists of (index in `tasks`, result),
-one for each task in any order, and of (None, message)."""
+"""Ray's handle of an object with a generator `work(tasks: list[Task])`, which yields lists of (index in `tasks`,
+result), one for each task in any order, and of (None, message)."""
 
 
 @dataclass(frozen=True, slots=True)

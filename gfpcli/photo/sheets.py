@@ -24,7 +24,7 @@ Layers: TypeAlias = tuple[Image, Alpha]
 
 
 def compare_sheet(before: Layers, after: Layers) -> SmallPicture:
-    """Before on the left, after on the right, both at the size of `after`, but at most `MAX_HALF` px on the longer side."""
+    """Before on the left, after on the right, both at the size of `after`, but at most `MAX_HALF` px long."""
     left, right = pair_of(before, after, MAX_HALF)
     gap = np.full((left.shape[0], GAP_WIDTH, 3), GAP_LEVEL, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
@@ -39,7 +39,7 @@ def pair_of(before: Layers, after: Layers, longest: int) -> tuple[SmallPicture, 
 def face_pair(
     before: Layers, after: Layers, box: NDArray[np.float64], longest: int
 ) -> tuple[SmallPicture, SmallPicture]:
-    """A face with its surroundings in before and after, at its size in `after`, at most `longest` px on the longer side.
+    """A face with its surroundings in before and after, at its size in `after`, at most `longest` px long.
 
     Args:
         box: (4,) x0, y0, x1, y1 in pixels of `before`.
