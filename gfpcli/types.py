@@ -192,14 +192,14 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a run tells while it works: functions that whoever starts it gives, all called on the thread of the run."""
+    """What a run tells while it works: functions that whoever starts it gives."""
 
     warn: Callable[[str], None] = _ignore  # a line worth telling
     begin: Callable[[int], None] = _ignore  # how many inputs; called once, when their output folder is held
     outcome: Callable[[Outcome], None] = _ignore  # of each input, as soon as it is known
     tiles: Callable[[int, int], None] = _ignore  # tiles of a background: done, in all
-    frames: Callable[[Path, int, int, int], None] = _ignore  # a clip's source; frames done and in all (0 when it
-    # begins), faces restored
+    # a clip's source; frames done and in all (0 when the clip begins), faces restored
+    frames: Callable[[Path, int, int, int], None] = _ignore
     download: Callable[[int, int | None], None] = _ignore  # bytes so far, bytes in all where known
 
 
