@@ -38,7 +38,7 @@ from gfpcli.files.ledger import Ledger
 from gfpcli.memory import keep_memory
 from gfpcli.options import RestoreOptions
 from gfpcli.photo import batch as restore
-from gfpcli.photo.batch import Run, Told
+from gfpcli.photo.batch import FinishedPhoto, PhotoRun
 from gfpcli.photo.inputs import plan_jobs
 from gfpcli.photo.profile import peak_memory, reset_peaks
 from gfpcli.pipeline.restorer import Restorer
@@ -172,8 +172,8 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
 
     def run(source: Path, target: Path) -> int:
         jobs = plan_jobs([str(source)], target, wanted="jpg", added="")
-        told: list[Told] = []
-        Run(options, target, Ledger(target), "bench", "random").process(jobs, lambda: restorer, told.append)
+        told: list[FinishedPhoto] = []
+        PhotoRun(options, target, Ledger(target), "bench", "random").process(jobs, lambda: restorer, told.append)
         records = [each.record for each in told]
         assert all(record["error"] is None for record in records), records
         return sum(len(record["faces"]) for record in records)

@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from gfpcli.cli.progress import Record, Tally
+from gfpcli.cli.progress import Tally
+from gfpcli.cli.restore import run_restore
 from gfpcli.cluster import photos as on_ray
 from gfpcli.options import RestoreOptions
-from gfpcli.photo import batch as restore
+from gfpcli.photo import batch
 from gfpcli.photo.profile import peak_memory
-from gfpcli.types import Face, FaceOutcome, Frame, Restored
+from gfpcli.types import Face, FaceOutcome, Frame, Outcome, Restored
 
 LOG = logging.getLogger("driver_load")
 MEMORY = Path("/dev/shm")
@@ -55,12 +56,12 @@ def stub(module: Any) -> None:
     module.writable = lambda frame, kind: frame
 
 
-class StubWorker(on_ray.RestoreWorker):
+class StubWorker(on_ray.PhotoWorker):
     """A worker with the same stubs."""
 
-    def __init__(self, plan: on_ray.Plan) -> None:
-        super().__init__(plan)
-        stub(restore)
+    def __init__(self, setup: on_ray.WorkerSetup) -> None:
+        super().__init__(setup)
+        stub(batch)
 
     def load(self, warn: Callable[[str], None]) -> Any:
         return NoRestorer()
@@ -79,16 +80,16 @@ def make_inputs(folder: Path, n_inputs: int) -> None:
 
 def run(engine: str, photos: Path, out: Path, n_workers: int) -> dict[str, float]:
     """One run in this process, measured."""
-    stub(restore)
-    setattr(restore, "load_restorer", lambda *_, **__: NoRestorer())  # noqa: B010
-    setattr(on_ray, "RestoreWorker", StubWorker)  # noqa: B010
+    stub(batch)
+    setattr(batch, "load_restorer", lambda *_, **__: NoRestorer())  # noqa: B010
+    setattr(on_ray, "PhotoWorker", StubWorker)  # noqa: B010
     times: list[float] = []
     spent: list[float] = []
     true = Tally.add
 
-    def add(self: Tally, record: Record) -> None:
-        true(self, record)
-        times[1 if times else 0 :] = [time.perf_counter()]  # of the first and the last record
+    def add(self: Tally, outcome: Outcome) -> None:
+        true(self, outcome)
+        times[1 if times else 0 :] = [time.perf_counter()]  # of the first and the last outcome
         spent[1 if spent else 0 :] = [time.process_time()]
 
     setattr(Tally, "add", add)  # noqa: B010
@@ -96,7 +97,7 @@ def run(engine: str, photos: Path, out: Path, n_workers: int) -> dict[str, float
     options = RestoreOptions(model="compact", detector="builtin", mask="soft", scale=1, offline=True, engine=engine,
                              workers=workers)  # fmt: skip
     began, idle_mb = time.perf_counter(), peak_memory() / 1e6
-    n_failed = restore.run_restore([str(photos)], str(out), options, None, None, began=time.monotonic(), quiet=True)
+    n_failed = run_restore([str(photos)], str(out), options, None, None, began=time.monotonic(), quiet=True)
     return {
         "failed": n_failed, "before_s": times[0] - began, "run_s": times[-1] - times[0],
         "driver_s": spent[-1] - spent[0], "idle_mb": idle_mb, "peak_mb": peak_memory() / 1e6,

@@ -14,6 +14,10 @@ GfpError                      every expected failure; its text is one line for t
 └── BackgroundError           the network failed on a frame's background; nothing of the frame is written
 """
 
+from __future__ import annotations
+
+from gfpcli.memory import is_out_of_memory
+
 
 class GfpError(Exception):
     """Base of everything a user can cause; `str(error)` is a single clear line."""
@@ -66,3 +70,11 @@ class BackgroundError(GfpError):
 def os_reason(error: Exception) -> str:
     """What the system or a library says of a failure, in one line, without the file's name."""
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def failure_line(source: object, error: Exception) -> str:
+    """Why an input failed, in one line that names it: an expected error's own text, no memory, or a fault of gfp."""
+    if isinstance(error, GfpError):
+        return str(error)
+    reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+    return f"{source}: {' '.join(reason.split())}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from typing import TypeVar
 
@@ -117,3 +117,34 @@ def windows(items: Iterable[T], reach: int) -> Iterator[tuple[list[T], int]]:
     for i in range(at, len(window)):
         first = max(0, i - reach)
         yield window[first:], i - first
+
+
+class Stop(Exception):
+    """Raised by the `emit` of `deliver` to end it early."""
+
+
+def deliver(
+    items: Iterable[T], finish: Callable[[T], R], emit: Callable[[R], None], *,
+    depth: int, weigh_item: Callable[[T], int] | None = None,
+) -> None:  # fmt: skip
+    """Finishes each item in a thread behind, and emits each result in order, on the caller's thread.
+
+    What is finished when the work ends early (by `Stop`, an error or an interrupt) is emitted before that goes on: an
+    output that has its name is always told.
+
+    Args:
+        depth, weigh_item: as for `map_ahead`.
+
+    Raises:
+        Stop: `emit` did.
+    """
+    finished: deque[R] = deque()
+    try:
+        with closing(map_ahead(lambda item: finished.append(finish(item)), items, workers=1, depth=depth,
+                               weigh_item=weigh_item)) as behind:  # fmt: skip
+            for _ in behind:
+                emit(finished.popleft())
+    finally:
+        for result in finished:
+            with suppress(Stop):
+                emit(result)

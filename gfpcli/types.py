@@ -5,10 +5,11 @@ All arrays are read-only by convention. Pixel coordinates are (x, y), the centre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ Affine: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.float32]
 """(H, W), 0 keeps the frame, 1 takes the restored face."""
 FaceStatus: TypeAlias = Literal["restored", "failed", "skipped"]
+OutcomeStatus: TypeAlias = Literal["restored", "no_face", "skipped", "failed", "previewed"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +104,103 @@ class Restored:
     outcomes: tuple[FaceOutcome, ...]
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # (H*scale, W*scale)
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRecord:
+    """One face of an `Outcome`, in pixels of the input, rounded as it is written to JSON."""
+
+    box: tuple[float, ...]  # x0, y0, x1, y1
+    score: float  # 0..1
+    status: FaceStatus
+    landmarks: tuple[tuple[float, ...], ...] = ()  # five (x, y); the ledger keeps none
+    seconds: float | None = None  # its share of the network's time
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The face as `--json`, the ledger and the report hold it."""
+        landmarks = {"landmarks": [list(each) for each in self.landmarks]} if self.landmarks else {}
+        seconds = {} if self.seconds is None else {"seconds": self.seconds}
+        error = {"error": self.error} if self.error else {}
+        return {"box": list(self.box), **landmarks, "score": self.score, "status": self.status, **seconds, **error}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FaceRecord:
+        """The face without its landmarks. Raises ValueError where `values` are not what `to_json` gives."""
+        face = cls(
+            tuple(values.get("box", ())), values.get("score", ""), values.get("status", ""),
+            seconds=values.get("seconds"), error=values.get("error"),
+        )  # fmt: skip
+        numbers = [*face.box, face.score, 0.0 if face.seconds is None else face.seconds]
+        is_number = [type(each) in (int, float) and bool(np.isfinite(each)) for each in numbers]
+        is_text = face.status in get_args(FaceStatus) and isinstance(face.error, str | None)
+        if len(face.box) != 4 or not all(is_number) or not is_text:
+            raise ValueError("not the record of a face")
+        return face
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What an `Outcome` tells of a clip only."""
+
+    n_frames: int = 0  # restored
+    n_faces: int = 0  # restored, over all frames
+    flicker: float | None = None  # grey levels that consecutive faces change more than the input's do
+    fps: float | None = None  # frames restored in a second
+    notes: tuple[str, ...] = ()  # what of the source is changed or left out
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one input: of a photo or a clip, on this machine or a cluster."""
+
+    source: str
+    output: str | None  # None where nothing was written
+    status: OutcomeStatus
+    scale: float
+    model: str
+    width: int | None = None  # px of the output
+    height: int | None = None
+    seconds: float = 0.0
+    error: str | None = None  # one line; also where some faces failed and the output was written
+    note: str | None = None  # one line worth telling
+    faces: tuple[FaceRecord, ...] = ()  # of a photo
+    clip: ClipFacts | None = None  # of a clip
+
+    @property
+    def n_restored(self) -> int:
+        """Faces of a photo that were restored."""
+        return sum(face.status == "restored" for face in self.faces)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record that `--json` writes; a clip's has counts in place of faces."""
+        what: dict[str, Any] = {"faces": [face.to_json() for face in self.faces]}
+        costs: dict[str, Any] = {"seconds": self.seconds}
+        if clip := self.clip:
+            what = {"n_frames": clip.n_frames, "n_faces": clip.n_faces}
+            costs = {"flicker": clip.flicker, **costs, "fps": clip.fps, "notes": list(clip.notes)}
+        return {
+            "input": self.source, "output": self.output, "status": self.status, **what, "width": self.width,
+            "height": self.height, "scale": self.scale, "model": self.model, **costs, "error": self.error,
+            **({"note": self.note} if self.note else {}),
+        }  # fmt: skip
+
+
+def _ignore(*_: object) -> None:
+    """For what nobody listens to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What a run tells while it works: functions that whoever starts it gives."""
+
+    warn: Callable[[str], None] = _ignore  # a line worth telling
+    begin: Callable[[int], None] = _ignore  # how many inputs; called once, when their output folder is held
+    outcome: Callable[[Outcome], None] = _ignore  # of each input, as soon as it is known
+    tiles: Callable[[int, int], None] = _ignore  # tiles of a background: done, in all
+    # a clip's source; frames done and in all (0 when the clip begins), faces restored
+    frames: Callable[[Path, int, int, int], None] = _ignore
+    download: Callable[[int, int | None], None] = _ignore  # bytes so far, bytes in all where known
 
 
 class Detector(Protocol):

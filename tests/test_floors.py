@@ -103,7 +103,7 @@ def test_help_and_import_leave_torch_alone() -> None:
 
 def test_a_run_starts_without_what_it_may_not_need_and_can_still_compile() -> None:
     code = (
-        "import sys, gfpcli.photo.batch, torch, torchvision\n"
+        "import sys, gfpcli.cli.restore, torch, torchvision\n"
         "print([m for m in ('torch._dynamo', 'basicsr', 'realesrgan', 'ray', 'upath') if m in sys.modules])\n"
         "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())\n"
         "boxes = torch.tensor([[0.0, 0, 0, 4, 4]])\n"

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 
 import pytest
 
-from gfpcli.stream import MOST_IDLE, batched, map_ahead, prefetch, windows
+from gfpcli.stream import MOST_IDLE, Stop, batched, deliver, map_ahead, prefetch, windows
 
 
 def test_order_is_kept_and_no_more_than_depth_wait() -> None:
@@ -106,6 +106,29 @@ def test_waiting_work_is_weighed_once_for_each_item_and_each_result() -> None:
         *range(100)
     ]
     assert sorted(weighed) == sorted([*range(100)] * 2)
+
+
+def test_what_is_finished_is_emitted_however_the_work_ends() -> None:
+    for error in (Stop, ValueError, KeyboardInterrupt):
+        finished: list[int] = []
+        emitted: list[int] = []
+
+        def finish(item: int, finished: list[int] = finished) -> int:
+            finished.append(item)
+            return item
+
+        def emit(item: int, emitted: list[int] = emitted, error: type[BaseException] = error) -> None:
+            emitted.append(item)
+            time.sleep(0.05)  # others are finished meanwhile
+            if len(emitted) == 2 or error is Stop and len(emitted) > 2:
+                raise error
+
+        with pytest.raises(error):
+            deliver(iter(range(50)), finish, emit, depth=4)
+        assert emitted == finished and 2 < len(emitted) < 50
+    emitted = []
+    deliver(iter(range(9)), str, emitted.append, depth=4)  # type: ignore[arg-type]
+    assert emitted == [str(i) for i in range(9)]  # type: ignore[comparison-overlap]
 
 
 def test_a_generator_runs_ahead_in_its_own_thread_and_is_closed() -> None:

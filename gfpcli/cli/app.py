@@ -79,7 +79,7 @@ def restore(
 ) -> int:  # fmt: skip
     """Restore the faces of photos."""
     began = time.monotonic()
-    from gfpcli.photo.batch import run_restore
+    from gfpcli.cli.restore import run_restore
 
     return run_restore(inputs, output, options, options.json, options.report, began=began, quiet=options.quiet)
 
@@ -101,7 +101,7 @@ def video(
     ] = "restored",
 ) -> int:  # fmt: skip
     """Restore the faces of videos; sound, subtitles, chapters and times are kept. A run that was stopped goes on."""
-    from gfpcli.clip.batch import run_video
+    from gfpcli.cli.video import run_video
 
     return run_video(inputs, output, options, options.json, quiet=options.quiet)
 

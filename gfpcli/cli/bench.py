@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import torch
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from gfpcli.cli.console import tell
 from gfpcli.cli.output import json_sink
-from gfpcli.cli.progress import Record, tell_download
+from gfpcli.cli.progress import tell_download
 from gfpcli.files.formats import FORMAT_SUFFIXES, SUFFIX_FORMATS
 from gfpcli.options import BenchOptions
 from gfpcli.photo.inputs import find_images
@@ -26,6 +27,7 @@ from gfpcli.weights.cache import BUILTIN
 from gfpcli.weights.choose import choose_parts
 from gfpcli.weights.devices import choose_devices
 
+Record: TypeAlias = dict[str, Any]  # a line of `--json`
 PORTRAIT = BUILTIN / "portrait.jpg"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from gfpcli.cli.commands import command
 from gfpcli.cli.console import tell
-from gfpcli.errors import UsageError
+from gfpcli.errors import OutputError, UsageError
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="a name from `gfp models list`")]
@@ -89,6 +90,7 @@ def convert_checkpoint(
     source: Annotated[Path, typer.Argument(help="a .pth or .safetensors checkpoint")],
     target: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
     half: Annotated[bool, typer.Option("--half", help="store 16-bit numbers")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace a file that is there already")] = False,
 ) -> None:
     """Rewrite a checkpoint as safetensors, inference weights only."""
     from gfpcli.model.checkpoint import convert
@@ -97,5 +99,7 @@ def convert_checkpoint(
         raise UsageError(f"{target}: the target must end in .safetensors")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target} is the source: choose another name")
+    if os.path.lexists(target) and not force:
+        raise OutputError(f"{target}: is there already: choose another name, or --force")
     convert(source, target, is_half=half)
     typer.echo(target)

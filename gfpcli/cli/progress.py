@@ -1,25 +1,26 @@
-"""What `gfp restore` and `gfp video` show: records as lines or a bar on stderr, and the totals."""
+"""What `gfp restore` and `gfp video` show of a run: outcomes as lines or bars on stderr, JSON lines, totals."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from gfpcli.cli.console import plain, tell
+from gfpcli.cli.output import json_line, json_sink
+from gfpcli.types import Listener, Outcome
 from gfpcli.weights.cache import BLOCK
 
-Record = dict[str, Any]  # one JSON line, as the contract of `--json` says
-Watch: TypeAlias = Callable[[int, int, int], None]
-Tiles: TypeAlias = Callable[[int, int], None]
-"""Hears how many tiles of a background are done, of how many."""
-TELL_EVERY = 30.0  # seconds between lines about one background
+TILES_LINE_S = 30.0  # seconds between lines about one background
 
 
 @dataclass(slots=True)
@@ -28,125 +29,163 @@ class Tally:
 
     n_faces: int = 0
     n_failed: int = 0  # inputs with an error, be it of one face
-    by_status: dict[str, int] = field(default_factory=dict)
+    by_status: Counter[str] = field(default_factory=Counter)
 
-    def add(self, record: Record) -> None:
-        self.n_faces += sum(face["status"] == "restored" for face in record["faces"])
-        status = record["status"]
-        self.by_status[status] = self.by_status.get(status, 0) + 1
-        self.n_failed += record["error"] is not None
+    def add(self, outcome: Outcome) -> None:
+        self.n_faces += outcome.n_restored
+        self.by_status[outcome.status] += 1
+        self.n_failed += outcome.error is not None
 
     def line(self) -> str:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
         return f"{counts or 'nothing to do'}; {self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
 
 
-def show_progress(n_jobs: int, stack: ExitStack, *, quiet: bool) -> tuple[Callable[[Record, Tally], None], Tiles]:
-    """A bar on a terminal, plain lines without one; with `quiet` only failures. What hears of records, and of tiles."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+class Lines:
+    """Shows a run on stderr by a line for each outcome, and for a background that takes long.
 
-        def line(record: Record, tally: Tally) -> None:
-            if not quiet or record["error"]:
-                tell(line_of(record))
+    Args:
+        is_quiet: lines for failures only.
+    """
 
-        return line, (lambda n_done, n_all: None) if quiet else tile_lines()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = stack.enter_context(Progress(*columns, console=console))
-    task = bar.add_task("restoring", total=n_jobs)
-    background = bar.add_task("background tiles", total=None, visible=False)
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
+        self._began = self._told = time.monotonic()  # of the background
 
-    def advance(record: Record, tally: Tally) -> None:
-        if record["error"]:
-            bar.console.print(plain(line_of(record)), markup=False, highlight=False, soft_wrap=True)
-        bar.update(task, advance=1, description=f"restoring, {tally.n_faces} faces")
+    def outcome(self, outcome: Outcome, tally: Tally) -> None:
+        if not self._is_quiet or outcome.error:
+            tell(line_of(outcome))
 
-    def tiles(n_done: int, n_all: int) -> None:
-        if n_done == 0:
-            bar.reset(background, total=n_all)
-        bar.update(background, completed=n_done, visible=n_done < n_all and n_all > 1)
-
-    return advance, tiles
-
-
-def tile_lines() -> Tiles:
-    """Every half minute a line about a background that takes long, with the time left."""
-    start = told = time.monotonic()
-
-    def watch(n_done: int, n_all: int) -> None:
-        nonlocal start, told
+    def tiles(self, n_done: int, n_all: int) -> None:
+        """Every half minute a line, with the time left."""
         now = time.monotonic()
         if n_done == 0:
-            start = told = now
-        elif n_done < n_all and now - told >= TELL_EVERY:
-            told = now
-            left = (now - start) / n_done * (n_all - n_done)
+            self._began = self._told = now
+        elif not self._is_quiet and n_done < n_all and now - self._told >= TILES_LINE_S:
+            self._told = now
+            left = (now - self._began) / n_done * (n_all - n_done)
             tell(f"background: {n_done} of {n_all} tiles, about {left:.0f} s left")
 
-    return watch
+    def frames(self, source: Path, n_done: int, n_all: int, n_faces: int) -> None:
+        """Of one clip; 0 in all when it begins. No line: a clip's comes at its end."""
 
 
-def line_of(record: Record) -> str:
-    """One plain line for a record."""
-    if record["status"] == "failed":
-        return f"failed    {record['error']}"
-    if record["status"] == "skipped":
-        return f"skipped   {record['input']} ({record.get('note') or 'done before'})"
-    n_restored = sum(face["status"] == "restored" for face in record["faces"])
-    count = f"{n_restored} face{'' if n_restored == 1 else 's'}"
-    more = "".join(f"; {record[key]}" for key in ("error", "note") if record.get(key))
-    return f"{record['status']:9} {record['input']} -> {record['output']} ({count}){more}"
+def _new_bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+class PhotoBar(Lines):
+    """A bar over all photos, and one over the tiles of a background; lines for failures only."""
+
+    def __init__(self, console: Console, stack: ExitStack, n_inputs: int) -> None:
+        super().__init__(is_quiet=False)
+        self._bar = stack.enter_context(_new_bar(console))
+        self._photos = self._bar.add_task("restoring", total=n_inputs)
+        self._tiles = self._bar.add_task("background tiles", total=None, visible=False)
+
+    def outcome(self, outcome: Outcome, tally: Tally) -> None:
+        if outcome.error:
+            self._bar.console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
+        self._bar.update(self._photos, advance=1, description=f"restoring, {tally.n_faces} faces")
+
+    def tiles(self, n_done: int, n_all: int) -> None:
+        if n_done == 0:
+            self._bar.reset(self._tiles, total=n_all)
+        self._bar.update(self._tiles, completed=n_done, visible=n_done < n_all and n_all > 1)
+
+
+class ClipBars(Lines):
+    """A bar for each clip that is being restored, and a line at its end."""
+
+    def __init__(self, console: Console, stack: ExitStack) -> None:
+        super().__init__(is_quiet=False)
+        self._bar = stack.enter_context(_new_bar(console))
+        self._clips: dict[str, tuple[TaskID, float]] = {}  # by source; when it began, by the monotonic clock
+        self._first: dict[str, int] = {}  # frames that were done before
+
+    def outcome(self, outcome: Outcome, tally: Tally) -> None:
+        self._first.pop(outcome.source, None)
+        if clip := self._clips.pop(outcome.source, None):
+            self._bar.remove_task(clip[0])
+        self._bar.console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
+
+    def frames(self, source: Path, n_done: int, n_all: int, n_faces: int) -> None:
+        clip = str(source)
+        if clip not in self._clips:
+            self._clips[clip] = self._bar.add_task(source.name, total=None), time.monotonic()
+        if not n_all:
+            return
+        task, began = self._clips[clip]
+        if clip not in self._first:
+            self._first[clip] = n_done
+            self._bar.reset(task, total=n_all, completed=n_done)
+        rate = (n_done - self._first[clip]) / max(time.monotonic() - began, 1e-9)
+        self._bar.update(task, completed=n_done, description=f"{source.name}  {rate:.1f} frames/s  {n_faces} faces")
+
+
+@dataclass(slots=True)
+class RunView:
+    """What is shown and kept of one run."""
+
+    json_to: str | None
+    is_quiet: bool
+    is_forced: bool  # `--json` may replace what holds something else
+    is_video: bool = False
+    is_stdout_taken: bool = False  # by a picture: records for stdout go to stderr
+    tally: Tally = field(default_factory=Tally)
+    _stack: ExitStack = field(default_factory=ExitStack)  # of the bars and of the file of records
+    _display: Lines = field(default_factory=partial(Lines, is_quiet=True))
+    _sink: TextIO | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[Listener]:
+        """What the run is given."""
+        with self._stack:
+            yield Listener(
+                warn=tell, begin=self._begin, outcome=self._take, tiles=lambda *counts: self._display.tiles(*counts),
+                frames=lambda *counts: self._display.frames(*counts),
+                download=Listener().download if self.is_quiet else tell_download,
+            )  # fmt: skip
+
+    def _begin(self, n_inputs: int) -> None:
+        """The output folder is held now: files may be replaced, bars may be shown."""
+        is_to_stderr = self.json_to == "-" and self.is_stdout_taken
+        self._sink = sys.stderr if is_to_stderr else json_sink(self.json_to, self._stack, is_forced=self.is_forced)
+        console = Console(stderr=True)
+        if self.is_quiet or not console.is_terminal:
+            self._display = Lines(is_quiet=self.is_quiet)
+        elif self.is_video:
+            self._display = ClipBars(console, self._stack)
+        else:
+            self._display = PhotoBar(console, self._stack, n_inputs)
+
+    def _take(self, outcome: Outcome) -> None:
+        self.tally.add(outcome)
+        if self._sink:
+            self._sink.write(json_line(outcome.to_json()))
+            self._sink.flush()
+        self._display.outcome(outcome, self.tally)
+
+
+def line_of(outcome: Outcome) -> str:
+    """One plain line for an outcome."""
+    if outcome.status == "failed":
+        return f"failed    {outcome.error}"
+    if outcome.status == "skipped":
+        return f"skipped   {outcome.source} ({outcome.note or 'done before'})"
+    start, clip = f"{outcome.status:9} {outcome.source} -> {outcome.output}", outcome.clip
+    errors = [outcome.error] if outcome.error else []
+    if outcome.status == "previewed" and clip:
+        return f"{start} ({clip.notes[0]})"
+    if clip:
+        counts = f"{clip.n_frames} frames, {clip.n_faces} faces, {clip.fps:g} frames/s"
+        return f"{start} ({'; '.join([counts, *clip.notes, *errors])})"
+    count = f"{outcome.n_restored} face{'' if outcome.n_restored == 1 else 's'}"
+    return "; ".join([f"{start} ({count})", *errors, *([outcome.note] if outcome.note else [])])
 
 
 def tell_download(done: int, total: int | None) -> None:
     """A line on stderr each time another 32 MB have come."""
     if total and done // 2**25 != (done - BLOCK) // 2**25:
         tell(f"downloading: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
-
-
-Begin: TypeAlias = Callable[[Path], tuple[Watch, Callable[[Record], None]]]
-"""Called with a clip; gives what hears of its progress (frames done, frames in all, faces restored) and of its end."""
-
-
-def show_clips(stack: ExitStack, *, quiet: bool) -> Begin:
-    """A bar for each clip on a terminal, a line for each without one; with `quiet` only failures."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-
-        def end(record: Record) -> None:
-            if not quiet or record["error"]:
-                tell(line_of_clip(record))
-
-        return lambda source: (lambda n_done, n_all, n_faces: None, end)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = stack.enter_context(Progress(*columns, console=console))
-
-    def begin(source: Path) -> tuple[Watch, Callable[[Record], None]]:
-        start, task = time.monotonic(), bar.add_task(source.name, total=None)
-        first: list[int] = []  # frames that were done before
-
-        def watch(n_done: int, n_all: int, n_faces: int) -> None:
-            if not first:
-                first.append(n_done)
-                bar.reset(task, total=n_all, completed=n_done)
-            rate = (n_done - first[0]) / max(time.monotonic() - start, 1e-9)
-            bar.update(task, completed=n_done, description=f"{source.name}  {rate:.1f} frames/s  {n_faces} faces")
-
-        def end(record: Record) -> None:
-            bar.remove_task(task)
-            bar.console.print(plain(line_of_clip(record)), markup=False, highlight=False, soft_wrap=True)
-
-        return watch, end
-
-    return begin
-
-
-def line_of_clip(record: Record) -> str:
-    """One plain line for a clip's record."""
-    if record["status"] in ("failed", "skipped"):
-        return line_of(record)
-    if record["status"] == "previewed":
-        return f"previewed {record['input']} -> {record['output']} ({record['notes'][0]})"
-    told = [f"{record['n_frames']} frames, {record['n_faces']} faces, {record['fps']:g} frames/s", *record["notes"]]
-    told += [record["error"]] if record["error"] else []
-    return f"{record['status']:9} {record['input']} -> {record['output']} ({'; '.join(told)})"

@@ -1,126 +1,145 @@
-"""A run over many clips: inputs to outputs, and what is told of each."""
+"""A run over many clips: each is restored, or gone on with, entered into the ledger, and its outcome is told."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 
-from gfpcli.cli.console import tell
-from gfpcli.cli.output import json_line, json_sink
-from gfpcli.cli.progress import Begin, Record, show_clips, tell_download
-from gfpcli.clip.clip import Clip, ClipProgress, ClipResult, RecordOutput, open_clip, restore_clip
+from gfpcli.clip.clip import Clip, ClipResult, RecordOutput, open_clip, restore_clip
 from gfpcli.clip.inputs import plan_videos
 from gfpcli.clip.preview import preview_names, write_preview
 from gfpcli.clip.segments import ClipWorkspace
-from gfpcli.cluster.pool import import_ray
-from gfpcli.errors import GfpError, InputError, UsageError
-from gfpcli.files.atomic import os_errors_as, sha256_of
+from gfpcli.errors import InputError, OutputError, UsageError, failure_line
+from gfpcli.files.atomic import sha256_of, write_bytes
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
-from gfpcli.files.storage import is_url, local_word, place_of
-from gfpcli.memory import is_out_of_memory
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.stream import Stop
+from gfpcli.types import ClipFacts, Listener, Outcome, OutcomeStatus
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
+FRAMES_MARK = ".gfp-frames"  # in a folder of kept frames: gfp made it
+
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenClip:
     """A clip that is to be restored, or gone on with."""
 
     job: VideoJob
     clip: Clip
-    work: ClipWorkspace
-    claim: RecordOutput
+    workspace: ClipWorkspace
+    record_output: RecordOutput
     began: float  # by the monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Everything one run needs; the work goes clip by clip."""
+class ClipRun:
+    """What the clips of a run have in common, and the steps of one clip: open, (restore), close."""
 
     options: VideoOptions
     root: Path  # folder of the outputs
     ledger: Ledger
-    settings: str
+    settings: str  # fingerprint of options and weights
     model_name: str
     restorer: Callable[[], Restorer]  # loaded when the first clip needs it
 
-    def process(self, job: VideoJob, watch: ClipProgress) -> Record:
-        """Restores one clip, or goes on with it. What goes wrong is told in its record."""
+    def process(self, job: VideoJob, listener: Listener) -> Outcome:
+        """Restores one clip on this machine, or goes on with it."""
         with self.failing(job) as failed:
+            listener.frames(job.source, 0, 0, 0)
             if self.options.preview:
-                clip = open_clip(job, self.options)
-                strip, short = write_preview(clip, self.restorer())
-                return {**self.record(job, "previewed"), "output": str(strip), "notes": [f"side by side: {short}"]}
+                return self.preview(job)
             opened = self.open(job)
-            if not isinstance(opened, Opened):
+            if isinstance(opened, Outcome):
                 return opened
-            return self.close(opened, restore_clip(opened.clip, self.restorer(), opened.work, watch, opened.claim))
+            watch = partial(listener.frames, job.source)
+            done = restore_clip(opened.clip, self.restorer(), opened.workspace, watch, opened.record_output)
+            return self.close(opened, done)
         return failed[0]
 
     @contextmanager
-    def failing(self, job: VideoJob) -> Iterator[list[Record]]:
-        """Turns what goes wrong with one clip into its record: the other clips are restored."""
-        failed: list[Record] = []
+    def failing(self, job: VideoJob) -> Iterator[list[Outcome]]:
+        """Turns any error of one clip into its outcome, put into the list: the others go on."""
+        failed: list[Outcome] = []
         try:
             yield failed
         except Exception as error:
-            failed.append(self.record(job, "failed", reason_of(job.source, error)))
+            failed.append(self.failed(job, failure_line(job.source, error)))
 
-    def open(self, job: VideoJob) -> Opened | Record:
-        """A clip that is to be restored; the record of one that is done. Raises GfpError."""
+    def failed(self, job: VideoJob, reason: str) -> Outcome:
+        """The outcome of a clip without an output."""
+        return replace(self.outcome(job, "failed"), output=None, error=reason)
+
+    def preview(self, job: VideoJob) -> Outcome:
+        """Writes a strip and a short clip instead of the whole. Raises GfpError."""
+        for path in () if self.options.force else preview_names(job.target):
+            self.ledger.check_ours(path)
+        digest = digest_of(job)
+        strip, short = write_preview(
+            open_clip(job, self.options), self.restorer(),
+            lambda path, output_digest: self.ledger.add(path, digest, self.settings, output_digest),
+        )  # fmt: skip
+        facts = ClipFacts(notes=(f"side by side: {short}",))
+        return replace(self.outcome(job, "previewed"), output=str(strip), clip=facts)
+
+    def open(self, job: VideoJob) -> OpenClip | Outcome:
+        """A clip that is to be restored; the outcome of one that is done. Raises GfpError."""
         began = time.monotonic()
         check_inside(self.root, job.target)
         digest = digest_of(job)
         if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
-            return {**self.record(job, "skipped"), "note": reason}
+            return replace(self.outcome(job, "skipped"), note=reason)
         clip = open_clip(job, self.options)
-        work = ClipWorkspace(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
-        return Opened(job, clip, work, partial(self.ledger.add, job.target, digest, self.settings), began)
+        if self.options.frames_dir:
+            claim_frames_folder(Path(self.options.frames_dir) / clip.target.stem, is_forced=self.options.force)
+        workspace = ClipWorkspace(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
+        return OpenClip(job, clip, workspace, partial(self.ledger.add, job.target, digest, self.settings), began)
 
-    def close(self, opened: Opened, done: ClipResult) -> Record:
-        """The record of a clip that has its name; its work folder goes."""
-        opened.work.clear()
-        return self.record_of(opened.job, opened.clip, done, time.monotonic() - opened.began)
+    def close(self, opened: OpenClip, done: ClipResult) -> Outcome:
+        """The outcome of a clip that has its name; its work folder goes. Faces that failed are an error."""
+        opened.workspace.clear()
+        job, seconds = opened.job, time.monotonic() - opened.began
+        height, width = (round(edge * self.options.scale) for edge in opened.clip.info.size)
+        flicker = None if done.flicker is None else round(done.flicker, 4)
+        return replace(
+            self.outcome(job, "restored" if done.n_faces else "no_face"), width=width, height=height,
+            seconds=round(seconds, 3),
+            error=f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None,
+            clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2), done.notes),
+        )  # fmt: skip
 
-    def record_of(self, job: VideoJob, clip: Clip, done: ClipResult, seconds: float) -> Record:
-        """The JSON record of a finished clip. Faces that failed keep the clip's pixels and make the error."""
-        told = f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None
-        height, width = (round(edge * self.options.scale) for edge in clip.info.size)
-        return {
-            **self.record(job, "restored" if done.n_faces else "no_face", told),
-            "n_frames": done.n_frames, "n_faces": done.n_faces, "width": width, "height": height,
-            "flicker": None if done.flicker is None else round(done.flicker, 4),
-            "seconds": round(seconds, 3), "fps": round(done.n_frames / seconds, 2), "notes": list(done.notes),
-        }  # fmt: skip
-
-    def record(self, job: VideoJob, status: str, error: str | None = None) -> Record:
-        """A record without frames."""
-        return {
-            "input": str(job.source), "output": None if status == "failed" else str(job.target), "status": status,
-            "n_frames": 0, "n_faces": 0, "width": None, "height": None, "scale": self.options.scale,
-            "model": self.model_name, "flicker": None, "seconds": 0.0, "fps": None, "notes": [], "error": error,
-        }  # fmt: skip
+    def outcome(self, job: VideoJob, status: OutcomeStatus) -> Outcome:
+        """An outcome without frames."""
+        scale = self.options.scale
+        return Outcome(str(job.source), str(job.target), status, scale, self.model_name, clip=ClipFacts())
 
 
-def reason_of(source: Path, error: Exception) -> str:
-    """One line that names the clip; where it is not a `GfpError` a fault of ours, or no memory."""
-    if isinstance(error, GfpError):
-        return str(error)
-    reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-    return f"{source}: {' '.join(reason.split())}"
+def claim_frames_folder(folder: Path, *, is_forced: bool) -> None:
+    """Marks a folder of `--frames-dir` as gfp's.
+
+    Raises:
+        OutputError: it holds files and gfp did not make it, or it cannot be written.
+    """
+    mark = folder / FRAMES_MARK
+    with os_errors_as(OutputError, folder):
+        if not is_forced and folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
+            raise OutputError(
+                f"{folder}: holds files and is not gfp's: choose another --frames-dir, empty it, or --force"
+            )
+    write_bytes(mark, b"gfp video --frames-dir writes its frames here and replaces those of an earlier run\n")
 
 
 def digest_of(job: VideoJob) -> str:
@@ -131,62 +150,66 @@ def digest_of(job: VideoJob) -> str:
         return hashlib.sha256("".join(sha256_of(path) for path in job.pictures).encode()).hexdigest()
 
 
-def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_to: str | None, *, quiet: bool) -> int:
-    """Restores all it can; gives the number of inputs that failed.
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """The inputs of a run and their outputs, known before work starts."""
 
-    Args:
-        output_word: path or `file://`.
+    jobs: list[VideoJob]
+    root: Path  # folder of the outputs
+    file: Path | None  # the output, where `--output` names one file
+
+
+def plan_clips(inputs: list[str], output: Path, options: VideoOptions) -> ClipPlan:
+    """Finds the inputs.
+
+    Raises:
+        InputError, UsageError, OutputError: as `plan_videos`, or the output folder cannot be read.
+    """
+    is_file = is_file_name(output, CONTAINERS)
+    root = output.parent if is_file else output
+    jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
+    return ClipPlan(jobs, root, output if is_file else None)
+
+
+ClipEngine: TypeAlias = Callable[[ClipRun, list[VideoJob], Parts, Listener, Callable[[Outcome], None]], None]
+"""Restores the jobs of a run, on this machine or others, and emits what became of each. Raises what `emit` raises."""
+
+
+def restore_clips_here(
+    run: ClipRun, jobs: list[VideoJob], parts: Parts, listener: Listener, emit: Callable[[Outcome], None]
+) -> None:
+    """The `ClipEngine` of this machine."""
+    for job in jobs:
+        emit(run.process(job, listener))
+
+
+def restore_clips(
+    plan: ClipPlan, options: VideoOptions, listener: Listener, *, engine: ClipEngine = restore_clips_here
+) -> None:
+    """Restores all it can of a plan; with `fail_fast` up to the first failure.
 
     Raises:
         GfpError: nothing could be started.
     """
-    inputs, output = [local_word(word) for word in inputs], place_of(output_word)
-    if url := next(filter(is_url, [*inputs, str(output)]), None):
-        raise UsageError(f"{url}: gfp video reads and writes files of this machine: copy the clip, or mount its store")
-    if options.engine == "ray":
-        import_ray()  # said before any work that it is missing
-    is_file = is_file_name(output, CONTAINERS)
-    root = output.parent if is_file else output
-    jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
-    if options.dry_run:
-        tell_plan(jobs, options)
-        return 0
-    check_no_source(jobs, options)
-    parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
-    restorer = cache(lambda: load_restorer(options, parts, warn=tell))
-    n_failed = 0
+    check_no_source(plan.jobs, options)
+    parts = choose_parts(options, warn=listener.warn, progress=listener.download)
+    restorer = cache(lambda: load_restorer(options, parts, warn=listener.warn))
+
+    def emit(outcome: Outcome) -> None:
+        listener.outcome(outcome)
+        if options.fail_fast and outcome.error:
+            raise Stop
+
     with ExitStack() as stack:
-        stack.enter_context(hold(*lock_of(root, output if is_file else None)))
-        sweep((job.target.parent for job in jobs), output.name if is_file else None)  # others may write beside a file
+        stack.enter_context(hold(*lock_of(plan.root, plan.file)))
+        # beside a single file others may be writing
+        sweep((job.target.parent for job in plan.jobs), plan.file.name if plan.file else None)
         if options.frames_dir:
-            sweep(Path(options.frames_dir) / job.target.stem for job in jobs)
-        run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, restorer)
-        sink = json_sink(json_to, stack)
-        begin = show_clips(stack, quiet=quiet)
-        records = stack.enter_context(closing(each_record(run, jobs, parts, begin)))
-        for end, record in records:
-            end(record)
-            n_failed += record["error"] is not None
-            if sink:
-                sink.write(json_line(record))
-                sink.flush()
-            if options.fail_fast and record["error"]:
-                break
-    return n_failed
-
-
-def each_record(
-    run: Run, jobs: list[VideoJob], parts: Parts, begin: Begin
-) -> Generator[tuple[Callable[[Record], None], Record], None, None]:
-    """The record of each clip as soon as it is done with, and what shows it."""
-    if run.options.engine == "ray" and not run.options.preview:
-        from gfpcli.cluster.clips import process_on_ray
-
-        yield from process_on_ray(run, jobs, parts, begin)
-        return
-    for job in jobs:
-        watch, end = begin(job.source)
-        yield end, run.process(job, watch)
+            sweep(Path(options.frames_dir) / job.target.stem for job in plan.jobs)
+        run = ClipRun(options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, restorer)
+        listener.begin(len(plan.jobs))
+        with suppress(Stop):
+            engine(run, plan.jobs, parts, listener, emit)
 
 
 def check_no_source(jobs: list[VideoJob], options: VideoOptions) -> None:
@@ -199,15 +222,3 @@ def check_no_source(jobs: list[VideoJob], options: VideoOptions) -> None:
         for path in made:
             if os.path.realpath(path) in sources:
                 raise UsageError(f"{path} is an input: choose another --frames-dir or --output")
-
-
-def tell_plan(jobs: list[VideoJob], options: VideoOptions) -> None:
-    """What a run would do; writes nothing. Raises GfpError."""
-    for job in jobs:
-        clip = open_clip(job, options)
-        info, encoder = clip.info, clip.encoder
-        tell(
-            f"{job.source} -> {job.target}: {info.n_frames} frames of {info.size[1]}x{info.size[0]}, "
-            f"{info.codec} {info.pix_fmt} -> {encoder.name} {encoder.pix_fmt}"
-        )
-    tell(f"{len(jobs)} clips, scale {options.scale:g}, model {options.model}; nothing was written (--dry-run)")

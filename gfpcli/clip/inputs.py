@@ -1,4 +1,4 @@
-"""The clips that the user named, and where each result goes; all of it known before work starts."""
+"""From the paths that the user gave to clips, each with its output; all before work starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gfpcli.files.storage import matches
 
 
 def plan_videos(inputs: Iterable[str], output: Path, *, added: str, made: Set[Path] = frozenset()) -> list[VideoJob]:
-    """Every clip with its output. A folder is searched whole for videos; one of pictures only is itself a clip.
+    """Every clip with its output. Folders are searched with their subfolders; one that holds only pictures is a clip.
 
     Args:
         made: as for `find_images`.
@@ -45,7 +45,7 @@ def plan_videos(inputs: Iterable[str], output: Path, *, added: str, made: Set[Pa
     if is_file and len(found) != 1:
         raise UsageError(f"--output {output} is a file: it takes exactly one input")
     jobs = [
-        VideoJob(source, output if is_file else output / _video_name(relative, added), pictures)
+        VideoJob(source, output if is_file else output / _video_name(relative, added), pictures=pictures)
         for source, (relative, pictures) in found.items()
     ]
     _check_apart(jobs)
@@ -67,7 +67,7 @@ def _check_apart(jobs: list[VideoJob]) -> None:
 
 
 def _videos_in(folder: Path, output: Path, made: Set[str]) -> list[Path]:
-    """What is named like a video, a dead link too, and folders that cannot be opened: reading says why."""
+    """Files that are named like a video, dead links too, and folders that cannot be opened: reading them tells why."""
     found: list[Path] = []
     closed: list[Path] = []
     for at, folders, names in os.walk(folder, onerror=partial(note_closed, folder, closed)):
@@ -84,5 +84,5 @@ def _is_picture(path: Path) -> bool:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """By the numbers in a name: frame9 comes before frame10."""
+    """A sort key that compares numbers in a name as numbers: frame9 comes before frame10."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", path.name)]

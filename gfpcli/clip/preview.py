@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -15,7 +17,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from gfpcli.clip.clip import Clip, assemble, restore_segment, track_clip
+from gfpcli.clip.clip import Clip, RecordOutput, assemble, restore_segment, track_clip
 from gfpcli.clip.mux import Trim
 from gfpcli.clip.segments import ResumePoint, time_of
 from gfpcli.errors import InputError, OutputError
@@ -34,21 +36,26 @@ def preview_names(target: Path) -> tuple[Path, Path]:
     return target.with_suffix(".preview.png"), target.with_suffix(f".preview{target.suffix}")
 
 
-def write_preview(clip: Clip, restorer: Restorer) -> tuple[Path, Path]:
+def write_preview(clip: Clip, restorer: Restorer, record_output: Callable[[Path, str], None]) -> tuple[Path, Path]:
     """Writes NAME.preview.png and NAME.preview.SUFFIX beside the clip's target; gives their paths.
+
+    Args:
+        record_output: told each path with the SHA-256 of its content, just before the file is published.
 
     Raises:
         GfpError: the source cannot be read, or a file cannot be written.
     """
     strip, pair = preview_names(clip.target)
-    write_bytes(strip, cv2.imencode(".png", strip_of(clip, restorer))[1].tobytes())
+    data = cv2.imencode(".png", strip_of(clip, restorer))[1].tobytes()
+    record_output(strip, hashlib.sha256(data).hexdigest())
+    write_bytes(strip, data)
     short = replace(clip, target=pair)
     name = part_prefix(clip.target.name)
     with (
         os_errors_as(OutputError, short.target),
         TemporaryDirectory(prefix=name, suffix=PART, dir=clip.target.parent) as folder,
     ):
-        write_side_by_side(short, restorer, Path(folder))
+        write_side_by_side(short, restorer, Path(folder), partial(record_output, pair))
     return strip, short.target
 
 
@@ -79,7 +86,7 @@ def _pair_of(result: Restored, *, axis: int) -> Image:
     return np.concatenate([to_8_bit(before), to_8_bit(result.image)], axis=axis)
 
 
-def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path) -> None:
+def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path, record_output: RecordOutput) -> None:
     """Writes the middle of the clip, input left, result right, with its sound. Raises GfpError."""
     clip = replace(clip, options=replace(clip.options, frames_dir=""))
     begin = max(clip.begin, (clip.begin + _stop_of(clip) - LENGTH_S) / 2)
@@ -90,4 +97,4 @@ def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path) -> None:
             clip, restorer, track_clip(clip, restorer, middle), path, deque(maxlen=1), lambda n_frames, n_faces: None,
             image_of=partial(_pair_of, axis=1),
         )  # fmt: skip
-    assemble(clip, [segment], folder, Trim(segment.first, segment.end))
+    assemble(clip, [segment], folder, Trim(segment.first, segment.end), record_output)

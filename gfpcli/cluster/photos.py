@@ -1,7 +1,8 @@
 """`gfp restore --engine ray`: the same run, with its photos read, restored and encoded by the workers of a cluster.
 
-The driver lists the inputs, holds the lock, and alone writes the ledger, gives outputs their names and tells of them. A
-worker gets a few jobs at a time, and puts each output under a hidden name into its folder: what comes back is small.
+The driver lists the inputs and holds the lock; it alone writes the ledger, gives outputs their names and tells what
+became of them. A worker gets a few jobs at a time, and writes each output under a hidden name into its folder, so that
+little comes back.
 """
 
 from __future__ import annotations
@@ -12,119 +13,129 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
-from gfpcli.cli.console import tell
-from gfpcli.cluster.pool import Died, ray_session, run_on_actors
-from gfpcli.cluster.worker import Recipe, recipe_of, tell_once
+from gfpcli.cluster.pool import TaskDied, ray_session, run_on_actors
+from gfpcli.cluster.worker import RestorerRecipe, recipe_of
 from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Entry, Ledger
 from gfpcli.files.storage import is_url, store_of
-from gfpcli.photo.batch import WAITING, Run, Staged, Told, deliver_all, weight_of_result
+from gfpcli.photo.batch import N_WAITING, Emit, FinishedPhoto, PendingPhoto, PhotoRun, n_bytes_of_result
 from gfpcli.photo.report import pictures_for
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.stream import map_ahead
+from gfpcli.stream import deliver, map_ahead
+from gfpcli.types import Listener
 from gfpcli.weights.choose import Parts
 
-MOST_EACH, SHARES = 32, 8  # jobs in a call: so many, or fewer where a worker would get fewer calls than that
-TELL_EVERY = 0.2  # seconds in which a worker gathers what is done
+MAX_JOBS, N_CALLS = 32, 8  # jobs in a call: so many, or fewer where a worker would get fewer calls than that
+SEND_EVERY_S = 0.2  # for which a worker gathers what is done
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WorkerSetup:
     """What a worker has to know of the run."""
 
-    run: Run  # without its ledger's content
-    recipe: Recipe
+    run: PhotoRun  # with an empty ledger
+    recipe: RestorerRecipe
     has_pictures: bool  # a report is wanted
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class KnownJob:
     """A job with what the ledger knows of its output."""
 
     job: Job
     known: tuple[Entry, ...]
 
 
-class RestoreWorker:
-    """An actor: one restorer, loaded when a photo needs it."""
+class PhotoWorker:
+    """An actor with one restorer, which is loaded when the first photo needs it."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
         self.restorer: Restorer | None = None
-        picture = pictures_for(plan.recipe.n_inputs) if plan.has_pictures else None
-        self.run = replace(plan.run, picture=picture)
-        plan.recipe.settle_in()
+        draw = pictures_for(setup.recipe.n_inputs) if setup.has_pictures else None
+        self.run = replace(setup.run, draw=draw)
+        setup.recipe.prepare_process()
 
-    def work(self, sent: Sequence[Sent]) -> Iterator[list[tuple[int | None, Staged | Told | str]]]:
-        """The jobs through the very flow of a local run; lines that are to be told have no place."""
-        places = {str(each.job.source): place for place, each in enumerate(sent)}
-        known = [entry for each in sent for entry in each.known]
-        run = replace(self.run, ledger=Ledger(self.run.root, known))
-        done: list[tuple[int | None, Staged | Told | str]] = []
+    def work(self, tasks: Sequence[KnownJob]) -> Iterator[list[tuple[int | None, PendingPhoto | FinishedPhoto | str]]]:
+        """The jobs through the steps of a local run, up to hidden names; warnings have no place among the tasks."""
+        places = {str(each.job.source): place for place, each in enumerate(tasks)}
+        run = replace(self.run, ledger=Ledger(self.run.root, [entry for each in tasks for entry in each.known]))
+        done: list[tuple[int | None, PendingPhoto | FinishedPhoto | str]] = []
 
-        def add(made: Staged | Told) -> None:
-            record = made.record if isinstance(made, Told) else made.told.record
-            if record["error"] and not is_url(record["input"]) and not os.path.lexists(record["input"]):
-                record["error"] += f" on {platform.node()}"
-            done.append((places[record["input"]], made))
+        def add(made: PendingPhoto | FinishedPhoto) -> None:
+            source = (made if isinstance(made, FinishedPhoto) else made.finished).outcome.source
+            done.append((places[source], with_machine(made) if isinstance(made, FinishedPhoto) else made))
 
         load = partial(self.load, lambda line: done.append((None, line)))
-        results = run.results([each.job for each in sent], load, add)
-        told = time.monotonic()
-        with closing(map_ahead(run.encode, results, workers=1, depth=WAITING, weigh_item=weight_of_result)) as behind:
-            for made in behind:
+        results = run.results([each.job for each in tasks], load, add)
+        sent = time.monotonic()
+        encoded = map_ahead(run.encode, results, workers=1, depth=N_WAITING, weigh_item=n_bytes_of_result)
+        with closing(encoded):
+            for made in encoded:
                 add(made)
-                if time.monotonic() - told > TELL_EVERY:
+                if time.monotonic() - sent > SEND_EVERY_S:
                     yield done[:]
                     done.clear()
-                    told = time.monotonic()
+                    sent = time.monotonic()
         yield done
 
     def load(self, warn: Callable[[str], None]) -> Restorer:
         """The restorer; the first call reads its files. Raises GfpError, which names this machine."""
         if self.restorer is None:
-            self.restorer = self.plan.recipe.load(warn)
+            self.restorer = self.setup.recipe.load(warn)
         return self.restorer
 
 
-def process_on_ray(run: Run, jobs: list[Job], parts: Parts, emit: Callable[[Told], None]) -> None:
-    """As `Run.process`, by the workers of a cluster.
+def with_machine(made: FinishedPhoto) -> FinishedPhoto:
+    """An error also names this machine where it does not see the input."""
+    outcome = made.outcome
+    if not outcome.error or is_url(outcome.source) or os.path.lexists(outcome.source):
+        return made
+    return replace(made, outcome=replace(outcome, error=f"{outcome.error} on {platform.node()}"))
+
+
+def restore_photos_on_cluster(run: PhotoRun, jobs: list[Job], parts: Parts, listener: Listener, emit: Emit) -> None:
+    """The `PhotoEngine` of a Ray cluster.
 
     Raises:
         EngineError: there is no cluster, or it cannot hold a worker.
         GfpError: a worker cannot load the restorer.
     """
-    alone = replace(run, ledger=Ledger(run.root, ()), picture=None)
-    plan = Plan(alone, recipe_of(run.options, parts, n_inputs=len(jobs)), run.picture is not None)
+    alone = replace(run, ledger=Ledger(run.root, ()), draw=None)
+    setup = WorkerSetup(alone, recipe_of(run.options, parts, n_inputs=len(jobs)), run.draw is not None)
     with ray_session(run.options.address) as session:
         needs = session.needs(run.options)
         n_workers = min(run.options.workers or session.n_fitting(needs), len(jobs))
-        sent = (Sent(job, run.ledger.known_of(job.target)) for job in jobs)
+        tasks = (KnownJob(job, run.ledger.known_of(job.target)) for job in jobs)
         results = run_on_actors(
-            session, session.starter(RestoreWorker, needs, plan), sent, n_actors=n_workers,
-            n_each=min(MOST_EACH, max(1, len(jobs) // (SHARES * n_workers))), hear=tell_once(),
-            wait=lambda: tell(f"no worker is up yet; each takes {needs.told()} of a machine of the cluster"),
+            session, session.starter(PhotoWorker, needs, setup), tasks, n_actors=n_workers,
+            n_each=min(MAX_JOBS, max(1, len(jobs) // (N_CALLS * n_workers))),
+            on_message=cache(listener.warn),  # every worker says the same
+            on_wait=partial(listener.warn, needs.waiting_line()),
         )  # fmt: skip
         with closing(results):
-            deliver_all((result_of(run, *each) for each in results), partial(commit, run), emit)
+            photos = (photo_of(run, *each) for each in results)
+            deliver(photos, partial(commit_seen, run), emit, depth=N_WAITING)
 
 
-def result_of(run: Run, sent: Sent, result: Staged | Told | Died) -> Staged | Told:
+def photo_of(
+    run: PhotoRun, task: KnownJob, result: PendingPhoto | FinishedPhoto | TaskDied
+) -> PendingPhoto | FinishedPhoto:
     """What became of a job."""
-    if isinstance(result, Died):
-        return Told(run.record(sent.job, "failed", error=f"{sent.job.source}: {result.reason}"))
+    if isinstance(result, TaskDied):
+        return run.failed(task.job, f"{task.job.source}: {result.reason}")
     return result
 
 
-def commit(run: Run, made: Staged | Told) -> Told:
-    """As `Run.commit`, for what another machine may have written."""
-    if isinstance(made, Told):
+def commit_seen(run: PhotoRun, made: PendingPhoto | FinishedPhoto) -> FinishedPhoto:
+    """As `PhotoRun.commit`; an output of another machine that this one does not see has failed."""
+    if isinstance(made, FinishedPhoto):
         return made
     with run.failing(made.job) as failed:  # a store that does not answer
-        if store_of(made.pending.temporary).exists(made.pending.temporary):
+        if store_of(made.output.temporary).exists(made.output.temporary):
             return run.commit(made)
         why = "a worker wrote it where this machine does not see it: OUT must be on storage that all machines share"
-        return Told(run.record(made.job, "failed", error=f"{made.job.target}: {why}"))
+        return run.failed(made.job, f"{made.job.target}: {why}")
     return failed[0]

@@ -1,4 +1,4 @@
-"""What every worker of a cluster needs: the run's restorer, from weights that are the driver's, on its own machine."""
+"""How a worker of a cluster makes the run's restorer on its own machine, from the same weights as the driver."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import cv2
 import torch
 
 from gfpcli import __version__
-from gfpcli.cli.console import tell
 from gfpcli.errors import CheckpointError, EngineError, GfpError, os_reason
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import keep_memory
@@ -27,30 +25,30 @@ from gfpcli.weights.choose import Parts
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A weight file as every machine finds it: in the package, in its own cache, or under the same path."""
+class WeightFile:
+    """How any machine finds a weight file: in the package or in its own cache by name, else under the same path."""
 
     path: Path  # on the driver, absolute
-    name: str | None  # of a weight that is known
+    name: str | None  # in the table of weights, or a built-in one
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a worker has to know to make the run's restorer."""
+class RestorerRecipe:
+    """Everything that a worker needs to make the run's restorer."""
 
     options: PipelineOptions
     model_name: str
-    sources: dict[str, Source | None]  # by the name of the part
+    sources: dict[str, WeightFile | None]  # by the field of `Parts`
     n_inputs: int  # photos of the whole run; 0 for clips
-    folder: Path  # the driver's current one, from which paths may start
+    folder: Path  # the driver's working folder, to which relative paths refer
     version: str = __version__
 
-    def settle_in(self) -> None:
-        """Prepares this process for the work."""
+    def prepare_process(self) -> None:
+        """Prepares the worker's process: memory, threads, working folder."""
         keep_memory()
         cv2.setNumThreads(torch.get_num_threads())  # Ray gives torch as many as the worker has cores
-        with suppress(OSError):  # then paths that start there are not found, and said so
+        with suppress(OSError):  # relative paths are then not found, which their errors say
             os.chdir(self.folder)
 
     def load(self, warn: Callable[[str], None]) -> Restorer:
@@ -59,7 +57,7 @@ class Recipe:
             if self.version != __version__:
                 raise EngineError(f"gfpcli is {__version__}, not {self.version} as where the run began")
             files: dict[str, Any] = {
-                part: source and file_of(source, self.options) for part, source in self.sources.items()
+                part: source and local_file(source, self.options) for part, source in self.sources.items()
             }
             parts = Parts(model_name=self.model_name, **files)
             return load_restorer(self.options, parts, n_inputs=self.n_inputs, warn=warn)
@@ -67,30 +65,25 @@ class Recipe:
             raise type(error)(f"on {platform.node()}: {error}") from error
 
 
-def tell_once() -> Callable[[str], None]:
-    """Tells a line that every worker has to say only once."""
-    return cache(tell)
-
-
-def recipe_of(options: PipelineOptions, parts: Parts, *, n_inputs: int = 0) -> Recipe:
-    """For the workers of a run that begins here."""
+def recipe_of(options: PipelineOptions, parts: Parts, *, n_inputs: int = 0) -> RestorerRecipe:
+    """The recipe of a run that begins on this machine."""
     files = {each.name: getattr(parts, each.name) for each in fields(parts) if each.name != "model_name"}
     sources = {part: path and source_of(path) for part, path in files.items()}
-    return Recipe(options, parts.model_name, sources, n_inputs, Path.cwd())
+    return RestorerRecipe(options, parts.model_name, sources, n_inputs, Path.cwd())
 
 
-def source_of(path: Path) -> Source:
-    """How the other machines find a file of this one."""
+def source_of(path: Path) -> WeightFile:
+    """How other machines find a weight file of this one. Raises OSError."""
     names = {file: name for name, file in BUILTINS.items()}
     names |= {cache_folder() / weight.file: name for name, weight in WEIGHTS.items()}
-    return Source(path.absolute(), names.get(path), sha256_of(path))
+    return WeightFile(path.absolute(), names.get(path), sha256_of(path))
 
 
-def file_of(source: Source, options: PipelineOptions) -> Path:
-    """The file on this machine, downloaded where it is known by name and not in the cache.
+def local_file(source: WeightFile, options: PipelineOptions) -> Path:
+    """The file on this machine; one that is known by name is downloaded where it is not in the cache.
 
     Raises:
-        CheckpointError: there is none, or another.
+        CheckpointError: the file is not here, or its content is another.
         WeightsError: as `fetch`.
     """
     if source.name in BUILTINS:

@@ -18,6 +18,7 @@ class Job:
 
     source: Path
     target: Path
+    data: bytes | None = None  # the input's content where it is no file: it came by stdin
 
 
 @dataclass(frozen=True, slots=True)

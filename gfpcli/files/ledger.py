@@ -8,17 +8,20 @@ input is done again, as where a crash cut the line short.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as, sha256_of
 from gfpcli.files.storage import StoreError, store_of
+from gfpcli.types import FaceRecord
 
 LEDGER = ".gfp-ledger.jsonl"  # behind a URL a folder, without the suffix
+NOT_OURS = ": is there already and is not gfp's: choose another --output, or --force"
+CHANGED = " was changed after gfp wrote it and is kept; --force replaces it"
 State: TypeAlias = Literal["done", "open", "edited", "foreign"]
 """Of an output: as it should be; to be made (again); changed since it was made; there, but never made by us."""
 
@@ -32,6 +35,7 @@ class Entry:
     settings: str  # fingerprint of everything that changes pixels or files
     output_sha256: str
     faces: str = ""  # JSON of the records of its faces, without their landmarks; kept as text, which is small
+    extras: str = ""  # JSON of what `--save` kept beside it: relative paths to the SHA-256 of their content
 
 
 class Ledger:
@@ -64,11 +68,13 @@ class Ledger:
             entry = Entry(**json.loads(line))
             if not all(isinstance(value, str) for value in asdict(entry).values()):
                 return
+            self._keep(entry)
         except (ValueError, TypeError, RecursionError):
             return  # cut short, or not ours
-        self._keep(entry)
 
     def _keep(self, entry: Entry) -> None:
+        for name, digest in dict(json.loads(entry.extras or "{}")).items():
+            self._keep(Entry(str(name), "", "", str(digest)))
         self._entries[entry.output] = entry
         made = self._made.get(entry.output, ())
         if entry.output_sha256 not in made:
@@ -101,28 +107,38 @@ class Ledger:
         is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)
         return "done" if is_same else "open"
 
-    def faces_of(self, output: Path) -> list[dict[str, Any]]:
-        """The records of a finished output's faces; none where they are not known, or were tampered with."""
+    def check_ours(self, output: Path) -> None:
+        """Raises OutputError where something stands at `output` that gfp did not write, or not with this content."""
+        state = self.state_of(output, "", "")
+        if state in ("foreign", "edited"):
+            raise OutputError(f"{output}{NOT_OURS if state == 'foreign' else CHANGED}")
+
+    def faces_of(self, output: Path) -> tuple[FaceRecord, ...]:
+        """A finished output's faces without landmarks; none where they are not known, or were tampered with."""
         entry = self._entries.get(self._key(output))
-        try:
-            faces = json.loads(entry.faces) if entry else []
-            return [face for face in faces if _is_face(face)]
-        except (ValueError, TypeError, RecursionError):
-            return []
+        faces = []
+        with suppress(ValueError, TypeError, AttributeError, RecursionError):
+            for face in json.loads(entry.faces) if entry else []:
+                with suppress(ValueError, TypeError, AttributeError):
+                    faces.append(FaceRecord.from_json(face))
+        return tuple(faces)
 
     def add(
-        self, output: Path, input_sha256: str, settings: str, output_sha256: str,
-        faces: Sequence[Mapping[str, Any]] = (),
+        self, output: Path, input_sha256: str, settings: str, output_sha256: str, faces: Iterable[FaceRecord] = (),
+        extras: Mapping[Path, str] | None = None,
     ) -> None:  # fmt: skip
         """Records an output that is about to take its name; the line is on the disk when this returns.
 
         Args:
-            faces: as `--json` tells them.
+            extras: what is kept beside it, with the SHA-256 of the content; recorded with it, so that it is known as
+                gfp's, and no input of a later run.
         """
-        short = [{key: value for key, value in face.items() if key != "landmarks"} for face in faces]
-        entry = Entry(self._key(output), input_sha256, settings, output_sha256, json.dumps(short))
+        short = json.dumps([replace(face, landmarks=()).to_json() for face in faces])
+        beside = json.dumps({self._key(path): digest for path, digest in extras.items()}) if extras else ""
+        entry = Entry(self._key(output), input_sha256, settings, output_sha256, short, beside)
+        facts = {key: value for key, value in asdict(entry).items() if value or key != "extras"}
         with os_errors_as(OutputError, self.path):
-            self._journal.append(json.dumps(asdict(entry)))
+            self._journal.append(json.dumps(facts))
         self._keep(entry)
 
     def _key(self, output: Path) -> str:
@@ -137,12 +153,5 @@ def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str
     """
     state = ledger.state_of(target, digest, settings)
     if state == "foreign":
-        raise OutputError(f"{target}: is there already and is not gfp's: choose another --output, or --force")
-    changed = f"{target} was changed after gfp wrote it and is kept; --force replaces it"
-    return {"done": "done before", "edited": changed}.get(state)
-
-
-def _is_face(face: Any) -> bool:
-    """Whether a record has what a report shows."""
-    numbers = [*face["box"], face["score"], face.get("seconds", 0.0)] if {"box", "score", "status"} <= set(face) else []
-    return len(numbers) == 6 and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)
+        raise OutputError(f"{target}{NOT_OURS}")
+    return {"done": "done before", "edited": f"{target}{CHANGED}"}.get(state)

@@ -1,229 +1,213 @@
-"""A run over many photos: inputs to outputs, and what is told of each."""
+"""A run over many photos: each is read, restored, written, entered into the ledger, and its outcome is told."""
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 
-from gfpcli.cli.console import tell
-from gfpcli.cli.output import json_line, json_sink
-from gfpcli.cli.plan import tell_plan
-from gfpcli.cli.progress import Record, Tally, show_progress, tell_download
-from gfpcli.cluster.pool import import_ray
-from gfpcli.errors import GfpError, UsageError
+from gfpcli.errors import GfpError, failure_line
 from gfpcli.files.atomic import PendingOutput, prepare_output
-from gfpcli.files.formats import FORMAT_SUFFIXES, SUFFIX_FORMATS
+from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
-from gfpcli.files.storage import is_remote, is_url, place_of
-from gfpcli.memory import is_out_of_memory
+from gfpcli.files.storage import is_remote
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.codec import decode_frame, encode_image, read_file, read_frame, writable, write_image
-from gfpcli.photo.extras import about, save_extras
-from gfpcli.photo.inputs import plan_jobs
-from gfpcli.photo.report import Pictures, Picturing, check_report_path, open_report, pictures_for
+from gfpcli.photo.codec import decode_frame, encode_image, read_file, read_frame, writable
+from gfpcli.photo.extras import about, prepare_extras
+from gfpcli.photo.inputs import plan_jobs, plan_stdin
+from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
 from gfpcli.photo.sheets import Layers
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.stream import map_ahead
-from gfpcli.types import Failed, Frame, Restored
+from gfpcli.stream import Stop, deliver, map_ahead
+from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, Restored
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
-T = TypeVar("T")
-FACES_FAILED = "some faces failed"  # settings that no run has
-WAITING = 4  # results that wait to be written
+FACES_FAILED = "some faces failed"  # in place of the settings, so that the next run tries again
+N_WAITING = 4  # results that wait to be written
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A job with its input's content known."""
+class PhotoTask:
+    """A photo that is to be restored, decoded."""
 
     job: Job
-    sha256: str
+    sha256: str  # of the input's content
     frame: Frame
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is known of an input when it is done with."""
+class FinishedPhoto:
+    """What became of a photo, and what a report shows of it."""
 
-    record: Record
+    outcome: Outcome
     pictures: Pictures | None = None
-    faces: Sequence[Mapping[str, Any]] = ()  # of an input done before: its record tells none
-
-    def for_report(self) -> Record:
-        """The record, with the faces that are known from before."""
-        return {**self.record, "faces": self.record["faces"] or list(self.faces)}
+    known_faces: tuple[FaceRecord, ...] = ()  # from the ledger, of a photo that was done before
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """A finished output, on the disk under a hidden name, with what the ledger is to know of it."""
+class PendingPhoto:
+    """A restored photo, written under hidden names, with what the ledger is to know of it."""
 
     job: Job
-    told: Told
-    pending: PendingOutput
+    finished: FinishedPhoto  # once its outputs have their names
+    output: PendingOutput
+    extras: tuple[tuple[PendingOutput, str], ...]  # what `--save` keeps, with the SHA-256 of the content
     input_sha256: str
     settings: str
     output_sha256: str
 
+    def discard(self) -> None:
+        """Removes everything that was written."""
+        for each in (self.output, *(extra for extra, _ in self.extras)):
+            each.discard()
+
+
+Emit: TypeAlias = Callable[[FinishedPhoto], None]
+"""Takes what became of a photo. May raise `Stop`."""
+
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Everything one run needs; the work goes task by task."""
+class PhotoRun:
+    """What the photos of a run have in common, and the steps of one photo: prepare, (restore), encode, commit."""
 
     options: RestoreOptions
     root: Path  # folder of the outputs
     ledger: Ledger
-    settings: str
+    settings: str  # fingerprint of options and weights
     model_name: str
-    picture: Picturing | None = None  # makes the report's pictures, where one is wanted
+    draw: DrawPictures | None = None  # makes the report's pictures, where a report is wanted
 
-    def prepare(self, numbered: tuple[int, Job]) -> Task | Told:
-        """Read and decode, in a thread; what is told of an input that is done or cannot be read."""
+    def prepare(self, numbered: tuple[int, Job]) -> PhotoTask | FinishedPhoto:
+        """Reads and decodes an input, in a thread; gives the outcome of one that is done or cannot be read."""
         index, job = numbered
         with self.failing(job) as failed:
             check_inside(self.root, job.target)
-            data = read_file(job.source)
+            data = read_file(job.source) if job.data is None else job.data
             digest = hashlib.sha256(data).hexdigest()
             if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
-                return self.told_of_done(job, data, reason)
-            return Task(job, digest, decode_frame(data, str(job.source), index))
+                return self.skipped(job, data, reason)
+            return PhotoTask(job, digest, decode_frame(data, str(job.source), index))
         return failed[0]
 
     @contextmanager
-    def failing(self, job: Job) -> Iterator[list[Told]]:
-        """Turns what goes wrong with one job into what is told of it: nothing that a photo does stops the others."""
-        failed: list[Told] = []
+    def failing(self, job: Job) -> Iterator[list[FinishedPhoto]]:
+        """Turns any error of one photo into its outcome, put into the list: the others go on."""
+        failed: list[FinishedPhoto] = []
         try:
             yield failed
-        except GfpError as error:
-            failed.append(Told(self.record(job, "failed", error=str(error))))
-        except Exception as error:  # a fault of ours, or no memory
-            reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-            failed.append(Told(self.record(job, "failed", error=f"{job.source}: {' '.join(reason.split())}")))
+        except Exception as error:
+            failed.append(self.failed(job, failure_line(job.source, error)))
 
-    def told_of_done(self, job: Job, data: bytes, reason: str) -> Told:
-        """An input that was done before; for a report it is looked at again, with what the ledger knows."""
-        record = {**self.record(job, "skipped"), "note": reason}
+    def failed(self, job: Job, reason: str) -> FinishedPhoto:
+        """A photo without an output."""
+        return FinishedPhoto(replace(self.outcome(job, "failed"), output=None, error=reason))
+
+    def skipped(self, job: Job, data: bytes, reason: str) -> FinishedPhoto:
+        """A photo that was done before; for a report both files are looked at again, with the faces of the ledger."""
         pictures, faces = None, self.ledger.faces_of(job.target)
-        if self.picture:
-            with suppress(GfpError):  # then it has none
+        if self.draw:
+            with suppress(GfpError):  # the report then shows none
                 before, after = decode_frame(data, str(job.source), 0), read_frame(job.target, 0)
-                pictures = self.pictured((before.image, before.alpha), (after.image, after.alpha), faces)
-        return Told(record, pictures, faces)
+                pictures = self.pictures((before.image, before.alpha), (after.image, after.alpha), faces)
+        return FinishedPhoto(replace(self.outcome(job, "skipped"), note=reason), pictures, faces)
 
-    def pictured(self, before: Layers, after: Layers, faces: Sequence[Mapping[str, Any]]) -> Pictures | None:
-        """The report's pictures of an input: none where no report is wanted, or no memory is left for them."""
+    def pictures(self, before: Layers, after: Layers, faces: tuple[FaceRecord, ...]) -> Pictures | None:
+        """The report's pictures of a photo; None where no report is wanted, or no memory is left for them."""
         with suppress(MemoryError, cv2.error):
-            return self.picture and self.picture(before, after, faces)
+            return self.draw and self.draw(before, after, faces)
         return None
 
-    def encode(self, item: tuple[Task, Restored | Failed]) -> Staged | Told:
-        """The output's bytes under a hidden name in its folder; what is told where there is none."""
+    def encode(self, item: tuple[PhotoTask, Restored | Failed]) -> PendingPhoto | FinishedPhoto:
+        """Writes a result and its extras under hidden names; gives the outcome where that fails."""
         task, result = item
         job, options = task.job, self.options
         if isinstance(result, Failed):
-            return Told(self.record(job, "failed", error=str(result.error)))
-        with self.failing(job) as failed:
-            save_extras(self.root, job, result, options)
+            return self.failed(job, str(result.error))
+        with self.failing(job) as failed, ExitStack() as pending:
+            extras = tuple(prepare_extras(self.root, job, result, options, pending))
             kind = SUFFIX_FORMATS[job.target.suffix.lower()]
             result = replace(result, frame=writable(result.frame, kind))
             data = encode_image(result.image, result.frame, result.alpha, kind, options.quality, options.strip)
-            record = self.record_of(job, result)
+            outcome = self.outcome_of(job, result)
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
-            told = Told(record, self.pictured(before, after, record["faces"]))
-            # where a face failed it is not known as finished, so that the next run tries again
-            settings = self.settings if record["error"] is None else FACES_FAILED
-            pending = prepare_output(job.target, [data])
-            return Staged(job, told, pending, task.sha256, settings, hashlib.sha256(data).hexdigest())
+            finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
+            settings = self.settings if outcome.error is None else FACES_FAILED
+            output, digest = prepare_output(job.target, [data]), hashlib.sha256(data).hexdigest()
+            pending.pop_all()
+            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest)
         return failed[0]
 
-    def commit(self, made: Staged | Told) -> Told:
-        """Enters an output into the ledger, then gives it its name: what has a name is never done again."""
-        if isinstance(made, Told):
+    def commit(self, made: PendingPhoto | FinishedPhoto) -> FinishedPhoto:
+        """Enters a photo into the ledger, then gives its outputs their names: what has a name is never done again."""
+        if isinstance(made, FinishedPhoto):
             return made
-        job = made.job
-        with self.failing(job) as failed:
-            faces = made.told.record["faces"]
-            try:
-                self.ledger.add(job.target, made.input_sha256, made.settings, made.output_sha256, faces)
-            except GfpError:
-                made.pending.discard()
-                raise
-            made.pending.publish()
-            return made.told
+        with self.failing(made.job) as failed, ExitStack() as pending:
+            pending.callback(made.discard)
+            extras = {extra.target: digest for extra, digest in made.extras}
+            for path in () if self.options.force else extras:
+                self.ledger.check_ours(path)
+            faces = made.finished.outcome.faces
+            self.ledger.add(made.job.target, made.input_sha256, made.settings, made.output_sha256, faces, extras)
+            for extra, _ in made.extras:
+                extra.publish()
+            made.output.publish()
+            pending.pop_all()
+            return made.finished
         return failed[0]
 
-    def record_of(self, job: Job, result: Restored) -> Record:
-        """The JSON record of a written output. Faces that failed keep the photo's pixels and make the error."""
-        each_s = result.timings["network"] / max(len(result.crops), 1)
-        faces: list[Record] = [
-            {
-                "box": np.round(face.box, 2).tolist(),
-                "landmarks": np.round(face.landmarks, 2).tolist(),
-                "score": round(face.score, 4),
-                "status": outcome.status,
-                **({"seconds": round(each_s, 4)} if outcome.status == "restored" else {}),
-                **({"error": outcome.error} if outcome.error else {}),
-            }
-            for face, outcome in zip(result.found, result.outcomes, strict=True)
-        ]
-        is_restored = any(outcome.status == "restored" for outcome in result.outcomes)
-        errors = [outcome.error for outcome in result.outcomes if outcome.status == "failed"]
-        status = "restored" if is_restored else "failed" if errors else "no_face"
-        told = (
-            f"{job.source}: {len(errors)} of {len(faces)} faces failed and were left alone: {errors[0]}"
-            if errors
-            else None
-        )
+    def outcome(self, job: Job, status: OutcomeStatus) -> Outcome:
+        """An outcome without faces."""
+        return Outcome(str(job.source), str(job.target), status, self.options.scale, self.model_name)
+
+    def outcome_of(self, job: Job, result: Restored) -> Outcome:
+        """The outcome of a written output. Faces that failed keep the photo's pixels, and make it an error."""
+        faces = tuple(face_records(result))
+        errors = [face.error for face in faces if face.status == "failed"]
+        is_restored = any(face.status == "restored" for face in faces)
+        told = f"{len(errors)} of {len(faces)} faces failed and were left alone"
         height, width = result.image.shape[:2]
-        seconds = round(result.timings["total"], 3)
-        facts = {"width": width, "height": height, "seconds": seconds, "scale": result.scale}
-        note = {"note": result.frame.note} if result.frame.note else {}
-        return {**self.record(job, status, told), "output": str(job.target), "faces": faces, **facts, **note}
+        return replace(
+            self.outcome(job, "restored" if is_restored else "failed" if errors else "no_face"), scale=result.scale,
+            width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces, note=result.frame.note,
+            error=f"{job.source}: {told}: {errors[0]}" if errors else None,
+        )  # fmt: skip
 
-    def record(self, job: Job, status: str, error: str | None = None) -> Record:
-        """A record without faces."""
-        return {
-            "input": str(job.source), "output": None if status == "failed" else str(job.target), "status": status,
-            "faces": [], "width": None, "height": None, "scale": self.options.scale, "model": self.model_name,
-            "seconds": 0.0, "error": error,
-        }  # fmt: skip
+    def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Emit) -> None:
+        """Restores every job on this machine; `emit` hears of each as soon as it is finished, on this thread.
 
-    def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Callable[[Told], None]) -> None:
-        """Emits what is told of each job, as soon as it is known, always on the caller's thread.
-
-        Whatever `emit` raises ends the run.
+        Raises:
+            Exception: whatever `emit` raises.
         """
         results = self.results(jobs, load, emit)
-        deliver_all(results, lambda item: self.commit(self.encode(item)), emit, weigh=weight_of_result)
+        deliver(
+            results, lambda item: self.commit(self.encode(item)), emit, depth=N_WAITING, weigh_item=n_bytes_of_result
+        )
 
     def results(
-        self, jobs: Iterable[Job], load: Callable[[], Restorer], emit: Callable[[Told], None]
-    ) -> Iterator[tuple[Task, Restored | Failed]]:
+        self, jobs: Iterable[Job], load: Callable[[], Restorer], emit: Emit
+    ) -> Iterator[tuple[PhotoTask, Restored | Failed]]:
         """Each job through the network, which is loaded when the first one needs it; `emit` hears of the others."""
-        tasks: deque[Task] = deque()
+        tasks: deque[PhotoTask] = deque()
         n_threads = self.options.n_threads
 
         def frames() -> Iterator[Frame]:
             prepared = map_ahead(
-                self.prepare, enumerate(jobs), workers=n_threads, depth=n_threads + 2, weigh_result=weight_of
+                self.prepare, enumerate(jobs), workers=n_threads, depth=n_threads + 2, weigh_result=n_bytes_of_task
             )
             for item in prepared:
-                if isinstance(item, Task):
+                if isinstance(item, PhotoTask):
                     tasks.append(item)
                     yield item.frame
                 else:
@@ -235,140 +219,115 @@ class Run:
                 yield tasks.popleft(), result
 
 
-def deliver_all(
-    items: Iterable[T], finish: Callable[[T], Told], emit: Callable[[Told], None], *,
-    weigh: Callable[[T], int] | None = None,
-) -> None:  # fmt: skip
-    """Finishes each item in a thread behind, and emits what is told of it; what was finished is told, come what may."""
-    delivered: deque[Told] = deque()
-
-    def deliver(item: T) -> None:
-        delivered.append(finish(item))
-
-    try:
-        with closing(map_ahead(deliver, items, workers=1, depth=WAITING, weigh_item=weigh)) as behind:
-            for _ in behind:
-                emit(delivered.popleft())
-    except KeyboardInterrupt:
-        for told in delivered:  # written while the interrupt was on its way
-            emit(told)
-        raise
+def face_records(result: Restored) -> Iterator[FaceRecord]:
+    """Every face that was found, with what became of it."""
+    each_s = round(result.timings["network"] / max(len(result.crops), 1), 4)
+    for face, outcome in zip(result.found, result.outcomes, strict=True):
+        yield FaceRecord(
+            tuple(np.round(face.box, 2).tolist()), round(face.score, 4), outcome.status,
+            tuple(map(tuple, np.round(face.landmarks, 2).tolist())),
+            each_s if outcome.status == "restored" else None, outcome.error,
+        )  # fmt: skip
 
 
-def weight_of(item: Task | Told) -> int:
-    """Bytes of a decoded picture that waits; a record weighs nothing."""
-    return item.frame.image.nbytes if isinstance(item, Task) else 0
+def n_bytes_of_task(item: PhotoTask | FinishedPhoto) -> int:
+    """Of a decoded picture that waits; an outcome counts as nothing."""
+    return item.frame.image.nbytes if isinstance(item, PhotoTask) else 0
 
 
-def weight_of_result(item: tuple[Task, Restored | Failed]) -> int:
-    """Bytes of a picture with its result that waits to be written."""
+def n_bytes_of_result(item: tuple[PhotoTask, Restored | Failed]) -> int:
+    """Of a picture that waits to be written, with its result."""
     task, result = item
     return task.frame.image.nbytes + (result.image.nbytes if isinstance(result, Restored) else 0)
 
 
-class _Stop(Exception):
-    """`--fail-fast` met a failure."""
+@dataclass(frozen=True, slots=True)
+class PhotoPlan:
+    """The inputs of a run and their outputs, known before work starts."""
+
+    jobs: list[Job]
+    root: Path  # folder of the outputs
+    file: Path | None  # the output, where `--output` names one file
 
 
-def run_restore(
-    inputs: list[str], output_word: str, options: RestoreOptions, json_to: str | None, report_word: str | None, *,
-    began: float, quiet: bool,
-) -> int:  # fmt: skip
-    """Restores all it can; gives the number of inputs that failed.
+def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin: bytes | None = None) -> PhotoPlan:
+    """Finds the inputs.
 
     Args:
-        output_word: path or URL.
-        began: when the command began, by the monotonic clock.
+        stdin: an input's content, in place of `inputs`.
+
+    Raises:
+        InputError, UsageError, OutputError: as `plan_jobs`, or the output folder cannot be read.
+    """
+    is_file = is_file_name(output, SUFFIX_FORMATS)
+    root = output.parent if is_file else output
+    if stdin is not None:
+        jobs = [plan_stdin(stdin, output, wanted=options.format, added=options.suffix)]
+    else:
+        made = Ledger(root).outputs()
+        jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix, made=made)
+    return PhotoPlan(jobs, root, output if is_file else None)
+
+
+PhotoEngine: TypeAlias = Callable[[PhotoRun, list[Job], Parts, Listener, Emit], None]
+"""Restores the jobs of a run, on this machine or others, and emits what became of each. Raises what `emit` raises."""
+
+
+def restore_photos_here(run: PhotoRun, jobs: list[Job], parts: Parts, listener: Listener, emit: Emit) -> None:
+    """The `PhotoEngine` of this machine. Raises GfpError where the restorer cannot be loaded."""
+    load = partial(load_restorer, run.options, parts, n_inputs=len(jobs), warn=listener.warn, watch=listener.tiles)
+    run.process(jobs, load, emit)
+
+
+def restore_photos(
+    plan: PhotoPlan, options: RestoreOptions, listener: Listener, *, engine: PhotoEngine = restore_photos_here,
+    report_to: Path | None = None,
+) -> None:  # fmt: skip
+    """Restores all it can of a plan; with `fail_fast` up to the first failure.
+
+    Args:
+        report_to: the HTML page to write.
 
     Raises:
         GfpError: nothing could be started.
     """
-    output = place_of(output_word)
-    if report_word and is_url(report_word):
-        raise UsageError(f"--report {report_word}: is written on this machine; give a path")
-    report_to = Path(report_word) if report_word else None
-    if report_to:
-        check_report_path(report_to)
-    if options.engine == "ray":
-        import_ray()  # said before any work that it is missing
-    if inputs == ["-"]:
-        if report_to or options.dry_run or options.engine == "ray":
-            flag = "report" if report_to else "dry-run" if options.dry_run else "engine ray"
-            raise UsageError(f"--{flag} is for files, not for stdin")
-        return restore_stdin(output, options)
-    if str(output) == "-":
-        raise UsageError("-o - takes its image from stdin: gfp restore - -o -")
-    is_file = is_file_name(output, SUFFIX_FORMATS)
-    root = output.parent if is_file else output
-    jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix, made=Ledger(root).outputs())
-    if options.dry_run:
-        if is_remote(root) or any(is_remote(job.source) for job in jobs):
-            raise UsageError("--dry-run looks into every input: it is for files of this machine, not for URLs")
-        tell_plan(jobs, root, options, began)
-        return 0
-    parts = choose_parts(options, warn=tell, progress=None if quiet else tell_download)
-    picture = pictures_for(len(jobs)) if report_to else None
-    tally = Tally()
+    parts = choose_parts(options, warn=listener.warn, progress=listener.download)
     with ExitStack() as stack:
-        if is_remote(root):  # nothing can be held there, and one listing finds all
-            folders = {root}
-        else:
-            stack.enter_context(hold(*lock_of(root, output if is_file else None)))
-            folders = {job.target.parent for job in jobs}
-            folders |= {root / kind / each.relative_to(root) for kind in options.save for each in folders}
-        # beside a single file others may be writing
-        clean = partial(sweep, [root], output.name) if is_file else partial(sweep, folders)
-        clean()
-        if options.engine == "ray":
-            stack.callback(clean)  # what workers left that died
-        run = Run(options, root, Ledger(root), fingerprint(options, parts), parts.model_name, picture)
-        sink = json_sink(json_to, stack)
-        report = report_to and stack.enter_context(open_report(report_to, about(options, parts), len(jobs)))
-        show, tiles = show_progress(len(jobs), stack, quiet=quiet)
-
-        def emit(told: Told) -> None:
-            record = told.record
-            tally.add(record)
-            if report:
-                report.add(told.for_report(), told.pictures)
-            if sink:
-                sink.write(json_line(record))
-                sink.flush()
-            show(record, tally)
-            if options.fail_fast and record["error"]:
-                raise _Stop
-
-        try:
-            with suppress(_Stop):
-                if options.engine == "ray":
-                    from gfpcli.cluster.photos import process_on_ray
-
-                    process_on_ray(run, jobs, parts, emit)
-                else:
-                    load = partial(load_restorer, options, parts, n_inputs=len(jobs), warn=tell, watch=tiles)
-                    run.process(jobs, load, emit)
-        except KeyboardInterrupt:
-            tell(f"{tally.line()}; results in {root}")
-            raise
-    if not quiet:
-        tell(f"{tally.line()}; results in {root}" + (f", report in {report_to}" if report_to else ""))
-    return tally.n_failed
+        hold_outputs(plan, options, stack)
+        draw = pictures_for(len(plan.jobs)) if report_to else None
+        run = PhotoRun(options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, draw)
+        listener.begin(len(plan.jobs))
+        report = None
+        if report_to:
+            report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs)))
+        with suppress(Stop):
+            engine(run, plan.jobs, parts, listener, partial(_emit, report, listener, options.fail_fast))
 
 
-def restore_stdin(output: Path, options: RestoreOptions) -> int:
-    """One image from stdin, to stdout with `-o -`, else to a file. Raises GfpError."""
-    frame = decode_frame(sys.stdin.buffer.read(), "stdin", 0)
-    parts: Parts = choose_parts(options, warn=tell)
-    result = load_restorer(options, parts, warn=tell).restore(frame)
-    kind = SUFFIX_FORMATS[FORMAT_SUFFIXES.get(frame.format, ".png")]
-    kind = kind if options.format == "auto" else SUFFIX_FORMATS[f".{options.format}"]
-    frame = writable(frame, kind)
-    if frame.note:
-        tell(f"stdin: {frame.note}")
-    if str(output) == "-":
-        data = encode_image(result.image, frame, result.alpha, kind, options.quality, options.strip)
-        sys.stdout.buffer.write(data)
-        return 0
-    target = output if output.suffix.lower() in SUFFIX_FORMATS else output / f"stdin{FORMAT_SUFFIXES[kind]}"
-    write_image(target, result.image, frame, alpha=result.alpha, quality=options.quality, strip=options.strip)
-    return 0
+def _emit(report: Report | None, listener: Listener, is_fail_fast: bool, finished: FinishedPhoto) -> None:
+    outcome = finished.outcome
+    if report:
+        report.add(replace(outcome, faces=outcome.faces or finished.known_faces), finished.pictures)
+    listener.outcome(outcome)
+    if is_fail_fast and outcome.error:
+        raise Stop
+
+
+def hold_outputs(plan: PhotoPlan, options: RestoreOptions, stack: ExitStack) -> None:
+    """Holds the lock of the outputs until `stack` is closed, and removes what a killed run left.
+
+    Raises:
+        OutputError: another run holds it, or the folder cannot be written.
+    """
+    root = plan.root
+    if is_remote(root):  # nothing can be held there, and one listing finds all
+        folders = {root}
+    else:
+        stack.enter_context(hold(*lock_of(root, plan.file)))
+        folders = {job.target.parent for job in plan.jobs}
+        folders |= {root / kind / each.relative_to(root) for kind in options.save for each in folders}
+    # beside a single file others may be writing
+    clean = partial(sweep, [root], plan.file.name) if plan.file else partial(sweep, folders)
+    clean()
+    if options.engine == "ray":
+        stack.callback(clean)  # what workers left that died

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import cv2
 import numpy as np
 
 from gfpcli import __version__
-from gfpcli.files.atomic import write_bytes
+from gfpcli.files.atomic import PendingOutput, prepare_output
 from gfpcli.files.jobs import Job
 from gfpcli.files.locking import check_inside
 from gfpcli.options import RestoreOptions
@@ -41,23 +44,42 @@ def _words_of(value: object) -> str:
     return ", ".join(value) or "nothing" if isinstance(value, tuple) else str(value) or "none"
 
 
-def save_extras(root: Path, job: Job, result: Restored, options: RestoreOptions) -> None:
-    """What `--save` asks for: a sheet of the whole picture as JPEG, one PNG for each face. Raises OutputError."""
+def prepare_extras(
+    root: Path, job: Job, result: Restored, options: RestoreOptions, pending: ExitStack
+) -> Iterator[tuple[PendingOutput, str]]:
+    """Writes what `--save` asks for under hidden names: a sheet of the whole picture as JPEG, a PNG for each face.
+
+    Args:
+        pending: discards them when it is closed.
+
+    Yields:
+        Each with the SHA-256 of its content.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
     target = job.target.relative_to(root)
     stem = target.with_name(target.stem + target.suffix.replace(".", "_"))
     for kind in options.save:
         check_inside(root, root / kind / stem)
-        if kind == "compare":
-            sheet = compare_sheet((result.frame.image, result.frame.alpha), (result.image, result.alpha))
-            data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY])[1]
-            write_bytes(root / kind / f"{stem}.jpg", data.tobytes())
-            continue
-        for index, picture in enumerate(extras_of(kind, result)):
-            write_bytes(root / kind / f"{stem}_{index:02d}.png", cv2.imencode(".png", picture)[1].tobytes())
+        for ending, data in _files_of(kind, result):
+            output = prepare_output(root / kind / f"{stem}{ending}", [data])
+            pending.callback(output.discard)
+            yield output, hashlib.sha256(data).hexdigest()
 
 
-def extras_of(kind: str, result: Restored) -> list[Image]:
-    """The pictures of one kind, in the order of the faces."""
+def _files_of(kind: str, result: Restored) -> Iterator[tuple[str, bytes]]:
+    """The ends of the names, and the bytes."""
+    if kind == "compare":
+        sheet = compare_sheet((result.frame.image, result.frame.alpha), (result.image, result.alpha))
+        yield ".jpg", cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY])[1].tobytes()
+        return
+    for index, picture in enumerate(face_pictures(kind, result)):
+        yield f"_{index:02d}.png", cv2.imencode(".png", picture)[1].tobytes()
+
+
+def face_pictures(kind: str, result: Restored) -> list[Image]:
+    """The pictures of one kind (crops, faces or masks), in the order of the faces."""
     if kind == "crops":
         return [crop.image for crop in result.crops]
     if kind == "faces":

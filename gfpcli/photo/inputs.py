@@ -1,7 +1,8 @@
-"""The photos that the user named, and where each result goes; all of it known before work starts."""
+"""From the paths and URLs that the user gave to photos, each with its output; all before work starts."""
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Set
@@ -16,17 +17,19 @@ from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, READ_FORMATS
 from gfpcli.files.jobs import Job, check_no_input, folded, is_file_name, is_same, note_closed, resolved
 from gfpcli.files.storage import REMOTE, is_remote, is_url, local_word, matches, place_of
 
+STDIN = "stdin"  # the name of a picture that came by stdin
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
 
 
 def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = frozenset()) -> list[tuple[Path, Path]]:
-    """(file, path relative to its input) of every image; folders are searched whole, but not `output` inside them.
+    """(file, path relative to its input) of every image. Folders are searched with their subfolders, except `output`.
 
-    What is named like an image and cannot be opened (a dead link, a closed folder) is among them: reading says why.
+    A file that is named like an image but cannot be opened is listed too (a dead link, a folder without permission):
+    reading it tells why.
 
     Args:
-        made: files that are results of an earlier run, left out where they lie among the photos.
+        made: outputs of earlier runs, left out where they lie among the photos.
 
     Raises:
         InputError: an input does not exist, or nothing was found.
@@ -50,7 +53,7 @@ def find_images(inputs: Iterable[str], output: Path | None, made: Set[Path] = fr
 
 
 def _images_behind(word: str, output: Path | None, made: Set[Path]) -> Iterator[tuple[Path, Path]]:
-    """As `find_images`, of a URL. What is named like an image counts as one: nothing is opened.
+    """As `find_images` for a URL, but images are known by their names: nothing is opened.
 
     Raises:
         InputError: nothing is there, or it cannot be listed.
@@ -92,19 +95,19 @@ def _looks_like_image(path: Path) -> bool:
     return _is_named_like_image(path) or format_of(path) is not None
 
 
-def format_of(path: Path) -> str | None:
+def format_of(file: Path | bytes) -> str | None:
     """Pillow's name of the format by content; None where it is no image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Pillow.open(path, formats=READ_FORMATS) as picture:
+            with Pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=READ_FORMATS) as picture:
                 return picture.format
     except Exception:
-        return None  # a note, a sidecar, a broken file: reading it will say why
+        return None  # not an image, or a broken one: reading it tells why
 
 
 def suffix_for(source: Path, wanted: str) -> str:
-    """The output's suffix: `wanted`, else the input's own where it tells its content's format, else that format's."""
+    """The output's suffix: `wanted`, or for `auto` the input's own where it fits the content, else the content's."""
     if wanted != "auto":
         return f".{wanted}"
     kind = None if is_remote(source) else format_of(source)
@@ -118,17 +121,19 @@ def suffix_for(source: Path, wanted: str) -> str:
 def plan_jobs(
     inputs: Iterable[str], output: Path, *, wanted: str, added: str, made: Set[Path] = frozenset()
 ) -> list[Job]:
-    """Every input with its output. `output` is a file where it has an image's suffix and there is one input file.
+    """Every input with its output: in the folder `output`, or `output` itself where that is named like an image.
 
     Args:
         made: as for `find_images`.
 
     Raises:
         InputError: as `find_images`.
-        UsageError: two inputs would become one file, or an output would replace an input.
+        UsageError: two inputs would become one file, an output would replace an input, or its name tells another
+            format than `wanted`.
     """
     inputs = [local_word(word) for word in inputs]
     is_file = is_file_name(output, SUFFIX_FORMATS)
+    _check_format(output, wanted, is_file=is_file)
     if is_file and (len(inputs) != 1 or not _is_one_file(inputs[0])):
         raise UsageError(f"--output {output} is a file: it takes exactly one input file")
     jobs: list[Job] = []
@@ -145,6 +150,23 @@ def plan_jobs(
         jobs.append(Job(source, target))
     check_no_input(jobs)
     return jobs
+
+
+def plan_stdin(data: bytes, output: Path, *, wanted: str, added: str) -> Job:
+    """The picture that came by stdin, with its output: `output` itself, or a file named stdin in that folder.
+
+    Raises:
+        UsageError: the output's name tells another format than `wanted`.
+    """
+    is_file = is_file_name(output, SUFFIX_FORMATS)
+    _check_format(output, wanted, is_file=is_file)
+    suffix = FORMAT_SUFFIXES.get(format_of(data) or "", ".png") if wanted == "auto" else f".{wanted}"
+    return Job(Path(STDIN), output if is_file else output / f"{STDIN}{added}{suffix}", data)
+
+
+def _check_format(output: Path, wanted: str, *, is_file: bool) -> None:
+    if is_file and wanted != "auto" and SUFFIX_FORMATS[output.suffix.lower()] != SUFFIX_FORMATS[f".{wanted}"]:
+        raise UsageError(f"--output {output} is not named like --format {wanted}: leave one of them out")
 
 
 def _is_one_file(word: str) -> bool:

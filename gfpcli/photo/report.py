@@ -1,7 +1,7 @@
-"""The HTML report of `gfp restore`: one file to judge the result by, opened from disk.
+"""The HTML report of `gfp restore`: one page with before and after of each input, opened from disk.
 
-Thumbnails lie inside as WebP; full-size pictures stay where they are and are linked. What is known of an input goes
-to a nameless file at once, so memory does not grow with the number of inputs.
+The page holds thumbnails as WebP, and links to the full-size pictures where they are. Each outcome is written to an
+unnamed temporary file at once, so that memory does not grow with the number of inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,69 +25,84 @@ import numpy as np
 
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.files.atomic import os_errors_as, write_chunks
-from gfpcli.photo.sheets import Layers, Picture, face_pair, pair_of
+from gfpcli.files.storage import is_url
+from gfpcli.photo.sheets import Layers, SmallPicture, face_pair, pair_of
+from gfpcli.types import FaceRecord, Outcome
 
 SUFFIXES = (".html", ".htm")
 TEMPLATE = "report.html"
 STATUSES = ("restored", "no_face", "skipped", "failed")
-THUMB, FACE = 640, 160  # px, longer side
-MANY, THUMB_OF_MANY, FACE_OF_MANY = 200, 400, 128  # so many inputs get smaller ones
+EDGES = 640, 160  # px, longer side of a thumbnail and of a face
+MANY, EDGES_OF_MANY = 200, (400, 128)  # more inputs than that get smaller ones
 QUALITY = 74  # of WebP
-
-Record: TypeAlias = Mapping[str, Any]
-"""As `gfp restore --json` writes it."""
+MARK = b"<title>gfp restore: "  # of a page that is a report
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What is shown of one input: data URLs, (before, after) each."""
+    """The pictures of one input in a report: pairs (before, after) of data URLs."""
 
     whole: tuple[str, str]
     sizes: tuple[tuple[int, int], tuple[int, int]]  # (width, height) before and after
-    faces: tuple[tuple[str, str], ...]  # as many as the record has
+    faces: tuple[tuple[str, str], ...]  # in the order of the outcome's faces
 
 
-Picturing: TypeAlias = Callable[[Layers, Layers, Sequence[Record]], Pictures]
-"""Before, after and the faces' records to pictures."""
+DrawPictures: TypeAlias = Callable[[Layers, Layers, Sequence[FaceRecord]], Pictures]
+"""Makes the pictures of an input from before, after and its faces."""
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is told of a run besides its inputs: names and values, in order."""
+    """What a report tells of the run itself."""
 
-    version: str
-    weights: Sequence[tuple[str, str, str]]  # what, its file or name, its licence
-    settings: Sequence[tuple[str, str]]
+    version: str  # of gfpcli
+    weights: Sequence[tuple[str, str, str]]  # purpose, file or name, licence
+    settings: Sequence[tuple[str, str]]  # name, value
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Takes one entry for each input."""
+    """A report that is being written."""
 
-    folder: Path  # of the report: links start there
-    spool: IO[str]
+    folder: Path  # of the page: links are relative to it
+    spool: IO[str]  # temporary file, a JSON line for each input
 
-    def add(self, record: Record, pictures: Pictures | None) -> None:
-        """Raises OutputError where the disk is full."""
-        links = {key: url_of(Path(record[key]), self.folder) for key in ("input", "output") if record[key]}
+    def add(self, outcome: Outcome, pictures: Pictures | None) -> None:
+        """Adds an input. Raises OutputError where the disk is full."""
+        words = {"input": outcome.source, "output": outcome.output}
+        links = {what: link for what, word in words.items() if word and (link := link_to(word, self.folder))}
         shown = None
         if pictures:
             shown = {"whole": pictures.whole, "sizes": pictures.sizes, "faces": pictures.faces}
         with os_errors_as(OutputError, f"the report in {self.folder}"):
-            self.spool.write(json.dumps({"record": dict(record), "links": links, "shown": shown}) + "\n")
+            self.spool.write(json.dumps({"record": outcome.to_json(), "links": links, "shown": shown}) + "\n")
 
 
-def check_report_path(path: Path) -> None:
-    """Raises UsageError where `path` is not named like an HTML file: it shall replace nothing else."""
+def check_report_path(path: Path, *, is_forced: bool = False) -> None:
+    """Refuses what a report would replace, unless it is a report.
+
+    Args:
+        is_forced: any HTML file may be replaced.
+
+    Raises:
+        UsageError: `path` is not named like an HTML file, or is a folder.
+        OutputError: another HTML file is there.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--report {path}: the name must end in .html")
     if path.is_dir():
         raise UsageError(f"--report {path}: this is a folder")
+    if not path.exists():
+        return
+    with os_errors_as(OutputError, path), path.open("rb") as page:
+        is_ours = MARK in page.read(2048)
+    if not is_ours and not is_forced:
+        raise OutputError(f"{path}: is there already and is no report of gfp: choose another --report, or --force")
 
 
 @contextmanager
 def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
-    """A report that appears as `path` when the block ends, however it ends: a run that is stopped has one too.
+    """A report that is written to `path` when the block ends, also by an error: a run that is stopped has one too.
 
     Raises:
         OutputError: the folder or file cannot be written.
@@ -100,10 +115,10 @@ def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
         try:
             yield Report(path.parent, spool)
         finally:
-            write_chunks(path, _chunks(spool, about, n_inputs, began))
+            write_chunks(path, _page_chunks(spool, about, n_inputs, began))
 
 
-def _chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> Iterator[bytes]:
+def _page_chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> Iterator[bytes]:
     totals = _totals_of(_entries(spool))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -122,7 +137,7 @@ def _chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> Iterat
         seconds=time.time() - began,
     )
     for piece in stream:
-        yield piece.encode("utf-8", "replace")  # names may hold bytes that are no text
+        yield piece.encode("utf-8", "replace")  # file names may hold bytes that are no Unicode
 
 
 def _entries(spool: IO[str]) -> Iterator[dict[str, Any]]:
@@ -143,35 +158,47 @@ def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
     return totals
 
 
-def pictures_for(n_inputs: int) -> Picturing:
-    """What makes the pictures of a run's inputs: smaller ones where there are many."""
-    edges = (THUMB, FACE) if n_inputs <= MANY else (THUMB_OF_MANY, FACE_OF_MANY)
-    return lambda before, after, faces: pictures_of(before, after, faces, *edges)
+def pictures_for(n_inputs: int) -> DrawPictures:
+    """The function that makes the pictures of a run's inputs: smaller ones where there are many inputs."""
+    edges = EDGES if n_inputs <= MANY else EDGES_OF_MANY
+    return lambda before, after, faces: pictures_of(before, after, faces, edges)
 
 
 def pictures_of(
-    before: Layers, after: Layers, faces: Sequence[Record], thumb: int = THUMB, face_edge: int = FACE
+    before: Layers, after: Layers, faces: Sequence[FaceRecord], edges: tuple[int, int] = EDGES
 ) -> Pictures:
-    """Thumbnails of both and a pair for each face; the boxes are in pixels of `before`."""
-    whole = pair_of(before, after, thumb)
-    pairs = [face_pair(before, after, np.asarray(face["box"], np.float64), face_edge) for face in faces]
+    """A pair of thumbnails, and a pair for each face.
+
+    Args:
+        faces: boxes in pixels of `before`.
+        edges: px, the longer side of a thumbnail and of a face, at most.
+    """
+    whole = pair_of(before, after, edges[0])
+    pairs = [face_pair(before, after, np.asarray(face.box, np.float64), edges[1]) for face in faces]
     sizes = [(picture.shape[1], picture.shape[0]) for picture, _ in (before, after)]
     return Pictures(_urls_of(whole), (sizes[0], sizes[1]), tuple(map(_urls_of, pairs)))
 
 
-def _urls_of(pair: tuple[Picture, Picture]) -> tuple[str, str]:
+def _urls_of(pair: tuple[SmallPicture, SmallPicture]) -> tuple[str, str]:
     return data_url(pair[0]), data_url(pair[1])
 
 
-def data_url(picture: Picture) -> str:
-    """The picture as WebP in a URL."""
+def data_url(picture: SmallPicture) -> str:
+    """A data URL with the picture as WebP."""
     data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
+def link_to(word: str, folder: Path) -> str | None:
+    """A link from a page in `folder` to a path or URL; None for URLs that browsers do not open, such as s3://."""
+    if not is_url(word):
+        return url_of(Path(word), folder)
+    return quote(word, safe="%/:=&?~#+!$,;'@()*[]") if word.lower().startswith(("http://", "https://")) else None
+
+
 def url_of(path: Path, folder: Path) -> str:
-    """A link to `path` from a page in `folder`, relative where both are on one drive; percent-encoded."""
-    target = path.parent.resolve() / path.name  # a link is linked to, not what it leads to
+    """A percent-encoded link from a page in `folder` to `path`, relative where both are on one drive."""
+    target = path.parent.resolve() / path.name  # where `path` is a symbolic link: to itself, not to its target
     try:
         relative = Path(os.path.relpath(target, folder.resolve()))
     except ValueError:  # another drive

@@ -1,4 +1,4 @@
-"""Before and after as small pictures to look at: thumbnails, pairs of faces, sheets of both side by side."""
+"""Small pictures of before and after: thumbnails, pairs of faces, sheets with both side by side."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from numpy.typing import NDArray
 from gfpcli.pipeline.align import to_8_bit
 from gfpcli.types import Image
 
-WIDEST = 2048  # px of one half of a sheet, its longer side
-GAP = 16  # px between the halves
-GAP_LEVEL = 128
+MAX_HALF = 2048  # px, longer side of one half of a sheet
+GAP_WIDTH = 16  # px between the halves
+GAP_LEVEL = 128  # grey
 FACE_MARGIN = 0.3  # of a face's longer side, shown around its box
 
-Picture: TypeAlias = NDArray[np.uint8]
+SmallPicture: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) BGR."""
 Alpha: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | None
 Layers: TypeAlias = tuple[Image, Alpha]
 """A picture and its (H, W) alpha of the same depth, None where it is opaque."""
 
 
-def compare_sheet(before: Layers, after: Layers) -> Picture:
-    """Before left, after right, at the size of `after` but each at most `WIDEST` px long."""
-    left, right = pair_of(before, after, WIDEST)
-    gap = np.full((left.shape[0], GAP, 3), GAP_LEVEL, np.uint8)
+def compare_sheet(before: Layers, after: Layers) -> SmallPicture:
+    """Before on the left, after on the right, both at the size of `after`, but at most `MAX_HALF` px long."""
+    left, right = pair_of(before, after, MAX_HALF)
+    gap = np.full((left.shape[0], GAP_WIDTH, 3), GAP_LEVEL, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
 
-def pair_of(before: Layers, after: Layers, longest: int) -> tuple[Picture, Picture]:
-    """Both at one size: that of `after`, at most `longest` px on its longer side."""
+def pair_of(before: Layers, after: Layers, longest: int) -> tuple[SmallPicture, SmallPicture]:
+    """Before and after at one size: that of `after`, at most `longest` px on its longer side."""
     size = _fit(after[0].shape[:2], longest)
     return resized(before, size), resized(after, size)
 
 
-def face_pair(before: Layers, after: Layers, box: NDArray[np.float64], longest: int) -> tuple[Picture, Picture]:
-    """The surroundings of a face in both, at one size: that in `after`, at most `longest` px on the longer side.
+def face_pair(
+    before: Layers, after: Layers, box: NDArray[np.float64], longest: int
+) -> tuple[SmallPicture, SmallPicture]:
+    """A face with its surroundings in before and after, at its size in `after`, at most `longest` px long.
 
     Args:
         box: (4,) x0, y0, x1, y1 in pixels of `before`.
@@ -51,8 +53,8 @@ def face_pair(before: Layers, after: Layers, box: NDArray[np.float64], longest: 
     return pair_of(parts[0], parts[1], longest)
 
 
-def resized(layers: Layers, size: tuple[int, int]) -> Picture:
-    """At (height, width), 8 bit, over white where it is transparent."""
+def resized(layers: Layers, size: tuple[int, int]) -> SmallPicture:
+    """The picture at `size` (height, width), 8 bit, over white where it is transparent."""
     image, alpha = layers
     picture = to_8_bit(_resize(image, size))
     if alpha is None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,15 @@ import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner, Result
 
+import gfpcli.cli.progress
 import gfpcli.photo.batch
 from gfpcli.cli.app import app
+from gfpcli.errors import OutputError
 from gfpcli.files.ledger import LEDGER
 from gfpcli.files.locking import hold, lock_of
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.types import Frame, Outcome
 from tests.clips import faceless, write_clip
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -188,7 +192,7 @@ def test_an_input_that_vanishes_stops_nothing(tmp_path: Path, monkeypatch: pytes
     ("error", "told"), [(MemoryError(), "not enough memory"), (KeyError("inside"), "KeyError"),
                         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory")]
 )  # fmt: skip
-@pytest.mark.parametrize("stage", ["decode_frame", "save_extras", "writable"])
+@pytest.mark.parametrize("stage", ["decode_frame", "prepare_extras", "writable"])
 def test_a_fault_in_one_photo_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception, told: str
 ) -> None:
@@ -300,6 +304,7 @@ import json, sys
 from pathlib import Path
 from typer.testing import CliRunner
 from gfpcli.cli.app import app
+from gfpcli.errors import OutputError
 folder = Path(sys.argv[1])
 flags = [*sys.argv[2:]]
 for name in ("full", "closed", "same"):
@@ -341,20 +346,53 @@ def test_a_full_a_read_only_and_the_same_folder_mounted(mounts: Path) -> None:
 def test_ctrl_c_tells_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(9):
         picture(tmp_path / "in" / f"{i}.png")
-    true, seen = gfpcli.photo.batch.Tally.add, []
+    true, seen = gfpcli.cli.progress.Tally.add, []
 
-    def add(self: object, record: dict[str, object]) -> None:
-        true(self, record)  # type: ignore[arg-type]
-        seen.append(record)
+    def add(self: gfpcli.cli.progress.Tally, outcome: Outcome) -> None:
+        true(self, outcome)
+        seen.append(outcome)
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(gfpcli.photo.batch.Tally, "add", add)
+    monkeypatch.setattr(gfpcli.cli.progress.Tally, "add", add)
     done = restore(tmp_path / "in", "-o", tmp_path / "out")
     n_done = len(list((tmp_path / "out").glob("*.png")))
     assert 3 <= n_done < 9 and not list((tmp_path / "out").glob(".gfp-*.part"))
     assert done.exit_code == 130 and "the same command goes on" in done.stderr
     assert f"{n_done} no face" in done.stderr
+
+
+@pytest.mark.parametrize("bad", [0, 4, 9])
+def test_all_that_is_written_is_told_after_the_first_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    """Outputs are written behind: those that are under way when a failure is told have their records too."""
+    for i in range(16):
+        picture(tmp_path / "in" / f"{i:02d}.png")
+    true = gfpcli.photo.batch.encode_image
+
+    def encode(image: object, frame: Frame, *more: object) -> bytes:
+        if Path(frame.name).stem == f"{bad:02d}":
+            raise OutputError(f"{frame.name}: no")
+        return true(image, frame, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gfpcli.photo.batch, "encode_image", encode)
+    told = gfpcli.cli.progress.Tally.add
+
+    def slowly(self: gfpcli.cli.progress.Tally, outcome: Outcome) -> None:
+        told(self, outcome)
+        time.sleep(0.2)  # meanwhile others are written
+
+    monkeypatch.setattr(gfpcli.cli.progress.Tally, "add", slowly)
+    out = tmp_path / "out"
+    done = restore(tmp_path / "in", "-o", out, "--fail-fast", "--json", "-")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    written = {str(path) for path in out.glob("*.png")}
+    assert done.exit_code == 1 and {row["output"] for row in rows} - {None} == written and len(written) < 15
+    lines = (out / LEDGER).read_text().splitlines() if written else []
+    assert {str(out / json.loads(line)["output"]) for line in lines} == written
+    assert f"1 failed{f', {len(written)} no face' if written else ''};" in done.stderr
+    assert not list(out.glob(".gfp-*.part"))
 
 
 def test_no_memory_for_a_whole_command_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,12 @@ def test_convert_keeps_the_weights(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     read = read_state(tmp_path / "a.safetensors")
     assert all(torch.equal(read[key], state[key]) for key in state)
+    again = ("models", "convert", tmp_path / "a.pth", tmp_path / "a.safetensors")
+    before = (tmp_path / "a.safetensors").stat().st_mtime_ns
+    refused = gfp(*again)
+    assert refused.exit_code == 1 and "is there already" in refused.stderr
+    assert (tmp_path / "a.safetensors").stat().st_mtime_ns == before
+    assert gfp(*again, "--force").exit_code == 0 and (tmp_path / "a.safetensors").stat().st_mtime_ns > before
     half = gfp("models", "convert", tmp_path / "a.pth", tmp_path / "h.safetensors", "--half")
     assert half.exit_code == 0
     assert (tmp_path / "h.safetensors").stat().st_size < 0.7 * (tmp_path / "a.safetensors").stat().st_size

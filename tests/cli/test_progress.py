@@ -1,12 +1,19 @@
-"""What is told while a background takes long."""
+"""What a run shows on a terminal and without one."""
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from gfpcli.cli import progress
+from gfpcli.types import ClipFacts, FaceRecord, Outcome
 
 
 def test_a_line_every_half_minute_with_the_time_left(
@@ -14,7 +21,7 @@ def test_a_line_every_half_minute_with_the_time_left(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    watch = progress.tile_lines()
+    watch = progress.Lines(is_quiet=False).tiles
     for seconds, n_done in ((0, 0), (20, 1), (20, 2), (20, 3), (20, 4), (20, 5)):
         now[0] += seconds
         watch(n_done, 5)
@@ -26,3 +33,49 @@ def test_a_line_every_half_minute_with_the_time_left(
     now[0] += 1
     watch(1, 3)
     assert capsys.readouterr().err == ""
+
+
+def outcome(source: str = "in/a.mp4", **more: Any) -> Outcome:
+    return replace(Outcome(source, f"out/{source}", "restored", 1.0, "compact"), **more)
+
+
+def test_a_line_says_what_became_of_an_input() -> None:
+    face, failed = FaceRecord((0, 0, 9, 9), 0.9, "restored"), FaceRecord((0, 0, 9, 9), 0.9, "failed", error="why")
+    facts = ClipFacts(30, 29, 0.2, 12.5, ("its transparency is lost",))
+    lines = {
+        "restored  a -> out/a (1 face)": outcome("a", faces=(face,)),
+        "restored  a -> out/a (2 faces); a: why; 2 pages": outcome(
+            "a", faces=(face, face, failed), error="a: why", note="2 pages"
+        ),
+        "failed    a: why": outcome("a", status="failed", error="a: why"),
+        "skipped   a (done before)": outcome("a", status="skipped", note="done before"),
+        "restored  a -> out/a (30 frames, 29 faces, 12.5 frames/s; its transparency is lost; a: why)": outcome(
+            "a", clip=facts, error="a: why"
+        ),
+        "previewed a -> out/a (side by side: b)": outcome(
+            "a", status="previewed", clip=ClipFacts(notes=("side by side: b",))
+        ),
+    }
+    assert [progress.line_of(each) for each in lines.values()] == list(lines)
+
+
+@pytest.mark.parametrize("is_video", [False, True])
+def test_a_terminal_has_bars_and_a_line_for_what_failed(monkeypatch: pytest.MonkeyPatch, is_video: bool) -> None:
+    shown = io.StringIO()
+    terminal = partial(Console, file=shown, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(progress, "Console", lambda *, stderr: terminal())
+    clip = ClipFacts(4, 4, None, 2.0) if is_video else None
+    view = progress.RunView(None, False, False, is_video=is_video)
+    with view.listening() as listener:
+        listener.begin(2)
+        for source in ("in/a.mp4", "in/b[0].mp4"):
+            for n_done, n_all in ((0, 0), (1, 4), (4, 4)) if is_video else ():
+                listener.frames(Path(source), n_done, n_all, n_done)
+            listener.tiles(0, 3)
+            listener.tiles(3, 3)
+            error = f"{source}: broken" if source == "in/b[0].mp4" else None
+            listener.outcome(outcome(source, status="failed" if error else "restored", error=error, clip=clip))
+    text = shown.getvalue()
+    assert "failed    in/b[0].mp4: broken" in text
+    assert ("restored  in/a.mp4" in text) == is_video and ("restoring, 0 faces" in text) != is_video
+    assert view.tally.line() == "1 failed, 1 restored; 0 faces restored" and view.tally.n_failed == 1

@@ -194,6 +194,107 @@ def test_one_image_through_stdin_and_stdout() -> None:
     assert Pillow.open(io.BytesIO(done.stdout_bytes)).size == (400, 400)
 
 
+PORTRAIT = (PHOTOS / "astronaut_small.jpg").read_bytes()
+
+
+def test_stdin_replaces_no_file_that_gfp_did_not_write(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jpg"
+    mine.write_bytes(b"somebody's")
+    done = restore("-", "-o", mine, data=PORTRAIT)
+    assert done.exit_code == 1 and "is not gfp's" in done.stderr and mine.read_bytes() == b"somebody's"
+    assert restore("-", "-o", mine, "--force", data=PORTRAIT).exit_code == 0
+    stamp = mine.stat().st_mtime_ns
+    again = restore("-", "-o", mine, data=PORTRAIT)
+    assert again.exit_code == 0 and "skipped" in again.stderr and mine.stat().st_mtime_ns == stamp
+    assert restore("-", "-o", mine, data=(PHOTOS / "grace_hopper.jpg").read_bytes()).exit_code == 0
+
+
+def test_stdin_has_a_record_and_extras(tmp_path: Path) -> None:
+    words = ("-o", tmp_path / "out", "--save", "crops", "--json", "-", "--suffix", "_r", "-q")
+    done = restore("-", *words, data=PORTRAIT)
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert (row["input"], row["output"]) == ("stdin", str(tmp_path / "out" / "stdin_r.jpg"))
+    assert row["status"] == "restored" and [face["status"] for face in row["faces"]] == ["restored"]
+    assert (tmp_path / "out" / "crops" / "stdin_r_jpg_00.png").exists()
+
+
+def test_stdin_whose_faces_fail_exits_1_and_what_is_no_picture_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfpcli.weights.build.FaceNet.__call__", lambda self, faces: faces * float("nan"))
+    done = restore("-", "-o", tmp_path / "a.jpg", data=PORTRAIT)
+    assert done.exit_code == 1 and "1 of 1 faces failed" in done.stderr
+    for data in (b"", b"no picture"):
+        bad = restore("-", "-o", tmp_path / "b.jpg", "-q", data=data)
+        assert bad.exit_code == 1 and bad.stderr == "failed    stdin: not an image\n"
+    assert not (tmp_path / "b.jpg").exists()
+
+
+def test_with_stdout_taken_by_the_picture_the_record_goes_elsewhere(tmp_path: Path) -> None:
+    records = tmp_path / "r.jsonl"
+    done = restore("-", "-o", "-", "--json", records, "-q", data=PORTRAIT)
+    row = json.loads(records.read_text())
+    assert (row["output"], row["status"], row["width"]) == ("-", "restored", 400)
+    assert Pillow.open(io.BytesIO(done.stdout_bytes)).format == "JPEG"
+    done = restore("-", "-o", "-", "--json", "-", "-q", "--format", "png", data=PORTRAIT)
+    assert json.loads(done.stderr)["output"] == "-"
+    assert Pillow.open(io.BytesIO(done.stdout_bytes)).format == "PNG"
+    refused = restore("-", "-o", "-", "--save", "crops", data=PORTRAIT)
+    assert refused.exit_code == 2 and "--save keeps files" in refused.stderr
+    named = restore(PHOTOS, "-o", "-")
+    assert named.exit_code == 2 and "takes its image from stdin" in named.stderr
+
+
+def test_a_name_that_tells_another_format_than_the_one_asked_for_is_refused(tmp_path: Path) -> None:
+    for source, data in (("-", PORTRAIT), (PHOTOS / "astronaut_small.jpg", None)):
+        done = restore(source, "-o", tmp_path / "x.jpg", "--format", "png", data=data)
+        assert done.exit_code == 2 and "is not named like --format png" in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_extras_replace_no_file_that_gfp_did_not_write(tmp_path: Path) -> None:
+    words = (PHOTOS / "astronaut_small.jpg", "-o", tmp_path, "--save", "crops,compare", "--scale", 1)
+    theirs = tmp_path / "crops" / "astronaut_small_jpg_00.png"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"somebody's")
+    done = restore(*words)
+    assert done.exit_code == 1 and f"{theirs}: is there already and is not gfp's" in done.stderr
+    assert theirs.read_bytes() == b"somebody's"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [theirs.name], "nothing half done"
+    assert restore(*words, "--force").exit_code == 0 and theirs.read_bytes() != b"somebody's"
+    assert restore(*words, "--strength", 0.5).exit_code == 0, "gfp replaces what it wrote itself"
+    theirs.write_bytes(b"touched up")
+    kept = restore(*words)
+    assert kept.exit_code == 1 and "was changed after gfp wrote it" in kept.stderr
+
+
+def test_extras_are_no_inputs_of_the_next_run(tmp_path: Path) -> None:
+    shutil.copy(PHOTOS / "astronaut_small.jpg", tmp_path)
+    for status in ("restored", "skipped"):
+        done = restore(tmp_path, "-o", tmp_path, "--suffix", "_r", "--save", "faces", "--json", "-", "-q")
+        assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == [status]
+
+
+def test_json_and_report_replace_no_other_file(tmp_path: Path) -> None:
+    words = (PHOTOS / "astronaut_small.jpg", "-o", tmp_path, "--scale", 1)
+    assert restore(*words).exit_code == 0
+    ledger, notes, page = tmp_path / ".gfp-ledger.jsonl", tmp_path / "notes.txt", tmp_path / "page.html"
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(ledger)
+    lines = ledger.read_text()
+    for path in (ledger, link):
+        done = restore(*words, "--json", path, "--force")
+        assert done.exit_code == 2 and "gfp keeps this file for itself" in done.stderr, done.stderr
+    assert ledger.read_text() == lines
+    for path, flag in ((notes, "--json"), (page, "--report")):
+        path.write_text("somebody's")
+        done = restore(*words, flag, path)
+        assert done.exit_code == 1 and done.stderr.count("\n") == 1 and "is there already" in done.stderr
+        assert path.read_text() == "somebody's"
+        for force in (("--force",), ()):  # the second time it is gfp's
+            assert restore(*words, flag, path, *force).exit_code == 0
+
+
 def test_a_configuration_file_sets_and_flags_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("gfp.toml").write_text('[restore]\nscale = 1\nsuffix = "_r"\nsave = ["crops"]\n')

@@ -243,7 +243,7 @@ def test_folders_of_frames_in_and_out(tmp_path: Path) -> None:
     row = record_of(folder, "-o", tmp_path / "out", "--rate", 12.5, "--frames-dir", tmp_path / "kept", "--scale", 1.5)
     assert (row["n_frames"], row["n_faces"], row["width"]) == (11, 11, 300)
     assert times_of(tmp_path / "out" / "frames.mp4") == [i * Fraction(2, 25) for i in range(12)]
-    kept = sorted((tmp_path / "kept" / "frames").iterdir())
+    kept = sorted((tmp_path / "kept" / "frames").glob("*.png"))
     assert [path.name for path in kept] == [f"{i:06d}.png" for i in range(1, 12)]
     second = cv2.imread(str(kept[1]))
     assert second is not None and second.shape == (300, 300, 3)
@@ -261,6 +261,27 @@ def test_a_preview_instead_of_the_whole(clip: Path, tmp_path: Path) -> None:
     pair = _frame(tmp_path / "out.preview.mp4", 0)
     assert pair.shape == (200, 400, 3) and len(sound_of(tmp_path / "out.preview.mp4")[0]) > 20
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_previews_and_kept_frames_replace_no_file_that_gfp_did_not_write(clip: Path, tmp_path: Path) -> None:
+    out, short = tmp_path / "out.mp4", ("--end", 0.1)
+    for name in ("out.preview.png", "out.preview.mp4"):
+        (tmp_path / name).write_bytes(b"somebody's")
+        done = video(clip, "-o", out, "--preview", 2)
+        assert done.exit_code == 1 and f"{name}: is there already and is not gfp's" in done.stderr, done.stderr
+        assert (tmp_path / name).read_bytes() == b"somebody's"
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        assert video(clip, "-o", out, "--preview", 2).exit_code == 0
+    frames = tmp_path / "frames" / "out"
+    frames.mkdir(parents=True)
+    (frames / "000001.png").write_bytes(b"somebody's")
+    words = (clip, "-o", out, *short, "--frames-dir", tmp_path / "frames")
+    done = video(*words)
+    assert done.exit_code == 1 and f"{frames}: holds files and is not gfp's" in done.stderr
+    assert (frames / "000001.png").read_bytes() == b"somebody's" and not out.exists()
+    assert video(*words, "--force").exit_code == 0 and (frames / "000001.png").read_bytes() != b"somebody's"
+    assert video(*words, "--strength", 0.5).exit_code == 0
 
 
 def test_bad_input_is_one_line_and_writes_nothing(clip: Path, tmp_path: Path) -> None:

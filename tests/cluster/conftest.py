@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
-import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,14 +24,3 @@ def cluster() -> Iterator[Any]:
         cluster.add_node(num_cpus=1)
         yield cluster
         cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """This process computes as a worker of one core does: sums of several threads may differ in their last bits."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    yield
-    torch.set_num_threads(before[0])
-    cv2.setNumThreads(before[1])

@@ -23,8 +23,8 @@ import gfpcli.clip.segments
 from gfpcli.cli.app import app
 from gfpcli.clip.segments import SEGMENTS, ClipWorkspace, EncodedSegment
 from gfpcli.cluster import clips as clips_on_ray
-from gfpcli.cluster.pool import Died, Needs
-from gfpcli.cluster.worker import Recipe
+from gfpcli.cluster.pool import TaskDied, WorkerNeeds
+from gfpcli.cluster.worker import RestorerRecipe
 from gfpcli.files.ledger import LEDGER
 from tests.clips import faceless, talking, write_clip
 
@@ -86,13 +86,13 @@ def assert_same(out: Path, local: Path) -> None:
 class Here:
     """A session whose workers are in this process."""
 
-    def needs(self, options: object) -> Needs:
-        return Needs()
+    def needs(self, options: object) -> WorkerNeeds:
+        return WorkerNeeds()
 
-    def n_fitting(self, needs: Needs) -> int:
+    def n_fitting(self, needs: WorkerNeeds) -> int:
         return 2
 
-    def starter(self, kind: type, needs: Needs, *given: object) -> Callable[[], Any]:
+    def starter(self, kind: type, needs: WorkerNeeds, *given: object) -> Callable[[], Any]:
         return lambda: kind(*given)
 
 
@@ -112,7 +112,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def session(address: str) -> Iterator[Here]:
         yield Here()
 
-    monkeypatch.setattr(Recipe, "settle_in", lambda self: None)  # this process is not a worker's own
+    monkeypatch.setattr(RestorerRecipe, "prepare_process", lambda self: None)  # this process is not a worker's own
     monkeypatch.setattr(clips_on_ray, "ray_session", session)
     monkeypatch.setattr(clips_on_ray, "run_on_actors", run)
     return handed
@@ -178,10 +178,10 @@ def test_a_clip_that_fails_on_the_way_fails_alone(
     """One segment whose workers die, one whose worker does not see the source, one that is not where it was written."""
     true = clips_on_ray.restored_by
 
-    def broken(restorer: Any, task: clips_on_ray.Task) -> EncodedSegment | str | Died:
+    def broken(restorer: Any, task: clips_on_ray.SegmentTask) -> EncodedSegment | str | TaskDied:
         name, number = task.clip.info.path.name, task.plan.number
         if (name, number) == ("1.mp4", 1):
-            return Died("the worker died each of the 3 times it was tried")
+            return TaskDied("the worker died each of the 3 times it was tried")
         if (name, number) == ("2.mp4", 0):
             source.rename(folder / "hidden")
         segment = true(restorer, task)

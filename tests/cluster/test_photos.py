@@ -22,12 +22,13 @@ from gfpcli import __version__
 from gfpcli.cli.app import app
 from gfpcli.cluster import photos as on_ray
 from gfpcli.cluster import worker as ray_worker
-from gfpcli.cluster.pool import Died, Needs, ray_session, run_on_actors
+from gfpcli.cluster.pool import TaskDied, WorkerNeeds, ray_session, run_on_actors
 from gfpcli.errors import CheckpointError, DeviceError, EngineError
+from gfpcli.files.atomic import PendingOutput
 from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import LEDGER, Ledger
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.batch import Run, Staged, Told
+from gfpcli.photo.batch import FinishedPhoto, PendingPhoto, PhotoRun
 from tests.cluster.actors import Adder
 from tests.faults.load import hashes_of
 
@@ -149,12 +150,12 @@ def said(lines: list[str]) -> list[str]:
     return [line for line in lines if not line.startswith("no worker is up yet")]
 
 
-class DeadlyWorker(on_ray.RestoreWorker):
+class DeadlyWorker(on_ray.PhotoWorker):
     """Dies at the sight of one photo."""
 
-    def work(self, sent: Sequence[on_ray.Sent]) -> Iterator[list[tuple[int | None, Any]]]:
-        for items in super().work(sent):
-            if any(each.job.source.name == "deadly.jpg" for each in sent):
+    def work(self, tasks: Sequence[on_ray.KnownJob]) -> Iterator[list[tuple[int | None, Any]]]:
+        for items in super().work(tasks):
+            if any(each.job.source.name == "deadly.jpg" for each in tasks):
                 os.kill(os.getpid(), signal.SIGKILL)
             yield items
 
@@ -162,7 +163,7 @@ class DeadlyWorker(on_ray.RestoreWorker):
 def test_a_photo_that_kills_its_worker_stops_no_other(
     cluster: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_ray, "RestoreWorker", DeadlyWorker)
+    monkeypatch.setattr(on_ray, "PhotoWorker", DeadlyWorker)
     folder = tmp_path / "in"
     folder.mkdir()
     for name, source in zip(("a", "deadly", "z"), sorted(photos.rglob("*.jpg")), strict=False):
@@ -182,19 +183,19 @@ def test_a_photo_that_kills_its_worker_stops_no_other(
 def test_every_task_has_its_result_once_and_deaths_take_no_others_along(cluster: Any) -> None:
     heard: list[int] = []
     with ray_session(cluster.address) as session:
-        assert session.n_fitting(Needs()) == 2
+        assert session.n_fitting(WorkerNeeds()) == 2
         with pytest.raises(EngineError, match="no node of the Ray cluster has the 1 CPU and 1 GPU"):
-            session.n_fitting(Needs(gpus=1))
-        start = session.starter(Adder, Needs(), 1000, frozenset({7, 250}))
-        results = list(run_on_actors(session, start, iter(range(300)), n_actors=3, n_each=16, hear=heard.append))
+            session.n_fitting(WorkerNeeds(gpus=1))
+        start = session.starter(Adder, WorkerNeeds(), 1000, frozenset({7, 250}))
+        results = list(run_on_actors(session, start, iter(range(300)), n_actors=3, n_each=16, on_message=heard.append))
         assert sorted(task for task, _ in results) == list(range(300))
         assert all(result == task + 1000 for task, result in results if task not in (7, 250))
-        assert all(isinstance(result, Died) for task, result in results if task in (7, 250))
+        assert all(isinstance(result, TaskDied) for task, result in results if task in (7, 250))
         assert max(heard) == 16 and heard.count(1) >= 4
         with pytest.raises(DeviceError, match="^no such number$"):
             list(run_on_actors(session, start, [1, -1], n_actors=1))
         with pytest.raises(EngineError, match="die before they have done anything"):
-            deadly = session.starter(Adder, Needs(), 0, frozenset(range(300)))
+            deadly = session.starter(Adder, WorkerNeeds(), 0, frozenset(range(300)))
             list(run_on_actors(session, deadly, range(300), n_actors=2))
 
 
@@ -202,7 +203,7 @@ def test_tasks_are_drawn_as_workers_get_free(cluster: Any) -> None:
     drawn: list[int] = []
     with ray_session(cluster.address) as session:
         results = run_on_actors(
-            session, session.starter(Adder, Needs(), 1, frozenset()), (drawn.append(i) or i for i in range(1000)),
+            session, session.starter(Adder, WorkerNeeds(), 1, frozenset()), (drawn.append(i) or i for i in range(1000)),
             n_actors=2, n_each=4,
         )  # fmt: skip
         for n_results, _ in enumerate(results, 1):
@@ -242,18 +243,18 @@ def test_a_cluster_that_is_not_there_is_one_line(
 def test_what_a_machine_does_not_see_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ray_worker.cv2, "setNumThreads", lambda n_threads: None)
-    run = Run(RestoreOptions(), tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact")
+    run = PhotoRun(RestoreOptions(), tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact")
     job = Job(tmp_path / "in.jpg", tmp_path / "out" / "in.jpg")
-    recipe = ray_worker.Recipe(run.options, "compact", {}, 1, tmp_path)
-    plan = on_ray.Plan(run, recipe, False)
-    (items,) = on_ray.RestoreWorker(plan).work([on_ray.Sent(job, ())])
+    recipe = ray_worker.RestorerRecipe(run.options, "compact", {}, 1, tmp_path)
+    plan = on_ray.WorkerSetup(run, recipe, False)
+    (items,) = on_ray.PhotoWorker(plan).work([on_ray.KnownJob(job, ())])
     ((place, made),) = items
-    assert place == 0 and isinstance(made, Told)
-    assert made.record["error"] == f"{job.source}: No such file or directory on {platform.node()}"
-    staged = Staged(job, Told(run.record(job, "restored")), tmp_path / "out" / ".gfp-x.part", "", "", "")
-    told = on_ray.commit(run, staged)
-    assert told.record["status"] == "failed"
-    assert "OUT must be on storage that all machines share" in told.record["error"]
+    assert place == 0 and isinstance(made, FinishedPhoto)
+    assert made.outcome.error == f"{job.source}: No such file or directory on {platform.node()}"
+    output = PendingOutput(tmp_path / "out" / ".gfp-x.part", job.target)
+    pending = PendingPhoto(job, FinishedPhoto(run.outcome(job, "restored")), output, (), "", "", "")
+    outcome = on_ray.commit_seen(run, pending).outcome
+    assert outcome.status == "failed" and "OUT must be on storage that all machines share" in str(outcome.error)
     assert not run.ledger.path.exists()
     with pytest.raises(EngineError, match=f"^on {platform.node()}: gfpcli is {__version__}, not 0.0.1"):
         replace(recipe, version="0.0.1").load(lambda line: None)
@@ -263,10 +264,10 @@ def test_a_checkpoint_must_be_the_same_on_every_machine(tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     file.write_bytes(b"weights")
     source = ray_worker.source_of(file)
-    assert ray_worker.file_of(source, RestoreOptions()) == file
+    assert ray_worker.local_file(source, RestoreOptions()) == file
     file.write_bytes(b"others")
     with pytest.raises(CheckpointError, match="every machine must have the same"):
-        ray_worker.file_of(source, RestoreOptions())
+        ray_worker.local_file(source, RestoreOptions())
     file.unlink()
     with pytest.raises(CheckpointError, match="must lie there on every machine"):
-        ray_worker.file_of(source, RestoreOptions())
+        ray_worker.local_file(source, RestoreOptions())

@@ -79,7 +79,8 @@ def is_alive(pid: int) -> bool:
 
 def serve(log: str) -> None:
     """Reads commands, forks one `gfp` for each, tells its process id and then its exit code."""
-    import gfpcli.clip.batch  # noqa: F401  (everything before the first fork)
+    import gfpcli.cli.restore
+    import gfpcli.cli.video  # noqa: F401  (everything before the first fork)
     from gfpcli.cli.app import main
 
     for line in sys.stdin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.files.ledger import LEDGER, Ledger
+from gfpcli.types import FaceRecord
 
 
 def add(ledger: Ledger, path: Path, data: bytes, digest: str = "in", settings: str = "settings") -> None:
@@ -64,19 +66,23 @@ def test_a_kill_between_the_line_and_the_name_loses_nothing(tmp_path: Path) -> N
 def test_faces_are_remembered_and_nonsense_is_not(tmp_path: Path) -> None:
     out, file = tmp_path / "a.png", tmp_path / LEDGER
     out.write_bytes(b"x")
-    face = {"box": [1.5, 2, 3, 4], "score": 0.9, "status": "restored", "seconds": 0.1}
-    Ledger(tmp_path).add(out, "1", "s", sha256_of(out), [{**face, "landmarks": [[1, 2]]}])
-    assert Ledger(tmp_path).faces_of(out) == [face]
+    face = FaceRecord((1.5, 2, 3, 4), 0.9, "restored", seconds=0.1)
+    Ledger(tmp_path).add(out, "1", "s", sha256_of(out), [replace(face, landmarks=((1, 2),))])
+    assert Ledger(tmp_path).faces_of(out) == (face,)
     line = json.loads(file.read_text())
-    nonsense = ["[1]", "{", "7", "null", '[{"box": [1, 2], "score": 1, "status": "x"}]', '[{"box": "four", "score": 1, '
-                '"status": ""}]', '[{"box": [1, 2, 3, NaN], "score": 1, "status": ""}]']  # fmt: skip
+    good = '"score": 1, "status": "restored"'
+    nonsense = [
+        "[1]", "{", "7", "null", f'[{{"box": [1, 2], {good}}}]', f'[{{"box": "four", {good}}}]',
+        f'[{{"box": [1, 2, 3, NaN], {good}}}]', '[{"box": [1, 2, 3, 4], "score": 1, "status": "x"}]',
+        f'[{{"box": [1, 2, 3, 4], {good}, "error": 7}}]',
+    ]  # fmt: skip
     for faces in nonsense:
         file.write_text(json.dumps({**line, "faces": faces}))
-        assert Ledger(tmp_path).faces_of(out) == [], faces
+        assert Ledger(tmp_path).faces_of(out) == (), faces
     del line["faces"]  # as older versions wrote it
     file.write_text(json.dumps(line))
-    assert Ledger(tmp_path).state_of(out, "1", "s") == "done" and Ledger(tmp_path).faces_of(out) == []
-    assert Ledger(tmp_path).faces_of(tmp_path / "other.png") == []
+    assert Ledger(tmp_path).state_of(out, "1", "s") == "done" and Ledger(tmp_path).faces_of(out) == ()
+    assert Ledger(tmp_path).faces_of(tmp_path / "other.png") == ()
 
 
 def test_a_line_cut_short_is_ignored_and_the_next_one_is_whole(tmp_path: Path) -> None:
@@ -106,3 +112,23 @@ def test_a_hostile_ledger_is_read_without_harm(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a link"):
         Ledger(tmp_path)
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_what_is_kept_beside_an_output_is_known_as_ours(tmp_path: Path) -> None:
+    out, crop, ledger = tmp_path / "a.png", tmp_path / "crops" / "a_png_00.png", Ledger(tmp_path)
+    crop.parent.mkdir()
+    ledger.check_ours(crop)  # nothing is there
+    crop.write_bytes(b"somebody's")
+    with pytest.raises(OutputError, match="is not gfp's"):
+        ledger.check_ours(crop)
+    crop.write_bytes(b"ours")
+    ledger.add(out, "in", "settings", "0" * 64, extras={crop: sha256_of(crop)})
+    for each in (ledger, Ledger(tmp_path)):
+        each.check_ours(crop)
+        assert each.outputs() == {out, crop}
+    crop.write_bytes(b"touched up")
+    with pytest.raises(OutputError, match="was changed after gfp wrote it"):
+        ledger.check_ours(crop)
+    line = json.loads((tmp_path / LEDGER).read_text())
+    (tmp_path / LEDGER).write_text("".join(json.dumps({**line, "extras": each}) + "\n" for each in ("{", "7", "[1]")))
+    assert Ledger(tmp_path).outputs() == frozenset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,29 @@ import pytest
 from numpy.typing import NDArray
 
 from gfpcli.errors import OutputError, UsageError
-from gfpcli.photo.report import About, Pictures, check_report_path, open_report, pictures_for, pictures_of, url_of
+from gfpcli.photo.report import (
+    About,
+    Pictures,
+    check_report_path,
+    link_to,
+    open_report,
+    pictures_for,
+    pictures_of,
+    url_of,
+)
+from gfpcli.types import FaceRecord, Outcome, OutcomeStatus
 from tests.browser import CHROMIUM, Page
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 ABOUT = About("1.0", [("model", "built-in compact", "CC BY-NC-SA 4.0")], [("scale", "2.0"), ("mask", "<b>soft</b>")])
-FACE = {"box": [20.0, 10.0, 60.0, 50.0], "score": 0.98, "status": "restored", "seconds": 0.25}
+FACE = FaceRecord((20.0, 10.0, 60.0, 50.0), 0.98, "restored", seconds=0.25)
 HOSTILE = '<script>alert("x")</script>&\' #?%.png'
 
 
-def record(name: str, status: str = "restored", error: str | None = None, **more: object) -> dict[str, Any]:
-    faces = [FACE] if status == "restored" else []
+def outcome(name: str, status: OutcomeStatus = "restored", **more: Any) -> Outcome:
+    faces = (FACE,) if status == "restored" else ()
     output = None if status == "failed" else f"out/{name}"
-    return {"input": name, "output": output, "status": status, "faces": faces, "seconds": 1.5, "error": error, **more}
+    return replace(Outcome(name, output, status, 2.0, "compact", seconds=1.5, faces=faces), **more)
 
 
 @pytest.fixture
@@ -36,7 +47,7 @@ def pictures(smooth_image: Make) -> Pictures:
     return pictures_of((255 - after[::2, ::2], None), (after, None), [FACE])
 
 
-def write(path: Path, entries: list[tuple[dict[str, Any], Pictures | None]], n_inputs: int | None = None) -> str:
+def write(path: Path, entries: list[tuple[Outcome, Pictures | None]], n_inputs: int | None = None) -> str:
     with open_report(path, ABOUT, len(entries) if n_inputs is None else n_inputs) as report:
         for row, shown in entries:
             report.add(row, shown)
@@ -44,8 +55,8 @@ def write(path: Path, entries: list[tuple[dict[str, Any], Pictures | None]], n_i
 
 
 def test_it_tells_everything_and_loads_nothing(tmp_path: Path, pictures: Pictures) -> None:
-    failed = record("bad.png", "failed", "bad.png: not an image")
-    text = write(tmp_path / "r.html", [(record("a.png", note="2 pages"), pictures), (failed, None)], 3)
+    failed = outcome("bad.png", "failed", error="bad.png: not an image")
+    text = write(tmp_path / "r.html", [(outcome("a.png", note="2 pages"), pictures), (failed, None)], 3)
     plain = " ".join(
         unescape(re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]*>", " ", text, flags=re.S)).split()
     )
@@ -61,7 +72,7 @@ def test_it_tells_everything_and_loads_nothing(tmp_path: Path, pictures: Picture
 
 def test_a_stopped_run_has_its_report_and_the_error_goes_on(tmp_path: Path, pictures: Pictures) -> None:
     with pytest.raises(KeyboardInterrupt), open_report(tmp_path / "r.html", ABOUT, 9) as report:
-        report.add(record("a.png"), pictures)
+        report.add(outcome("a.png"), pictures)
         raise KeyboardInterrupt
     assert "8 inputs not looked at" in (tmp_path / "r.html").read_text()
 
@@ -85,6 +96,26 @@ def test_links_are_relative_and_lead_back(tmp_path: Path, name: str) -> None:
     assert unquote(link, errors="surrogateescape") == f"../photos/{name}"
 
 
+def test_links_to_urls_are_those_that_a_browser_opens(tmp_path: Path, pictures: Pictures) -> None:
+    assert link_to("https://a.example/b c/ü.png?x=1&y", tmp_path) == "https://a.example/b%20c/%C3%BC.png?x=1&y"
+    assert link_to("s3://album/a.png", tmp_path) is None
+    shown = outcome("s3://album/a.png", output="s3://album/out/a.png")
+    text = write(tmp_path / "r.html", [(shown, pictures)])
+    assert "s3:/" in text and 'href="data:' in text and text.count("href=") == 1, "its icon only"
+    assert "href=" in write(tmp_path / "r.html", [(outcome("a.png"), pictures)])
+
+
+def test_only_a_report_is_replaced(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    check_report_path(page)
+    page.write_text("<!doctype html><title>somebody's</title>")
+    with pytest.raises(OutputError, match="is no report of gfp"):
+        check_report_path(page)
+    check_report_path(page, is_forced=True)
+    write(page, [])
+    check_report_path(page)
+
+
 def test_memory_does_not_grow_with_the_inputs(tmp_path: Path, pictures: Pictures) -> None:
     """What was added lies on disk: only the nameless file's buffer is held."""
     import tracemalloc
@@ -92,7 +123,7 @@ def test_memory_does_not_grow_with_the_inputs(tmp_path: Path, pictures: Pictures
     tracemalloc.start()
     with open_report(tmp_path / "r.html", ABOUT, 400) as report:
         for i in range(400):
-            report.add(record(f"{i}.png"), pictures)
+            report.add(outcome(f"{i}.png"), pictures)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (tmp_path / "r.html").stat().st_size > 4e6 > 2 * peak
@@ -115,11 +146,11 @@ def test_in_a_browser_the_slider_moves_and_keys_step(page: Page, tmp_path: Path,
     after = smooth_image(480, 640)
     shown = pictures_of((255 - after[::2, ::2], None), (after, None), [FACE])
     (tmp_path / "out").mkdir()
-    entries: list[tuple[dict[str, Any], Pictures | None]] = [(record("bad.png", "failed", "bad.png: broken"), None)]
+    entries: list[tuple[Outcome, Pictures | None]] = [(outcome("bad.png", "failed", error="bad.png: broken"), None)]
     for i in range(4):
         cv2.imwrite(str(tmp_path / f"{i}.png"), after[::2, ::2])
         cv2.imwrite(str(tmp_path / "out" / f"{i}.png"), after)
-        entries.append((record(str(tmp_path / f"{i}.png"), output=str(tmp_path / "out" / f"{i}.png")), shown))
+        entries.append((outcome(str(tmp_path / f"{i}.png"), output=str(tmp_path / "out" / f"{i}.png")), shown))
     write(tmp_path / "r.html", entries)
     page.look(1280, 900)
     page.open((tmp_path / "r.html").as_uri())
@@ -160,7 +191,7 @@ def test_in_a_browser_a_hostile_name_is_a_name(page: Page, tmp_path: Path, pictu
     name = HOSTILE.replace("/", "")
     cv2.imwrite(str(folder / "plain.png"), np.zeros((4, 4, 3), np.uint8))
     (folder / "plain.png").rename(folder / name)
-    row = record(str(folder / name), error=f"{folder / name}: <img src=x onerror=alert(1)>", output=str(folder / name))
+    row = outcome(str(folder / name), error=f"{folder / name}: <img src=x onerror=alert(1)>", output=str(folder / name))
     write(tmp_path / "r.html", [(row, pictures)])
     page.problems.clear()
     page.look(390, 844, is_dark=True, is_touch=True)
@@ -178,7 +209,7 @@ def test_in_a_browser_a_hostile_name_is_a_name(page: Page, tmp_path: Path, pictu
 def test_in_a_browser_500_pictures_open_in_two_seconds(page: Page, tmp_path: Path, smooth_image: Make) -> None:
     after = smooth_image(480, 480) ^ np.random.default_rng(1).integers(0, 8, (480, 480, 3), dtype=np.uint8)
     shown = pictures_for(500)((after, None), (after, None), [FACE, FACE])
-    write(tmp_path / "r.html", [(record(f"{i}.png", faces=[FACE, FACE]), shown) for i in range(500)])
+    write(tmp_path / "r.html", [(outcome(f"{i}.png", faces=(FACE, FACE)), shown) for i in range(500)])
     assert 10e6 < (tmp_path / "r.html").stat().st_size < 60e6
     page.look(1280, 900)
     before = page.cpu_seconds()

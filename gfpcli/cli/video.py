@@ -1,0 +1,57 @@
+"""The body of `gfp video`: words to a run over clips, on this machine or a cluster, and what is shown of it."""
+
+from __future__ import annotations
+
+from gfpcli.cli.console import tell
+from gfpcli.cli.progress import RunView
+from gfpcli.clip.batch import ClipEngine, open_clip, plan_clips, restore_clips, restore_clips_here
+from gfpcli.errors import UsageError
+from gfpcli.files.jobs import VideoJob
+from gfpcli.files.storage import is_url, local_word, place_of
+from gfpcli.options import VideoOptions
+
+
+def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_to: str | None, *, quiet: bool) -> int:
+    """Restores all it can; gives the number of inputs that failed.
+
+    Args:
+        output_word: path or `file://`.
+
+    Raises:
+        GfpError: nothing could be started.
+    """
+    inputs, output = [local_word(word) for word in inputs], place_of(output_word)
+    if url := next(filter(is_url, [*inputs, str(output)]), None):
+        raise UsageError(f"{url}: gfp video reads and writes files of this machine: copy the clip, or mount its store")
+    engine = _clip_engine(options)
+    plan = plan_clips(inputs, output, options)
+    if options.dry_run:
+        tell_clips(plan.jobs, options)
+        return 0
+    view = RunView(json_to, quiet, options.force, is_video=True)
+    with view.listening() as listener:
+        restore_clips(plan, options, listener, engine=engine)
+    return view.tally.n_failed
+
+
+def _clip_engine(options: VideoOptions) -> ClipEngine:
+    """What restores the clips; a preview needs no cluster. Raises EngineError where Ray is not installed."""
+    if options.engine != "ray":
+        return restore_clips_here
+    from gfpcli.cluster.clips import restore_clips_on_cluster
+    from gfpcli.cluster.pool import import_ray
+
+    import_ray()  # said before any work that it is missing
+    return restore_clips_here if options.preview else restore_clips_on_cluster
+
+
+def tell_clips(jobs: list[VideoJob], options: VideoOptions) -> None:
+    """What a run would do; writes nothing. Raises GfpError."""
+    for job in jobs:
+        clip = open_clip(job, options)
+        info, encoder = clip.info, clip.encoder
+        tell(
+            f"{job.source} -> {job.target}: {info.n_frames} frames of {info.size[1]}x{info.size[0]}, "
+            f"{info.codec} {info.pix_fmt} -> {encoder.name} {encoder.pix_fmt}"
+        )
+    tell(f"{len(jobs)} clips, scale {options.scale:g}, model {options.model}; nothing was written (--dry-run)")
