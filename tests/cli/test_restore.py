@@ -123,7 +123,7 @@ def test_a_face_that_fails_is_told_and_tried_again(tmp_path: Path, monkeypatch: 
     Pillow.open(PHOTOS / "astronaut_small.jpg").save(tmp_path / "a.png")
     words = (tmp_path / "a.png", "-o", tmp_path / "out", "--scale", 1, "--json", "-", "-q")
     with monkeypatch.context() as broken:
-        broken.setattr("gfpcli.weights.build.FaceNet.__call__", lambda self, faces: faces * float("nan"))
+        broken.setattr("gfpcli.weights.face_model.FaceNet.__call__", lambda self, faces: faces * float("nan"))
         done = restore(*words)
     (row,) = map(json.loads, done.stdout.splitlines())
     assert done.exit_code == 1 and row["status"] == "failed" and "1 of 1 faces failed" in row["error"]
