@@ -19,7 +19,7 @@ from gfpcli.clip.inputs import plan_videos
 from gfpcli.clip.preview import preview_names, write_preview
 from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.errors import InputError, OutputError, UsageError, failure_line
-from gfpcli.files.atomic import sha256_of, write_bytes
+from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands

@@ -64,7 +64,7 @@ def test_examples_are_words_that_the_command_takes() -> None:
 
 def test_switches_lists_and_repeated_flags_become_values(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("gfpcli.photo.batch.run_restore", lambda *words, **named: seen.append(words[2]) or 0)
+    monkeypatch.setattr("gfpcli.cli.restore.run_restore", lambda *words, **named: seen.append(words[2]) or 0)
     words = ["restore", "a.jpg", "--save", "crops, masks", "--no-compile", "--strip", "-q", "-s", "1", "--json", "-"]
     assert CliRunner().invoke(app, words).exit_code == 0
     options = RestoreOptions(scale=1, save=("crops", "masks"), compile=False, strip=True, quiet=True, json="-")
@@ -84,7 +84,7 @@ def test_switches_lists_and_repeated_flags_become_values(monkeypatch: pytest.Mon
 def test_an_unknown_flag_suggests_the_nearest_and_a_failure_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["restore", "a.jpg", "--strenght", "1"])
     assert done.exit_code == 2 and "--strength" in done.stderr
-    monkeypatch.setattr("gfpcli.photo.batch.run_restore", lambda *words, **named: 3)
+    monkeypatch.setattr("gfpcli.cli.restore.run_restore", lambda *words, **named: 3)
     assert CliRunner().invoke(app, ["restore", "a.jpg"]).exit_code == 1
 
 
