@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gfpcli.photo.sheets import GAP, WIDEST, compare_sheet, face_pair, pair_of
+from gfpcli.photo.sheets import GAP_WIDTH, MAX_HALF, compare_sheet, face_pair, pair_of
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 
@@ -16,14 +16,14 @@ Make = Callable[[int, int], NDArray[np.uint8]]
 def test_a_sheet_shows_both_whole_at_the_result_s_size(smooth_image: Make) -> None:
     before, after = smooth_image(40, 60), smooth_image(80, 120)
     sheet = compare_sheet((before, None), (after, None))
-    assert sheet.shape == (80, 120 + GAP + 120, 3)
+    assert sheet.shape == (80, 120 + GAP_WIDTH + 120, 3)
     assert (sheet[:, -120:] == after).all()
     assert np.abs(sheet[::2, :120:2].astype(int) - before).mean() < 20
 
 
 def test_a_sheet_is_capped(smooth_image: Make) -> None:
-    large = smooth_image(WIDEST + 200, 600)
-    assert compare_sheet((large[:50, :10], None), (large, None)).shape[0] == WIDEST
+    large = smooth_image(MAX_HALF + 200, 600)
+    assert compare_sheet((large[:50, :10], None), (large, None)).shape[0] == MAX_HALF
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
