@@ -28,11 +28,12 @@ check: setup ## ruff and mypy
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q
 
+# aiobotocore[boto3] names the one boto3 that fits s3fs: without it pip tries hundreds
 oldest: ## run the tests with the oldest release of each dependency that pyproject.toml allows, in .venv-oldest
 	test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
 	$(PYTHON) -m tests.oldest > .venv-oldest/constraints.txt
 	$(OLDEST)/python -m pip install -q -c .venv-oldest/constraints.txt "setuptools>=68" wheel cython numpy torch torchvision
-	$(OLDEST)/python -m pip install -q -c .venv-oldest/constraints.txt --no-build-isolation -e ".[dev]"
+	$(OLDEST)/python -m pip install -q -c .venv-oldest/constraints.txt --no-build-isolation -e ".[dev]" "aiobotocore[boto3]"
 	$(OLDEST)/python -m pytest -q
 
 torture: setup ## kill -9 at 26 random moments, Ctrl-C once (minutes)

@@ -54,13 +54,12 @@ class TurningDetector:
 
     def _in_turned_pictures(self, image: NDArray[np.uint8]) -> list[Face]:
         """What the detector finds in the picture turned, in pixels of the picture as it is."""
-        turns = TURNS[: self.n_turns]
-        pictures = [np.ascontiguousarray(np.rot90(image, turn // 90)) for turn in turns]
-        return [
-            _moved(face, invert(_picture_to_turned(image, turn)))
-            for turn, faces in zip(turns, self.detector(pictures), strict=True)
-            for face in faces
-        ]
+        found: list[Face] = []
+        for turn in TURNS[: self.n_turns]:  # one at a time: a batch would take three times the memory
+            (faces,) = self.detector([np.ascontiguousarray(np.rot90(image, turn // 90))])
+            back = invert(_picture_to_turned(image, turn))
+            found += [_moved(face, back) for face in faces]
+        return found
 
     def _turned(self, image: NDArray[np.uint8], faces: Sequence[Face], margin: float) -> list[Face | None]:
         """Each face as it is seen the right way up; None for one that is seen best as the picture is, or not well.

@@ -125,7 +125,9 @@ def test_turns_are_asked_for_in_photos_not_in_clips_and_are_in_the_fingerprint()
     none = RestoreOptions(model="compact", detector="builtin", mask="soft", device="cpu", offline=True, turns=0)
     assert fingerprint(options, parts) != fingerprint(none, parts)
     assert isinstance(load_restorer(options, parts).detector, TurningDetector)
-    assert not isinstance(load_restorer(none, parts).detector, TurningDetector)
+    clips = VideoOptions(model="compact", detector="builtin", mask="soft", device="cpu", offline=True)
+    for each in (none, clips):
+        assert not isinstance(load_restorer(each, parts).detector, TurningDetector)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the test data of ../shared are not here")
