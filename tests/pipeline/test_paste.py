@@ -69,6 +69,25 @@ def test_overlapping_faces_share_and_neither_hides_the_other() -> None:
     assert np.abs(same.astype(int) - image).max() <= 1
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_where_faces_overlap_their_weights_are_shared_not_added(strength: float) -> None:
+    image = np.full((300, 400, 3), 100, np.uint8)
+    faces = [face_of(0.5), Face(np.array([100, 60, 300, 260.0]), TEMPLATE_512 * 0.5 + (90, 20), 0.9)]
+    crops = [cut_crop(image, face, 256) for face in faces]
+    bright, mask = np.full((256, 256, 3), 150, np.uint8), soft_mask(256)
+    canvas = image.copy()
+    paste_faces(canvas, [bright, bright], crops, [mask, mask], scale=(1, 1), strength=strength)
+    assert canvas.max() == 100 + round(50 * strength)  # 200 in the middle where both weights count whole
+
+
+@pytest.mark.parametrize("level", [0, 1, 128, 255])
+def test_a_face_on_16_bit_has_the_whole_range(level: int) -> None:
+    image = np.full((300, 300, 3), 1000, np.uint16)
+    crop = cut_crop(image, face_of(0.5), 256)
+    paste_faces(image, [np.full_like(crop.image, level)], [crop], [soft_mask(256)], scale=(1, 1))
+    assert (image[160, 150] == 257 * level).all()
+
+
 def test_a_face_larger_than_the_network_keeps_its_detail_where_it_was_clean(rng: np.random.Generator) -> None:
     image = rng.integers(0, 200, (900, 900, 3), np.uint8)  # finer than any 256 px crop
     face = Face(np.array([150, 150, 750, 800.0]), TEMPLATE_512 * 1.7, 0.99)
