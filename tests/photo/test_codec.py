@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import JpegImagePlugin, PngImagePlugin
+from PIL import PngImagePlugin
 
 from gfpcli.errors import InputError
 from gfpcli.photo.codec import read_frame, write_image
-from gfpcli.types import Frame, Image, Metadata
-
-Make = Callable[[int, int], NDArray[np.uint8]]
+from gfpcli.types import Frame, Metadata
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,50 +110,3 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OutputError, match="No space"):
         write_image(tmp_path / "out" / "x.png", frame.image, frame, alpha=None, quality=95, strip=False)
     assert not list((tmp_path / "out").iterdir())
-
-
-def written(folder: Path, name: str, image: Image, *, quality: int = 95, alpha: Image | None = None) -> Path:
-    write_image(folder / name, image, Frame(0, image, "photo"), alpha=alpha, quality=quality, strip=False)
-    return folder / name
-
-
-@pytest.mark.parametrize("kind", ["jpg", "webp"])
-def test_the_quality_asked_for_is_obeyed(smooth_image: Make, tmp_path: Path, kind: str) -> None:
-    image = smooth_image(96, 128)
-    paths = [written(tmp_path, f"{quality}.{kind}", image, quality=quality) for quality in (20, 60, 95)]
-    sizes = [path.stat().st_size for path in paths]
-    errors = [float(np.abs(read_frame(path, 0).image.astype(float) - image).mean()) for path in paths]
-    assert sizes == sorted(sizes) and sizes[2] > 2 * sizes[0]
-    assert errors == sorted(errors, reverse=True) and errors[0] > 2 * errors[2]
-
-
-def test_a_fine_jpeg_keeps_the_colour_of_every_pixel(smooth_image: Make, tmp_path: Path) -> None:
-    samplings = {}
-    for quality in (89, 90, 95):
-        with Pillow.open(written(tmp_path, f"{quality}.jpg", smooth_image(32, 32), quality=quality)) as picture:
-            samplings[quality] = JpegImagePlugin.get_sampling(picture)
-    assert samplings == {89: 2, 90: 0, 95: 0}  # 4:2:0, then 4:4:4
-
-
-@pytest.mark.parametrize("kind", ["bmp", "webp", "jpg"])
-def test_16_bit_becomes_8_bit_by_the_whole_range(tmp_path: Path, kind: str) -> None:
-    for level in (0, 1, 127, 128, 254, 255):
-        deep = np.full((16, 16, 3), level * 257, np.uint16)
-        image = read_frame(written(tmp_path, f"{level}.{kind}", deep, quality=100), 0).image
-        assert image.dtype == np.uint8 and np.abs(image.astype(int) - level).max() <= (0 if kind == "bmp" else 1)
-
-
-def test_channels_keep_their_places(tmp_path: Path) -> None:
-    """BGR in memory, RGB in the file, alpha last."""
-    image, alpha = np.full((4, 4, 3), (10, 20, 30), np.uint8), np.full((4, 4), 40, np.uint8)
-    for kind in ("png", "tif", "webp"):
-        for dtype, unit in ((np.uint8, 1), (np.uint16, 257)):
-            if (kind, dtype) == ("webp", np.uint16):
-                continue
-            path = written(tmp_path, f"{unit}.{kind}", image.astype(dtype) * unit, alpha=alpha.astype(dtype) * unit)
-            again = read_frame(path, 0)
-            assert again.alpha is not None and (again.alpha == 40 * unit).all()
-            if kind != "webp":
-                assert (again.image == image.astype(dtype) * unit).all()
-    with Pillow.open(tmp_path / "1.png") as picture:
-        assert picture.getpixel((0, 0)) == (30, 20, 10, 40)
