@@ -219,6 +219,12 @@ def test_the_r1_penalty_is_weighted_by_its_interval(make_run: MakeRun) -> None:
         assert lines_of(run)[0]["r1"] == pytest.approx(6 / 2 * interval * penalty, rel=1e-4)
 
 
+def test_the_r1_penalty_is_computed_in_every_nth_iteration(make_run: MakeRun) -> None:
+    run = make_run(iterations=5, r1_every=2, loss={"gan": 0.1, "r1": 6.0})
+    training_loop(run)
+    assert [row["iteration"] for row in lines_of(run) if "r1" in row] == [0, 2, 4]
+
+
 def test_the_generator_s_gradient_is_clipped(make_run: MakeRun) -> None:
     free, clipped = (make_run(folder=str(clip), iterations=1, clip=clip) for clip in (0.0, 1e-3))
     training_loop(free), training_loop(clipped)
