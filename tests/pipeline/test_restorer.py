@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, Restored
 
 Make = Callable[[int, int], NDArray[np.uint8]]
+T = TypeVar("T")
 FACES = tuple(Face(np.array([x, 20, x + 60, 90.0]), TEMPLATE_512 * 0.2 + (x - 20, 0), 0.9) for x in (30, 130))
 
 
@@ -409,3 +411,26 @@ def test_an_aligned_picture_must_be_square_and_its_face_must_succeed(smooth_imag
         restorer(Model(), aligned=True).restore(Frame(0, smooth_image(50, 60), "wide"))
     with pytest.raises(InputError, match="face: RuntimeError: no"):
         restorer(Model(broken), aligned=True).restore(Frame(0, smooth_image(64, 64), "face"))
+
+
+def test_the_seconds_of_a_frame_are_its_share_of_each_step(smooth_image: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is moved by what the parts are said to take; two frames with two faces each go together."""
+    clock = [1000.0]
+
+    def taking(seconds: float, work: Callable[..., T]) -> Callable[..., T]:
+        def run(*arguments: object, **named: object) -> T:
+            clock[0] += seconds
+            return work(*arguments, **named)
+
+        return run
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("gfpcli.pipeline.align.cut_crop", taking(0.5, cut_crop))
+    monkeypatch.setattr("gfpcli.pipeline.restorer.paste_faces", taking(32, lambda *_, **__: None))
+    parts = replace(
+        restorer(Model(lambda faces: taking(4, lambda: None)()), batch_size=4), detector=taking(2, detect), n_detect=2,
+        masker=taking(8, soft_masker), upsampler=taking(16, lambda image, size: image.copy()),
+    )  # fmt: skip
+    for out in parts.stream(frames(smooth_image, 2)):
+        assert isinstance(out, Restored)
+        assert out.timings == {"network": 2, "total": 2 / 2 + 2 * 0.5 + 4 / 2 + 8 / 2 + 16 + 32}
