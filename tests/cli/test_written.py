@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +69,19 @@ def test_channels_keep_their_places(tmp_path: Path, kind: str, unit: int) -> Non
     out = tifffile.imread(path) if kind == "tif" else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert out is not None and out.dtype == dtype
     assert (out == (given[..., [2, 1, 0, 3]] if kind == "tif" else given)).all()
+
+
+def test_a_plain_picture_has_no_note_and_one_with_several_is_told(tmp_path: Path) -> None:
+    one, two = (Pillow.new("RGB", (24, 24), colour) for colour in ("red", "blue"))
+    one.save(tmp_path / "one.png")
+    one.save(tmp_path / "two.gif", save_all=True, append_images=[two])
+    done = restore(tmp_path / "one.png", tmp_path / "two.gif", "-o", tmp_path / "out", "--scale", 1, "--json", "-")
+    notes = {Path(row["input"]).name: row["note"] for row in map(json.loads, done.stdout.splitlines())}
+    assert notes["one.png"] is None and "first picture" in notes["two.gif"]
+
+
+def test_a_damaged_picture_is_not_called_a_lack_of_memory(smooth_image: Make, tmp_path: Path) -> None:
+    Pillow.fromarray(smooth_image(64, 64)).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:700])
+    done = restore(tmp_path / "cut.jpg", "-o", tmp_path / "out")
+    assert done.exit_code == 1 and "cut.jpg" in done.stderr and "memory" not in done.stderr
