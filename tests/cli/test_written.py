@@ -76,7 +76,7 @@ def test_a_plain_picture_has_no_note_and_one_with_several_is_told(tmp_path: Path
     one.save(tmp_path / "one.png")
     one.save(tmp_path / "two.gif", save_all=True, append_images=[two])
     done = restore(tmp_path / "one.png", tmp_path / "two.gif", "-o", tmp_path / "out", "--scale", 1, "--json", "-")
-    notes = {Path(row["input"]).name: row["note"] for row in map(json.loads, done.stdout.splitlines())}
+    notes = {Path(row["input"]).name: row.get("note") for row in map(json.loads, done.stdout.splitlines())}
     assert notes["one.png"] is None and "first picture" in notes["two.gif"]
 
 
