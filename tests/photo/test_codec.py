@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from gfpcli.errors import InputError
-from gfpcli.photo.codec import read_frame, write_image
+from gfpcli.photo.codec import read_frame, size_of, write_image
 from gfpcli.types import Frame, Metadata
 
 
@@ -110,3 +110,18 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OutputError, match="No space"):
         write_image(tmp_path / "out" / "x.png", frame.image, frame, alpha=None, quality=95, strip=False)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
+    picture = Pillow.new("RGB", (20, 10))
+    for orientation in range(1, 9):
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(tmp_path / "turned.jpg", exif=exif.tobytes())
+        assert size_of(tmp_path / "turned.jpg") == ((10, 20) if orientation < 5 else (20, 10))
+        assert size_of(tmp_path / "turned.jpg") == read_frame(tmp_path / "turned.jpg", 0).image.shape[:2]
+    picture.save(tmp_path / "plain.png")
+    assert size_of(tmp_path / "plain.png") == (10, 20)
+    (tmp_path / "bad.jpg").write_bytes(b"text")
+    with pytest.raises(InputError, match=r"bad\.jpg"):
+        size_of(tmp_path / "bad.jpg")
