@@ -83,10 +83,12 @@ def adjust(
     exif = patch_exif(carried.exif, placement, keeps_print_size=keeps_print_size) if carried.exif else None
     if exif and exif.damage:
         notes.append(f"its EXIF is damaged ({exif.damage})" + ("" if exif.block else " and left out"))
-    xmp = edit_xmp(carried.xmp, placement, keeps_print_size=keeps_print_size) if carried.xmp else None
+    is_turned = placement.orientation != 1 or bool(carried.exif and read_exif(carried.exif).orientation != 1)
+    xmp = None
+    if carried.xmp:
+        xmp = edit_xmp(carried.xmp, placement, resets_orientation=is_turned, keeps_print_size=keeps_print_size)
     if xmp and xmp.damage:
         notes.append(f"{xmp.damage}; it is left out")
-    notes += [f"its {what} is left out" for what in xmp.removed] if xmp else []
     model = profile_colour_model(carried.icc) if carried.icc else None
     if carried.icc and model != colour_model:
         notes.append(f"its {model or 'damaged'} profile does not fit {colour_model} and is left out")
@@ -97,7 +99,8 @@ def adjust(
         icc=carried.icc if model == colour_model else None,
         unread=(),
     )
-    notes += [f"its {what} is left out" for what in carried.unread]
+    left_out = dict.fromkeys((*(xmp.removed if xmp else ()), *carried.unread))
+    notes += [f"left out: {', '.join(left_out)}"] if left_out else []
     return _scaled(result, placement) if keeps_print_size else result, tuple(notes)
 
 

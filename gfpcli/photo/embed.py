@@ -72,7 +72,7 @@ def fit_carried(carried: Carried, kind: str) -> tuple[Carried, tuple[str, ...]]:
     """What of it a kind of file can carry, and the names of what it cannot.
 
     PNG chunks that only say sRGB, or that a profile replaces, are not named. A resolution that a file holds only
-    within EXIF gets a block of its own where there is none.
+    within EXIF gets a block of its own where there is none. The result is what `differences` must be given as wanted.
     """
     capacity = CAPACITY.get(kind, set())
     lost = [name for attribute, name in NAMES.items() if getattr(carried, attribute) and attribute not in capacity]
@@ -81,7 +81,7 @@ def fit_carried(carried: Carried, kind: str) -> tuple[Carried, tuple[str, ...]]:
         lost += [f"PNG text {text.keyword}" for text in carried.texts]
         gone["texts"] = ()
     if "png_chunks" not in capacity:
-        lost += _lost_colour(carried)
+        lost += _lost_chunks(carried)
         gone["png_chunks"] = ()
     fitted = replace(carried, **gone)
     if fitted.dpi and kind in IN_EXIF_ONLY and not (fitted.exif and read_exif(fitted.exif).dpi):
@@ -128,13 +128,12 @@ def with_carried(data: bytes, kind: str, carried: Carried) -> tuple[bytes, tuple
     return data, tuple(dict.fromkeys((*lost, *more)))
 
 
-def _lost_colour(carried: Carried) -> list[str]:
-    """The PNG chunks without which the colours of another kind of file are no longer the same."""
+def _lost_chunks(carried: Carried) -> list[str]:
+    """The PNG chunks whose loss changes something: the time, and colours that another kind of file then shows wrong."""
     has_profile = carried.icc is not None and profile_colour_model(carried.icc) is not None
     is_srgb = has_profile or any(kind == b"sRGB" for kind, _ in carried.png_chunks)
-    names = [
-        f"PNG chunk {kind.decode()}"
+    return [
+        f"PNG chunk {kind.decode('latin-1')}"
         for kind, payload in carried.png_chunks
-        if kind != b"sRGB" and not is_srgb and (kind, payload) not in SRGB_CHUNKS
+        if kind == b"tIME" or not (kind == b"sRGB" or is_srgb or (kind, payload) in SRGB_CHUNKS)
     ]
-    return names

@@ -49,7 +49,7 @@ STRUCTURE = frozenset(
     + (*range(320, 329), 330, *range(332, 348), 351, *range(512, 522), *range(529, 533), 559, 33421, 33422)
 )
 # Makers whose notes count their offsets from the note itself, so that the note can be moved (exiftool, MakerNotes.pm).
-SELF_RELATIVE = (b"Apple iOS\0", b"Nikon\0\x02", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"GENERALE", b"HUAWEI\0\0")
+SELF_RELATIVE = (b"Apple iOS\0", b"Nikon\0\x02", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"GENERALE")
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,10 @@ def fit_exif(block: bytes, max_bytes: int) -> tuple[bytes | None, tuple[str, ...
 
 
 def exif_fields(data: bytes, header: Header, directory: Directory, *, keeps_note: bool) -> tuple[Field, ...]:
-    """A first directory and those it points to, to be written elsewhere; only a maker note keeps its position."""
+    """A first directory and those it points to, to be written elsewhere.
+
+    Only a maker note whose offsets count from the start of the block keeps its position.
+    """
     inner = dict(_inner_directories(data, header, directory))
     below = {
         INTEROPERABILITY_POINTER: _fields_of(data, inner.get("Interoperability"), {}, keeps_note),
@@ -330,8 +333,9 @@ def _fields_of(
         field = Field(entry.tag, entry.type, entry.count, value_of(data, entry))
         if entry.tag == MAKER_NOTE and not keeps_note:
             continue
-        is_fixed = entry.tag == MAKER_NOTE and not entry.is_inline and entry.value_at >= 8
-        fields.append(replace(field, keep_at=entry.value_at) if is_fixed else field)
+        is_fixed = entry.tag == MAKER_NOTE and not is_self_relative(field.value)
+        can_stay = not entry.is_inline and entry.value_at >= 8
+        fields.append(replace(field, keep_at=entry.value_at) if is_fixed and can_stay else field)
     return tuple(fields)
 
 

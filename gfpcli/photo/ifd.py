@@ -18,6 +18,7 @@ EXIF_POINTER, GPS_POINTER, INTEROPERABILITY_POINTER = 0x8769, 0x8825, 0xA005
 POINTERS = (EXIF_POINTER, GPS_POINTER, INTEROPERABILITY_POINTER)
 MAKER_NOTE = 0x927C
 MAX_DIRECTORIES = 64  # of one chain; more is a loop or hostile
+MAX_ENTRIES = 4096  # of one directory, in which cameras and scanners write a few dozen
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Header:
     first: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a directory; `at` is its own position, `value_at` and `n_bytes` say where its value lies."""
 
@@ -93,14 +94,14 @@ def read_directory(data: bytes, header: Header, at: int) -> Directory | None:
         return None
     n_entries = int.from_bytes(data[at : at + count_bytes], header.order)
     room = (len(data) - at - count_bytes) // entry_bytes
-    n_read = min(n_entries, room, 65535)
+    n_read = min(n_entries, room, MAX_ENTRIES)
     start = at + count_bytes
     read = [_read_entry(data, header, start + index * entry_bytes) for index in range(n_read)]
     entries = tuple(entry for entry in read if entry is not None)
     next_at = start + n_read * entry_bytes
     is_cut = n_read < n_entries
     following = 0 if is_cut else int.from_bytes(data[next_at : next_at + next_bytes], header.order)
-    damage = "a directory is cut short" if is_cut else None
+    damage = "a directory is cut short or too long" if is_cut else None
     if damage is None and len(entries) < n_read:
         damage = "a value lies outside the block"
     return Directory(at, entries, next_at, following, damage)

@@ -31,6 +31,7 @@ def sidecar_output(sidecar: Path, photo: Path, output: Path) -> Path:
     return Path(f"{output}{sidecar.suffix}") if has_both else output.with_suffix(sidecar.suffix)
 
 
-def edit_sidecar(data: bytes, placement: Placement) -> EditedXmp:
+def edit_sidecar(data: bytes, placement: Placement, *, keeps_print_size: bool = True) -> EditedXmp:
     """The bytes of the copy: a sidecar is an XMP packet, corrected as `edit_xmp` does."""
-    return edit_xmp(data, placement)
+    is_turned = placement.orientation != 1
+    return edit_xmp(data, placement, resets_orientation=is_turned, keeps_print_size=keeps_print_size)

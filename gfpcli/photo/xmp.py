@@ -66,6 +66,17 @@ PANO_PIXELS = {
     **dict.fromkeys(("LargestValidInteriorRectTop", "LargestValidInteriorRectHeight"), 0),
 }
 RESOLUTIONS = {f"{{{TIFF}}}XResolution": 1, f"{{{TIFF}}}YResolution": 0}
+LISTS = frozenset((*APPLIED, f"{{{IPTC}}}RegionBoundary"))
+EDITED = frozenset(
+    (
+        *SIZES,
+        *RESOLUTIONS,
+        *(f"{{{PANO}}}{name}" for name in PANO_PIXELS),
+        *(f"{{{areas}}}x" for _, _, areas in REGION_SPACES),
+        f"{{{TIFF}}}Orientation",
+        f"{{{MICROSOFT_REGION}}}Rectangle",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class EditedXmp:
     """An edited packet.
 
     Attributes:
-        packet: its bytes; None where it is damaged and must not be kept.
+        packet: its bytes; None where it is damaged and must not be kept, or says nothing after the removals.
         removed: what was taken out because the output does not hold what it promises, in words, each once.
         damage: why it cannot be read, None where it can.
     """
@@ -95,14 +106,17 @@ class _Packet:
         return (self.head + etree.tostring(self.root, encoding="unicode", with_tail=False) + self.tail).encode()
 
 
-def edit_xmp(packet: bytes, placement: Placement, *, keeps_print_size: bool = True) -> EditedXmp:
+def edit_xmp(
+    packet: bytes, placement: Placement, *, resets_orientation: bool = True, keeps_print_size: bool = True
+) -> EditedXmp:
     """The packet for a picture that is written upright and resized.
 
-    `tiff:Orientation` becomes 1; `tiff:`, `exif:` and `GPano:` sizes become those of the output; regions of faces
-    (mwg-rs, Microsoft, ACDSee, IPTC) are turned with the picture; what promises a lost part or an old thumbnail is
-    removed. Properties that are absent are not added.
+    `tiff:`, `exif:` and `GPano:` sizes become those of the output; regions of faces (mwg-rs, Microsoft, ACDSee, IPTC)
+    are turned with the picture; what promises a lost part or an old thumbnail is removed. Properties that are absent
+    are not added.
 
     Args:
+        resets_orientation: `tiff:Orientation` becomes 1. Where the pixels were not turned it must stay what it was.
         keeps_print_size: scale `tiff:XResolution` and `tiff:YResolution` with the pixels.
     """
     read = _parse(packet)
@@ -110,9 +124,16 @@ def edit_xmp(packet: bytes, placement: Placement, *, keeps_print_size: bool = Tr
         return EditedXmp(None, damage=read)
     before = etree.tostring(read.root)
     removed = _remove_promises(read.root)
-    for node in _elements(read.root):
+    nodes = [node for node in _elements(read.root) if node.tag in LISTS or not _names(node).isdisjoint(EDITED)]
+    for node in nodes:
+        if resets_orientation:
+            _set(node, f"{{{TIFF}}}Orientation", "1")
         _edit_sizes(node, placement, keeps_print_size)
-        _edit_regions(node, placement)
+        _turn_microsoft(node, placement)
+    _turn_region_lists(nodes, placement)
+    _turn_boundaries(nodes, placement)
+    if removed and not _properties(read.root):
+        return EditedXmp(None, removed)
     is_same = etree.tostring(read.root) == before
     return EditedXmp(packet if is_same else read.to_bytes(), removed)
 
@@ -283,18 +304,22 @@ def _detach(node: etree._Element) -> None:
 
 def _remove_promises(root: etree._Element) -> tuple[str, ...]:
     """What the properties were that have been removed, in words, each once."""
-    removed = [
-        words
-        for namespace, start, words in PROMISES
-        for node in _elements(root)
-        if _remove(node, lambda name, start=f"{{{namespace}}}{start}": name.startswith(start))  # type: ignore[misc]
-    ]
-    return tuple(dict.fromkeys(removed))
+    starts = {f"{{{namespace}}}{start}": words for namespace, start, words in PROMISES}
+    every = tuple(starts)
+    names = {name for node in _elements(root) for name in _names(node) if name.startswith(every)}
+    for node in _elements(root) if names else ():
+        _remove(node, names.__contains__)
+    found = (words for start, words in starts.items() if any(name.startswith(start) for name in names))
+    return tuple(dict.fromkeys(found))
+
+
+def _names(node: etree._Element) -> set[str]:
+    """The names of a node's attributes and child elements."""
+    return {str(name) for name in node.attrib} | {child.tag for child in node if isinstance(child.tag, str)}
 
 
 def _edit_sizes(node: etree._Element, placement: Placement, keeps_print_size: bool) -> None:
     """The properties of a node that count pixels of the whole picture."""
-    _set(node, f"{{{TIFF}}}Orientation", "1")
     for name, axis in SIZES.items():
         _set(node, name, str(placement.output[axis]))
     for name, axis in PANO_PIXELS.items():
@@ -305,28 +330,29 @@ def _edit_sizes(node: etree._Element, placement: Placement, keeps_print_size: bo
         _change(node, name, lambda number, scale=scale: f"{round(number * scale * 1000)}/1000")  # type: ignore[misc]
 
 
-def _edit_regions(node: etree._Element, placement: Placement) -> None:
-    """Regions of whichever kind this node is the structure of."""
-    for name, (_, sizes, _) in zip(APPLIED, REGION_SPACES, strict=True):
-        applied = node.find(name)
-        if applied is not None:
-            _edit_region_list(node, applied, sizes, placement)
-    if not any(parent.find(name) is not None for parent in (node, *node.iterancestors()) for name in APPLIED):
-        _turn_areas(node, placement)
-    _turn_microsoft(node, placement)
-    _turn_boundary(node, placement)
+def _turn_region_lists(nodes: list[etree._Element], placement: Placement) -> None:
+    """Areas in the lists that know the size they were made for, then the others; none is turned twice."""
+    done: set[etree._Element] = set()
+    for applied in nodes:
+        if applied.tag in APPLIED and (parent := applied.getparent()) is not None and applied not in done:
+            _edit_region_list(parent, applied, placement)
+            done.update(_elements(parent))
+    for node in nodes:
+        if node not in done:
+            _turn_areas(node, placement)
 
 
-def _edit_region_list(node: etree._Element, applied: etree._Element, sizes: str, placement: Placement) -> None:
+def _edit_region_list(info: etree._Element, applied: etree._Element, placement: Placement) -> None:
     """A list of regions with the size it was made for (MWG guidelines 2.0, section 5.9).
 
     Regions belong to the stored picture. Some programs write them for the upright one: its size tells.
     """
+    sizes = REGION_SPACES[APPLIED.index(applied.tag)][1]
     inner = applied.find(f"{{{RDF}}}Description")
     size = applied if inner is None else inner
     width, height = _number(_get(size, f"{{{sizes}}}w")), _number(_get(size, f"{{{sizes}}}h"))
     is_upright = bool(width and height) and _is_upright_size(width or 1, height or 1, placement)
-    for each in _elements(node):
+    for each in _elements(info):
         _turn_areas(each, Placement(placement.upright, 1, placement.output) if is_upright else placement)
     _set(size, f"{{{sizes}}}w", str(placement.output[1]))
     _set(size, f"{{{sizes}}}h", str(placement.output[0]))
@@ -394,12 +420,23 @@ def _turned_corner(
     return min(one[0], two[0]), min(one[1], two[1])
 
 
-def _turn_boundary(node: etree._Element, placement: Placement) -> None:
-    """An IPTC image region: rectangle by its corner, circle by its centre, or the vertices of a polygon."""
+def _turn_boundaries(nodes: list[etree._Element], placement: Placement) -> None:
+    """IPTC image regions (IPTC Photo Metadata Standard 2019.1, "Image Region"); none is turned twice."""
+    done: set[etree._Element] = set()
+    for node in nodes:
+        if node.tag == f"{{{IPTC}}}RegionBoundary" and node not in done:
+            inner = node.find(f"{{{RDF}}}Description")
+            unit = _get(node if inner is None else inner, f"{{{IPTC}}}rbUnit") or "relative"
+            for each in _elements(node):
+                _turn_boundary(each, placement, unit.strip() == "pixel")
+            done.update(_elements(node))
+
+
+def _turn_boundary(node: etree._Element, placement: Placement, is_pixels: bool) -> None:
+    """A rectangle by its corner, a circle by its centre, or one vertex of a polygon."""
     x, y = _number(_get(node, f"{{{IPTC}}}rbX")), _number(_get(node, f"{{{IPTC}}}rbY"))
     if x is None or y is None:
         return
-    is_pixels = _boundary_unit(node) == "pixel"
     width, height = _number(_get(node, f"{{{IPTC}}}rbW")), _number(_get(node, f"{{{IPTC}}}rbH"))
     radius = _number(_get(node, f"{{{IPTC}}}rbRx"))
     if width is not None and height is not None:
@@ -408,17 +445,8 @@ def _turn_boundary(node: etree._Element, placement: Placement) -> None:
         return
     _set_pair(node, IPTC, ("rbX", "rbY"), _turn(placement, x, y, is_pixels))
     if radius is not None:  # a share of the picture's width, or pixels
-        stored, upright = placement.stored[1], placement.upright[1]
-        share = radius * stored / max(upright, 1)
+        share = radius * placement.stored[1] / max(placement.upright[1], 1)
         _set_number(node, f"{{{IPTC}}}rbRx", radius * placement.scale[1] if is_pixels else share)
-
-
-def _boundary_unit(node: etree._Element) -> str:
-    """`rbUnit` of a boundary, which a polygon's vertices have above them."""
-    for each in (node, *node.iterancestors()):
-        if unit := _get(each, f"{{{IPTC}}}rbUnit"):
-            return unit.strip()
-    return "relative"
 
 
 def _properties(root: etree._Element) -> list[tuple[str, str]]:
@@ -450,11 +478,10 @@ def _assemble(guid: bytes, parts: Sequence[bytes]) -> bytes | None:
     """The extended packet from its parts; None where one is missing, or they are not what the GUID was made of."""
     own = [part for part in parts if part[:32] == guid and len(part) > 40]
     pieces = {int.from_bytes(part[36:40], "big"): part[40:] for part in own}
-    whole = b""
-    for at in sorted(pieces):
-        if at != len(whole):
-            return None
-        whole += pieces[at]
+    ends = [0, *(at + len(pieces[at]) for at in sorted(pieces))]
+    if ends[:-1] != sorted(pieces) or ends[-1] > MAX_BYTES:
+        return None
+    whole = b"".join(pieces[at] for at in sorted(pieces))
     is_whole = bool(own) and len(whole) == int.from_bytes(own[0][32:36], "big")
     is_own = hashlib.md5(whole, usedforsecurity=False).hexdigest().upper().encode() == guid.upper()
     return whole if is_whole and is_own else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image, ImageCms
 
 REPORTS = Path(__file__).parents[3] / "shared" / "data" / "reports"
 OWNER = b"Grandma Smith, 12 Long Street\0"
-ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1}
+ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 12: 8, 13: 4}
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
 needs_reports = pytest.mark.skipif(not REPORTS.is_dir(), reason="../shared/data/reports is absent")
@@ -153,11 +154,26 @@ def profile() -> bytes:
 
 
 def exiftool(data: bytes, folder: Path, suffix: str) -> dict[str, str]:
-    """What exiftool reads, "group:tag" to value, without the file's own facts; equal names are numbered."""
-    path = folder / f"read{suffix}"
-    path.write_bytes(data)
+    """`exiftool_all` of one file."""
+    return exiftool_all({f"read{suffix}": data}, folder)[0]
+
+
+def exiftool_all(files: dict[str, bytes], folder: Path) -> list[dict[str, str]]:
+    """What exiftool reads of each file, "group:tag" to value; a name that comes twice gets a #."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    paths = [str(folder / name) for name in files]
     run = subprocess.run(
-        ["exiftool", "-a", "-G1:4", "-s", "-j", "-struct", str(path)], capture_output=True, text=True, check=False
+        ["exiftool", "-a", "-G1:4", "-s", "-j", "-struct", *paths], capture_output=True, text=True, check=False
     )
-    facts = json.loads(run.stdout)[0]
-    return {key: str(value) for key, value in facts.items() if key.split(":")[0] not in ("System", "SourceFile")}
+    return [_facts(each) for each in json.loads(run.stdout)]
+
+
+def _facts(read: dict[str, object]) -> dict[str, str]:
+    """Without what exiftool says of the file system and of itself."""
+    found: dict[str, str] = {}
+    for key, value in read.items():
+        name = re.sub(r":Copy\d+:", ":", key)
+        if not name.startswith(("System:", "SourceFile", "ExifTool:ExifToolVersion", "ExifTool:Copy")):
+            found[name + "#" * (name in found)] = str(value)
+    return found

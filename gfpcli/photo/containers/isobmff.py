@@ -15,7 +15,7 @@ from gfpcli.photo.exif import bare, read_exif
 
 EXIF_ITEM, MIME_ITEM, XMP_TYPE = b"Exif", b"mime", b"application/rdf+xml"
 MAX_ITEMS = 4096
-MAX_ITEM_BYTES = 256 << 20
+MAX_ITEM_BYTES = 64 << 20
 JXL_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 JXL_TYPE = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
 JXL_CODESTREAM = b"\xff\x0a"
@@ -118,11 +118,11 @@ def _integer(data: bytes, at: int, n_bytes: int) -> int:
 def _read_box(data: bytes, box: Box, items: _Items) -> None:
     kind, start, end = box
     if kind == b"pitm":
-        items.primary = _integer(data, start + 4, 4 if data[start : start + 1] > b"\0" else 2)
+        items.primary = _integer(data, start + 4, 4 if _integer(data, start, 1) else 2)
     elif kind == b"idat":
         items.data_start = start
     elif kind == b"iinf":
-        inner = start + (8 if data[start : start + 1] > b"\0" else 6)
+        inner = start + (8 if _integer(data, start, 1) else 6)
         for entry in _boxes(data, inner, end):
             _read_item(data, entry, items)
     elif kind == b"iloc":
@@ -137,7 +137,7 @@ def _read_box(data: bytes, box: Box, items: _Items) -> None:
 def _read_item(data: bytes, box: Box, items: _Items) -> None:
     """An `infe` box of version 2 or 3."""
     _, start, end = box
-    wide = 4 if data[start] == 3 else 2
+    wide = 4 if _integer(data, start, 1) == 3 else 2
     number, at = _integer(data, start + 4, wide), start + 4 + wide + 2
     kind = data[at : at + 4]
     if kind == MIME_ITEM:
@@ -149,7 +149,7 @@ def _read_item(data: bytes, box: Box, items: _Items) -> None:
 
 def _read_locations(data: bytes, start: int, end: int, items: _Items) -> None:
     """An `iloc` box: sizes of its numbers, then for each item its extents."""
-    version, sizes = data[start], data[start + 4 : start + 6].ljust(2, b"\0")
+    version, sizes = _integer(data, start, 1), data[start + 4 : start + 6].ljust(2, b"\0")
     offset_bytes, length_bytes, base_bytes = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4
     index_bytes = sizes[1] & 15 if version in (1, 2) else 0
     wide = 4 if version == 2 else 2
@@ -176,7 +176,7 @@ def _read_locations(data: bytes, start: int, end: int, items: _Items) -> None:
 
 def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
     """An `iref` box; only which items describe the primary one is kept."""
-    wide = 4 if data[start : start + 1] > b"\0" else 2
+    wide = 4 if _integer(data, start, 1) else 2
     for kind, at, _ in _boxes(data, start + 4, end):
         count = min(_integer(data, at + wide, 2), MAX_ITEMS)
         targets = {_integer(data, at + wide + 2 + index * wide, wide) for index in range(count)}
@@ -191,8 +191,8 @@ def _read_properties(data: bytes, box: Box, items: _Items) -> None:
         items.properties = [each + data[at:stop] for each, at, stop in _boxes(data, start, end)][:MAX_ITEMS]
     if kind != b"ipma":
         return
-    number_bytes = 4 if data[start] else 2
-    wide = 2 if data[start + 3 : start + 4] > b"\0" and data[start + 3] & 1 else 1
+    number_bytes = 4 if _integer(data, start, 1) else 2
+    wide = 2 if _integer(data, start + 3, 1) & 1 else 1
     at = start + 8
     for _ in range(min(_integer(data, start + 4, 4), MAX_ITEMS)):
         if at + number_bytes >= end:

@@ -18,7 +18,9 @@ STRUCTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"bKGD", b"hI
 CARRIED = (b"eXIf", b"iCCP", b"pHYs", *TEXTS, *KEPT)
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE = b"Raw profile type "
-MAX_UNPACKED = 64 << 20
+MAX_UNPACKED = 32 << 20
+PROFILES = ("exif", "app1", "xmp", "iptc", "8bim", "icc", "icm")  # names of raw profiles that are read
+XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"  # before XMP in a raw profile `app1`
 INCH_M = 0.0254
 
 Chunk = tuple[bytes, bytes]  # type, payload
@@ -27,24 +29,26 @@ Chunk = tuple[bytes, bytes]  # type, payload
 def read_png(data: bytes) -> Carried:
     """What a PNG file carries; damaged parts are named in `unread`."""
     found = [chunk for chunk in _chunks(data) if chunk[0] not in STRUCTURE]
-    raw = {name: payload for chunk in found if (name := _profile_name(chunk)) and (payload := _raw_profile(chunk))}
-    exif = _first(found, b"eXIf") or raw.get("exif") or raw.get("app1")
+    raw = _raw_profiles(found)
+    segment = raw.get("app1", b"")
+    is_xmp = segment.startswith(XMP_SEGMENT)
+    exif = _first(found, b"eXIf") or raw.get("exif") or (None if is_xmp else segment)
     icc_name, icc = _icc(_first(found, b"iCCP"))
     resources = raw.get("8bim") or raw.get("iptc") or b""
-    iptc, others, _ = split_iptc(resources) if resources.startswith(b"8BIM") else (resources or None, None, True)
+    iptc, others, is_whole = split_iptc(resources) if resources.startswith(b"8BIM") else (resources or None, None, True)
     texts = [PngText(*chunk) for chunk in found if chunk[0] in TEXTS and not _is_carried_apart(chunk, raw)]
     dpi = _dpi(_first(found, b"pHYs")) or (read_exif(exif).dpi if exif else None)
     return Carried(
-        exif=bare(exif) if exif and not exif.startswith(b"http") else None,
+        exif=bare(exif) if exif else None,
         icc=icc or raw.get("icc") or raw.get("icm"),
         icc_name=icc_name or Carried.icc_name,
-        xmp=_xmp(found) or raw.get("xmp"),
+        xmp=_xmp(found) or raw.get("xmp") or (segment[len(XMP_SEGMENT) :] if is_xmp else None),
         iptc=iptc,
         photoshop=others,
         texts=tuple(texts),
         png_chunks=tuple(chunk for chunk in found if chunk[0] in KEPT),
         dpi=dpi,
-        unread=_unread(found, icc),
+        unread=_unread(found, icc) + (() if is_whole else ("Photoshop resources (damaged)",)),
     )
 
 
@@ -135,7 +139,17 @@ def _text_of(chunk: Chunk) -> bytes | None:
 
 def _xmp(found: list[Chunk]) -> bytes | None:
     own = (chunk for chunk in found if chunk[0] == b"iTXt" and chunk[1].startswith(XMP_KEYWORD + b"\0"))
-    return next((text for chunk in own if (text := _text_of(chunk))), None)
+    first = next(own, None)
+    return _text_of(first) or None if first else None
+
+
+def _raw_profiles(found: list[Chunk]) -> dict[str, bytes]:
+    """Name to content of the raw profiles that are read; of equal names only the first is unpacked."""
+    first: dict[str, Chunk] = {}
+    for chunk in found:
+        if name := _profile_name(chunk):
+            first.setdefault(name, chunk)
+    return {name: value for name in PROFILES if name in first and (value := _raw_profile(first[name]))}
 
 
 def _profile_name(chunk: Chunk) -> str | None:
@@ -163,9 +177,7 @@ def _profile_chunk(name: bytes, value: bytes) -> Chunk:
 
 def _is_carried_apart(chunk: Chunk, raw: dict[str, bytes]) -> bool:
     """Whether a text chunk holds XMP or a raw profile that another attribute carries."""
-    known = ("exif", "app1", "xmp", "iptc", "8bim", "icc", "icm")
-    name = _profile_name(chunk)
-    return (name in known and name in raw) or chunk[1].startswith(XMP_KEYWORD + b"\0")
+    return _profile_name(chunk) in raw or chunk[1].startswith(XMP_KEYWORD + b"\0")
 
 
 def _unread(found: list[Chunk], icc: bytes | None) -> tuple[str, ...]:

@@ -16,20 +16,17 @@ import tifffile
 
 from gfpcli.photo.carried import Carried, valid_dpi
 from gfpcli.photo.exif import (
-    ORIENTATION,
     RESOLUTION_UNIT,
     STRUCTURE,
     X_RESOLUTION,
     Y_RESOLUTION,
     exif_fields,
-    is_self_relative,
     read_exif,
 )
 from gfpcli.photo.ifd import (
     BYTE,
     IFD,
     LONG,
-    MAKER_NOTE,
     POINTERS,
     RATIONAL,
     SHORT,
@@ -114,7 +111,7 @@ def write_tiff(data: bytes, carried: Carried) -> tuple[bytes, tuple[str, ...]]:
     out = bytearray(carried.exif or write_block((), order))
     fields = [*_described_pixels(data, header, page, order), *_moved_pixels(data, header, page, out, order)]
     fields += _apart_fields(carried, order)
-    block = _block_entries(bytes(out), {field.tag for field in fields})
+    block = _block_entries(carried.exif or b"", {field.tag for field in fields})
     known = {field.tag for field in fields} | {int.from_bytes(entry[:2], order) for entry in block}
     fields += [field for field in _fields(data, header, page, RESOLUTION, order) if field.tag not in known]
     _put_directory(out, order, fields, block)
@@ -139,8 +136,8 @@ def _block_of(data: bytes, header: Header, page: Directory) -> tuple[bytes | Non
     names = [name for entry in entries if (name := _unread_name(entry))]
     described = replace(page, entries=tuple(entry for entry in entries if not _unread_name(entry)))
     fields = exif_fields(data, header, described, keeps_note=True)
-    fields, lost = _with_movable_note(fields)
-    says_nothing = {field.tag for field in fields} <= {ORIENTATION, *RESOLUTION}
+    fields, lost = _without_far_note(fields)
+    says_nothing = {field.tag for field in fields} <= set(RESOLUTION)
     names += [page.damage] if page.damage else []
     return None if says_nothing else write_block(fields, header.order), tuple(dict.fromkeys([*names, *lost]))
 
@@ -159,22 +156,16 @@ def _unread_name(entry: Entry) -> str | None:
     return known or (f"TIFF tag {entry.tag}" if is_pointer else None)
 
 
-def _with_movable_note(fields: tuple[Field, ...]) -> tuple[tuple[Field, ...], tuple[str, ...]]:
-    """A maker note far behind the start is moved where it may be, else left out."""
-    kept: list[Field] = []
-    lost: list[str] = []
-    for field in fields:
-        if field.directory is not None:
-            inner, inner_lost = _with_movable_note(field.directory)
-            kept.append(replace(field, directory=inner))
-            lost += inner_lost
-        elif field.tag != MAKER_NOTE or field.keep_at is None or field.keep_at <= MAX_KEPT_AT:
-            kept.append(field)
-        elif is_self_relative(field.value):
-            kept.append(replace(field, keep_at=None))
-        else:
-            lost.append("maker notes")
-    return tuple(kept), tuple(lost)
+def _without_far_note(fields: tuple[Field, ...]) -> tuple[tuple[Field, ...], tuple[str, ...]]:
+    """A maker note that must stay far behind the start is left out."""
+    near = tuple(field for field in fields if (field.keep_at or 0) <= MAX_KEPT_AT)
+    lost: tuple[str, ...] = ("maker notes",) if len(near) < len(fields) else ()
+    kept = []
+    for field in near:
+        inner, inner_lost = _without_far_note(field.directory) if field.directory is not None else (None, ())
+        kept.append(replace(field, directory=inner))
+        lost += inner_lost
+    return tuple(kept), lost
 
 
 def _iptc_of(value: bytes) -> bytes:
