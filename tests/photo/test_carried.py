@@ -276,13 +276,16 @@ def test_webp_headers_are_made_for_every_bitstream(mode: str, options: dict[str,
         assert read.info["exif"] == everything().exif and read.info["icc_profile"] == profile()
 
 
-def test_raw_profiles_of_png_are_read() -> None:
+@pytest.mark.parametrize(
+    "iptc", [made_iptc(), join_iptc(made_iptc(), None), b"Photoshop 3.0\0" + join_iptc(made_iptc(), None)]
+)
+def test_raw_profiles_of_png_are_read(iptc: bytes) -> None:
     def raw(name: bytes, value: bytes) -> tuple[bytes, bytes]:
         return b"tEXt", b"Raw profile type " + name + b"\0\n" + name + b"\n  %d\n" % len(value) + value.hex().encode()
 
     base = Carried(texts=tuple(PngText(*raw(name, value)) for name, value in (
         (b"exif", b"Exif\0\0" + made_exif()),
-        (b"iptc", join_iptc(made_iptc(), None)),
+        (b"iptc", iptc),
         (b"xmp", made_xmp()),
         (b"other", b"kept as text"),
     )))  # fmt: skip
@@ -340,7 +343,6 @@ def test_a_thumbnail_page_is_not_the_picture() -> None:
 
 
 def test_a_far_maker_note_is_told_and_a_near_one_keeps_its_place() -> None:
-    exif = directory([(0x927C, 7, b"Canon note with offsets")], 100, "little")
     near = tiff_with([(0x8769, 4, (200).to_bytes(4, "little"))]).ljust(200, b"\0")
     near += directory([(0x927C, 7, b"Canon note with offsets")], 200, "little")
     assert (read_carried(near, "TIFF").exif or b"").index(b"Canon note") == near.index(b"Canon note")
@@ -350,7 +352,6 @@ def test_a_far_maker_note_is_told_and_a_near_one_keeps_its_place() -> None:
         found = read_carried(far + directory([(0x927C, 7, note), (0x9000, 7, b"0232")], at, "little"), "TIFF")
         assert found.unread == lost and len(found.exif or b"") < 1000
         assert (("Exif", 0x927C) in exif_values(found.exif or b"")) == (not lost)
-    assert exif
 
 
 def test_photoshop_s_thumbnails_and_copies_are_left_behind() -> None:
@@ -420,7 +421,7 @@ def test_what_is_no_file_of_the_kind_gives_nothing(kind: str) -> None:
 
 
 def test_bombs_are_not_unpacked() -> None:
-    bomb = zlib.compress(bytes(64 << 20), 9)
+    bomb = zlib.compress(bytes(40 << 20), 1)
     texts = tuple(PngText(b"zTXt", b"Raw profile type exif\0\0" + bomb) for _ in range(50))
     icc = (b"iCCP", b"n\0\0" + bomb)
     data, _ = with_carried(encoded("PNG"), "PNG", Carried(texts=texts, png_chunks=(icc,)))

@@ -21,6 +21,7 @@ RAW_PROFILE = b"Raw profile type "
 MAX_UNPACKED = 32 << 20
 PROFILES = ("exif", "app1", "xmp", "iptc", "8bim", "icc", "icm")  # names of raw profiles that are read
 XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"  # before XMP in a raw profile `app1`
+PHOTOSHOP_SEGMENT = b"Photoshop 3.0\0"  # before the resources where a program copied JPEG's segment
 INCH_M = 0.0254
 
 Chunk = tuple[bytes, bytes]  # type, payload
@@ -34,8 +35,7 @@ def read_png(data: bytes) -> Carried:
     is_xmp = segment.startswith(XMP_SEGMENT)
     exif = _first(found, b"eXIf") or raw.get("exif") or (None if is_xmp else segment)
     icc_name, icc = _icc(_first(found, b"iCCP"))
-    resources = raw.get("8bim") or raw.get("iptc") or b""
-    iptc, others, is_whole = split_iptc(resources) if resources.startswith(b"8BIM") else (resources or None, None, True)
+    iptc, others, is_whole = _iptc(raw.get("8bim") or raw.get("iptc") or b"")
     texts = [PngText(*chunk) for chunk in found if chunk[0] in TEXTS and not _is_carried_apart(chunk, raw)]
     dpi = _dpi(_first(found, b"pHYs")) or (read_exif(exif).dpi if exif else None)
     return Carried(
@@ -141,6 +141,13 @@ def _xmp(found: list[Chunk]) -> bytes | None:
     own = (chunk for chunk in found if chunk[0] == b"iTXt" and chunk[1].startswith(XMP_KEYWORD + b"\0"))
     first = next(own, None)
     return _text_of(first) or None if first else None
+
+
+def _iptc(profile: bytes) -> tuple[bytes | None, bytes | None, bool]:
+    """(IPTC, Photoshop's other resources, whether all could be read) of a raw profile, which may be mere IPTC."""
+    if profile.startswith(b"\x1c"):
+        return profile, None, True
+    return split_iptc(profile.removeprefix(PHOTOSHOP_SEGMENT))
 
 
 def _raw_profiles(found: list[Chunk]) -> dict[str, bytes]:
