@@ -12,7 +12,7 @@ from gfpcli.photo.photoshop import scale_resolution
 from gfpcli.photo.xmp import edit_xmp, has_same_properties
 
 COLOUR_MODELS = {b"RGB ": "RGB", b"GRAY": "gray", b"CMYK": "CMYK", b"Lab ": "Lab", b"YCbr": "YCbCr"}
-MAX_DPI = 1e6
+MIN_DPI, MAX_DPI = 1.0, 1e6
 DPI_TOLERANCE = 0.51  # JFIF stores whole numbers
 
 
@@ -66,8 +66,15 @@ def profile_colour_model(icc: bytes) -> str | None:
 
 
 def valid_dpi(horizontal: float, vertical: float) -> tuple[float, float] | None:
-    """Both as they are, None where one cannot be a resolution (zero, no number, more than a million)."""
-    return (horizontal, vertical) if all(0 < each < MAX_DPI for each in (horizontal, vertical)) else None
+    """Both as they are, None where one cannot be a resolution (below 1, no number, more than a million)."""
+    return (horizontal, vertical) if all(MIN_DPI <= each <= MAX_DPI for each in (horizontal, vertical)) else None
+
+
+def is_same_dpi(wanted: tuple[float, float], found: tuple[float, float] | None) -> bool:
+    """Whether two resolutions are equal as far as files store them."""
+    if found is None:
+        return False
+    return all(abs(one - two) <= max(DPI_TOLERANCE, 0.001 * one) for one, two in zip(wanted, found, strict=True))
 
 
 def adjust(
@@ -99,9 +106,11 @@ def adjust(
         icc=carried.icc if model == colour_model else None,
         unread=(),
     )
+    result = _scaled(result, placement) if keeps_print_size else result
     left_out = dict.fromkeys((*(xmp.removed if xmp else ()), *carried.unread))
+    left_out |= {"resolution": None} if carried.dpi and not result.dpi else {}
     notes += [f"left out: {', '.join(left_out)}"] if left_out else []
-    return _scaled(result, placement) if keeps_print_size else result, tuple(notes)
+    return result, tuple(notes)
 
 
 def _scaled(carried: Carried, placement: Placement) -> Carried:
@@ -138,7 +147,7 @@ def _differences(wanted: Carried, found: Carried) -> Iterator[str]:
         yield "comment"
     yield from (f"PNG text {text.keyword}" for text in wanted.texts if text not in found.texts)
     yield from (f"PNG chunk {kind.decode('latin-1')}" for kind, _ in _missing_chunks(wanted, found))
-    if wanted.dpi and not _is_same_dpi(wanted.dpi, found.dpi):
+    if wanted.dpi and not is_same_dpi(wanted.dpi, found.dpi):
         yield "resolution"
 
 
@@ -156,9 +165,3 @@ def _exif_differences(wanted: bytes, found: bytes | None) -> Iterator[str]:
 
 def _missing_chunks(wanted: Carried, found: Carried) -> list[tuple[bytes, bytes]]:
     return [chunk for chunk in wanted.png_chunks if chunk not in found.png_chunks]
-
-
-def _is_same_dpi(wanted: tuple[float, float], found: tuple[float, float] | None) -> bool:
-    if found is None:
-        return False
-    return all(abs(one - two) <= max(DPI_TOLERANCE, 0.001 * one) for one, two in zip(wanted, found, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gfpcli.photo.carried import Carried, profile_colour_model
+from gfpcli.photo.carried import Carried, is_same_dpi, profile_colour_model, valid_dpi
 from gfpcli.photo.containers.gif import read_gif
 from gfpcli.photo.containers.isobmff import (
     placeholder,
@@ -52,6 +52,7 @@ NAMES = {
     "dpi": "resolution",
 }
 IN_EXIF_ONLY = ("WEBP", "HEIF", "AVIF", "JXL")  # files that hold a resolution only within EXIF
+ONE_RESOLUTION = (*IN_EXIF_ONLY, "TIFF")  # files in which EXIF's resolution is the file's
 SRGB_CHUNKS = ((b"gAMA", (45455).to_bytes(4, "big")), (b"cICP", b"\1\r\0\1"))
 
 
@@ -84,9 +85,9 @@ def fit_carried(carried: Carried, kind: str) -> tuple[Carried, tuple[str, ...]]:
         lost += _lost_chunks(carried)
         gone["png_chunks"] = ()
     fitted = replace(carried, **gone)
-    if fitted.dpi and kind in IN_EXIF_ONLY and not (fitted.exif and read_exif(fitted.exif).dpi):
-        fitted = replace(fitted, dpi=None) if fitted.exif else replace(fitted, exif=resolution_block(fitted.dpi))
-        lost += ["resolution"] if fitted.dpi is None else []
+    if kind in ONE_RESOLUTION and fitted.dpi:
+        fitted, more = _with_one_resolution(fitted, fitted.dpi, kind)
+        lost += more
     return fitted, tuple(dict.fromkeys(lost))
 
 
@@ -126,6 +127,20 @@ def with_carried(data: bytes, kind: str, carried: Carried) -> tuple[bytes, tuple
         data = write_webp(data, fitted) if kind == "WEBP" else write_jxl(data, fitted) if kind == "JXL" else data
         more = ()
     return data, tuple(dict.fromkeys((*lost, *more)))
+
+
+def _with_one_resolution(
+    carried: Carried, dpi: tuple[float, float], kind: str
+) -> tuple[Carried, list[str]]:
+    """For files with one place for it: EXIF's resolution stands where there are two different ones."""
+    known = read_exif(carried.exif).dpi if carried.exif else None
+    if known and valid_dpi(*known):
+        return replace(carried, dpi=known), [] if is_same_dpi(dpi, known) else ["second resolution"]
+    if kind not in IN_EXIF_ONLY:
+        return carried, []
+    if carried.exif:
+        return replace(carried, dpi=None), ["resolution"]
+    return replace(carried, exif=resolution_block(dpi)), []
 
 
 def _lost_chunks(carried: Carried) -> list[str]:

@@ -167,16 +167,25 @@ def fit_exif(block: bytes, max_bytes: int) -> tuple[bytes | None, tuple[str, ...
     data = bare(block)
     if len(data) <= max_bytes:
         return data, ()
-    read = _read_first(data)
-    if not isinstance(read, str):
-        header, first = read
-        for lost, keeps_note in (((), True), (("maker notes",), False)):
-            fields = exif_fields(data, header, first, keeps_note=keeps_note)
-            end = max((field.keep_at or 0) + len(field.value) for field in _flat(fields)) if fields else 0
-            fitted = write_block(fields, header.order) if end <= max_bytes else b""
-            if fitted and len(fitted) <= max_bytes:
-                return fitted, lost
+    for lost, keeps_note in (((), True), (("maker notes",), False)):
+        fitted = rebuild_exif(data, keeps_note=keeps_note, max_bytes=max_bytes)
+        if fitted is not None:
+            return fitted, lost
     return None, ("EXIF",)
+
+
+def rebuild_exif(block: bytes, *, keeps_note: bool = True, max_bytes: int = MAX_FIELDS_BYTES) -> bytes | None:
+    """A block of what can be read in another, without bytes that nothing refers to; None where it would be larger."""
+    data = bare(block)
+    read = _read_first(data)
+    if isinstance(read, str):
+        return None
+    header, first = read
+    fields = exif_fields(data, header, first, keeps_note=keeps_note)
+    if any((field.keep_at or 0) + len(field.value) > max_bytes for field in _flat(fields)):
+        return None
+    rebuilt = write_block(fields, header.order)
+    return rebuilt if len(rebuilt) <= max_bytes else None
 
 
 def exif_fields(data: bytes, header: Header, directory: Directory, *, keeps_note: bool) -> tuple[Field, ...]:

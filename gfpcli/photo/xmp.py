@@ -465,8 +465,13 @@ def _canonical(node: etree._Element) -> str:
     """An element in one spelling, a mere text as its text, so that it equals an attribute."""
     if len(node) == 0 and not node.attrib:
         return node.text or ""
-    options = etree.tostring(node, method="c14n2", with_tail=False, strip_text=True)
-    return str(options.decode())
+    parts = []
+    for event, each in etree.iterwalk(node, events=("start", "end")):
+        if event == "start":
+            parts.append(f"<{each.tag} {sorted(each.attrib.items())}>{(each.text or '').strip()}")
+        else:
+            parts.append(f"</>{(each.tail or '').strip() if each is not node else ''}")
+    return "".join(parts)
 
 
 def _descriptions(root: etree._Element) -> Iterator[etree._Element]:

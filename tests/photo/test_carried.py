@@ -229,6 +229,30 @@ def test_a_resolution_without_exif_gets_a_block_where_the_kind_needs_one() -> No
     assert lost == () and read_carried(data, "WEBP").dpi == (300.0, 300.0)
 
 
+def test_of_two_resolutions_the_one_in_exif_stands_where_only_one_can() -> None:
+    two = Carried(exif=resolution_block((300, 300)), dpi=(72.0, 72.0))
+    assert read_carried(written(two, "jpg")[0], "JPEG") == two
+    for name in ("tif", "webp"):
+        data, lost = written(two, name)
+        assert lost == ("second resolution",) and read_carried(data, FILES[name][0]).dpi == (300.0, 300.0)
+
+
+def test_resolutions_that_no_file_can_hold_are_named() -> None:
+    assert written(Carried(dpi=(70_000.0, 70_000.0)), "jpg")[1] == ("resolution",)
+    shrunk = Placement((480, 640), 1, (1, 1))
+    assert adjust(Carried(dpi=(72.0, 72.0)), shrunk, colour_model="RGB")[1] == ("left out: resolution",)
+
+
+def test_a_damaged_block_does_not_reach_into_the_pixels_of_a_tiff() -> None:
+    block = bytearray(made_exif())
+    block[400:402] = (60).to_bytes(2, "little")  # the Exif directory claims more entries than it has
+    block[8 + 2 + 12 * 8 + 8 : 8 + 2 + 12 * 8 + 12] = (2100).to_bytes(4, "little")  # the artist lies behind the end
+    damaged = patch_exif(bytes(block), SAME).block
+    data, lost = written(Carried(exif=damaged), "tif16")
+    values = exif_values(read_carried(data, "TIFF").exif or b"")
+    assert lost == () and ("IFD0", 315) not in values and values["IFD0", 0x010F][2] == b"Canon\0"
+
+
 def test_long_xmp_and_long_profiles_are_split_over_jpeg_segments() -> None:
     carried = Carried(xmp=made_xmp(f"<dc:large>{'x' * 150_000}</dc:large>"), icc=profile() + bytes(150_000))
     data, lost = written(carried, "jpg")

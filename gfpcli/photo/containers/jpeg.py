@@ -16,6 +16,7 @@ from gfpcli.photo.xmp import join_extended, split_extended
 APP0, APP1, APP2, APP11, APP12, APP13, APP14, COMMENT = 0xE0, 0xE1, 0xE2, 0xEB, 0xEC, 0xED, 0xEE, 0xFE
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 MAX_PAYLOAD = 65533
+MAX_DENSITY = 65535
 JFIF, XMP, XMP_PART = b"JFIF\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 ICC, PHOTOSHOP = b"ICC_PROFILE\0", b"Photoshop 3.0\0"
 CARRIED = ((APP1, PREFIX), (APP1, XMP), (APP1, XMP_PART), (APP2, ICC), (APP13, PHOTOSHOP), (COMMENT, b""))
@@ -74,6 +75,8 @@ def write_jpeg(data: bytes, carried: Carried) -> tuple[bytes, tuple[str, ...]]:
     rest = [each for each in kept if each.marker != APP0]
     end = found[-1].end if found else 2
     parts = [data[:2], *_with_density(data, leading, rest, carried.dpi), *own]
+    is_dense = carried.dpi is None or max(carried.dpi) <= MAX_DENSITY
+    lost += () if is_dense else ("resolution",)
     return b"".join([*parts, *(data[each.start : each.end] for each in rest), data[end:]]), lost
 
 
@@ -174,7 +177,7 @@ def _with_density(
     """The encoder's APP0 segments with this resolution; one is added where there is none and it contradicts nothing."""
     if dpi is None:
         return [data[each.start : each.end] for each in leading]
-    density = b"\1" + b"".join(min(max(round(each), 1), 65535).to_bytes(2, "big") for each in dpi)
+    density = b"\1" + b"".join(min(max(round(each), 1), MAX_DENSITY).to_bytes(2, "big") for each in dpi)
     if not any(each.payload.startswith(JFIF) for each in leading):
         is_free = not any(each.marker == APP14 for each in rest)  # JFIF says YCbCr, Adobe's segment may not
         own = [_segment(APP0, JFIF + b"\1\2" + density + b"\0\0")] if is_free else []

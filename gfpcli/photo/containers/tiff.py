@@ -22,6 +22,7 @@ from gfpcli.photo.exif import (
     Y_RESOLUTION,
     exif_fields,
     read_exif,
+    rebuild_exif,
 )
 from gfpcli.photo.ifd import (
     BYTE,
@@ -108,16 +109,25 @@ def write_tiff(data: bytes, carried: Carried) -> tuple[bytes, tuple[str, ...]]:
     page = next(directories(data, header), None) if header else None
     if header is None or header.is_big or page is None:
         raise ValueError("not a classic TIFF file")
-    out = bytearray(carried.exif or write_block((), order))
+    exif, lost = _sound_block(carried.exif)
+    out = bytearray(exif or write_block((), order))
     fields = [*_described_pixels(data, header, page, order), *_moved_pixels(data, header, page, out, order)]
     fields += _apart_fields(carried, order)
-    block = _block_entries(carried.exif or b"", {field.tag for field in fields})
+    block = _block_entries(exif or b"", {field.tag for field in fields})
     known = {field.tag for field in fields} | {int.from_bytes(entry[:2], order) for entry in block}
     fields += [field for field in _fields(data, header, page, RESOLUTION, order) if field.tag not in known]
     _put_directory(out, order, fields, block)
     if len(out) > MAX_CLASSIC_BYTES:
         raise ValueError("more than 4 GB")
-    return bytes(out), ("comment",) if carried.comments else ()
+    return bytes(out), lost
+
+
+def _sound_block(exif: bytes | None) -> tuple[bytes | None, tuple[str, ...]]:
+    """The block, of a damaged one what can be read: what pointed behind its end must not point into the pixels."""
+    if exif is None or read_exif(exif).damage is None:
+        return exif, ()
+    rebuilt = rebuild_exif(exif)
+    return rebuilt, () if rebuilt else ("EXIF",)
 
 
 def _is_thumbnail(data: bytes, page: Directory, header: Header) -> bool:
