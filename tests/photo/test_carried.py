@@ -246,11 +246,11 @@ def test_resolutions_that_no_file_can_hold_are_named() -> None:
 def test_a_damaged_block_does_not_reach_into_the_pixels_of_a_tiff() -> None:
     block = bytearray(made_exif())
     block[400:402] = (60).to_bytes(2, "little")  # the Exif directory claims more entries than it has
-    block[8 + 2 + 12 * 8 + 8 : 8 + 2 + 12 * 8 + 12] = (2100).to_bytes(4, "little")  # the artist lies behind the end
+    block[1200 + 22 : 1200 + 26] = (2100).to_bytes(4, "little")  # the latitude lies behind the end
     damaged = patch_exif(bytes(block), SAME).block
     data, lost = written(Carried(exif=damaged), "tif16")
     values = exif_values(read_carried(data, "TIFF").exif or b"")
-    assert lost == () and ("IFD0", 315) not in values and values["IFD0", 0x010F][2] == b"Canon\0"
+    assert lost == () and ("GPS", 1) in values and ("GPS", 2) not in values and values["IFD0", 0x010F][2] == b"Canon\0"
 
 
 def test_long_xmp_and_long_profiles_are_split_over_jpeg_segments() -> None:
@@ -284,6 +284,8 @@ def test_the_encoder_s_own_metadata_is_replaced() -> None:
     assert found == Carried(comments=(b"mine",), dpi=(300.0, 300.0))
     data = encoded("WEBP", exif=resolution_block((1, 1)), icc_profile=b"old" * 60)
     assert read_carried(with_carried(data, "WEBP", Carried())[0], "WEBP") == Carried()
+    data = encoded("PNG", exif=resolution_block((1, 1)), icc_profile=profile(), dpi=(72, 72))
+    assert read_carried(with_carried(data, "PNG", Carried())[0], "PNG") == Carried()
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 80}])
@@ -297,6 +299,7 @@ def test_webp_headers_are_made_for_every_bitstream(mode: str, options: dict[str,
     data, _ = with_carried(out.getvalue(), "WEBP", everything())
     with Image.open(io.BytesIO(data)) as read, Image.open(io.BytesIO(out.getvalue())) as plain:
         assert (read.mode, read.size) == (mode, (64, 48)) and read.tobytes() == plain.tobytes()
+        assert data[12:16] == b"VP8X" and bool(data[20] & 0x10) == (mode == "RGBA")
         assert read.info["exif"] == everything().exif and read.info["icc_profile"] == profile()
 
 
@@ -414,6 +417,25 @@ def test_jpeg_xl_boxes() -> None:
     assert lost == () == differences(wanted, read_carried(data, "JXL")) and stream in data
     assert with_carried(data, "JXL", wanted)[0] == data
     assert with_carried(stream, "JXL", Carried())[0] == stream
+
+
+@pytest.mark.parametrize("method", [0, 1])
+def test_items_of_heif_are_found_in_the_file_and_in_meta(method: int) -> None:
+    def box(kind: bytes, content: bytes) -> bytes:
+        return (len(content) + 8).to_bytes(4, "big") + kind + content
+
+    item = bytes(4) + made_exif()
+    info = box(b"iinf", bytes(5) + b"\1" + box(b"infe", b"\2\0\0\0\0\7\0\0Exif\0"))
+
+    def file(start: int) -> bytes:
+        place = bytes((0, 7, 0, method, 0, 0, 0, 1)) + start.to_bytes(4, "big") + len(item).to_bytes(4, "big")
+        location = box(b"iloc", b"\1\0\0\0\x44\0\0\1" + place)
+        inner = box(b"idat", item) if method else b""
+        whole = box(b"ftyp", b"heicmif1") + box(b"meta", bytes(4) + info + location + inner)
+        return whole + (b"" if method else box(b"mdat", item))
+
+    start = 0 if method else len(file(0)) - len(item)
+    assert read_carried(file(start), "HEIF").exif == made_exif()
 
 
 def test_a_missing_placeholder_is_told() -> None:

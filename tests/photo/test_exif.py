@@ -20,6 +20,7 @@ from gfpcli.photo.exif import (
     resolution_block,
 )
 from gfpcli.photo.geometry import Placement
+from gfpcli.photo.ifd import Field, write_block
 from tests.photo.made import OWNER, canon_note, directory, encoded, exiftool, made_exif, needs_exiftool
 
 TURNED = Placement(stored=(480, 640), orientation=6, output=(1280, 960))
@@ -67,6 +68,22 @@ def test_nothing_moves_and_the_thumbnail_goes(order: str) -> None:
 def test_a_thumbnail_in_the_middle_is_only_unlinked() -> None:
     patched = patch_exif(made_exif() + b"the maker's preview", TURNED).block or b""
     assert patched.endswith(b"the maker's preview") and not read_exif(patched).has_thumbnail
+
+
+def test_a_thumbnail_is_not_cut_off_where_a_value_lies_in_it() -> None:
+    block = bytearray(made_exif())
+    artist = 8 + 2 + 12 * 8 + 8
+    block[artist : artist + 4] = (1900).to_bytes(4, "little")
+    patched = patch_exif(bytes(block), TURNED).block or b""
+    assert len(patched) == len(block) and not read_exif(patched).has_thumbnail
+
+
+def test_values_are_written_around_what_keeps_its_place() -> None:
+    note = Field(0x927C, 7, 30, b"N" * 30, keep_at=60)
+    fields = [Field(0x010F, 2, 40, b"M" * 40), note, Field(0x0110, 2, 9, b"O" * 9)]
+    block = write_block(fields, "little")
+    assert block[60:90] == b"N" * 30 and block.count(b"M" * 40) == block.count(b"O" * 9) == 1
+    assert {key[1] for key in exif_values(block)} == {0x010F, 0x0110, 0x927C}
 
 
 def test_the_resolution_can_stay() -> None:
