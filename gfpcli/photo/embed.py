@@ -111,7 +111,7 @@ def with_carried(data: bytes, kind: str, carried: Carried) -> tuple[bytes, tuple
     `encoder_arguments`.
 
     Raises:
-        ValueError: a TIFF file that `write_tiff` cannot take.
+        OutputError: a TIFF file that `write_tiff` cannot take.
     """
     fitted, lost = fit_carried(carried, kind)
     if kind == "JPEG":

@@ -14,6 +14,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from gfpcli.errors import OutputError
 from gfpcli.photo.carried import Carried, PngText, adjust, differences, profile_colour_model
 from gfpcli.photo.containers.tiff import byte_order
 from gfpcli.photo.embed import CAPACITY, encoder_arguments, fit_carried, read_carried, with_carried
@@ -396,7 +397,7 @@ def test_the_byte_order_of_a_tiff_follows_its_exif() -> None:
 
 def test_what_write_tiff_cannot_take_is_an_error_in_words() -> None:
     for data in (b"", b"II*\0\xff\xff\xff\xff", b"II+\0\x08\0\0\0" + bytes(20)):
-        with pytest.raises(ValueError, match="not a classic TIFF"):
+        with pytest.raises(OutputError, match="no classic TIFF"):
             with_carried(data, "TIFF", Carried())
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 import tifffile
 
+from gfpcli.errors import OutputError
 from gfpcli.photo.carried import Carried, valid_dpi
 from gfpcli.photo.exif import (
     RESOLUTION_UNIT,
@@ -101,14 +102,14 @@ def write_tiff(data: bytes, carried: Carried) -> tuple[bytes, tuple[str, ...]]:
             samples are longer than a byte, they are encoded again.
 
     Raises:
-        ValueError: it has no page that can be read, is a BigTIFF file, or becomes larger than 4 GB.
+        OutputError: it has no page that can be read, is a BigTIFF file, or becomes larger than 4 GB.
     """
     order = byte_order(carried)
     data = _with_samples_in(data, order)
     header = read_header(data)
     page = next(directories(data, header), None) if header else None
     if header is None or header.is_big or page is None:
-        raise ValueError("not a classic TIFF file")
+        raise OutputError("the encoder wrote no classic TIFF file")
     exif, lost = _sound_block(carried.exif)
     out = bytearray(exif or write_block((), order))
     fields = [*_described_pixels(data, header, page, order), *_moved_pixels(data, header, page, out, order)]
@@ -118,7 +119,7 @@ def write_tiff(data: bytes, carried: Carried) -> tuple[bytes, tuple[str, ...]]:
     fields += [field for field in _fields(data, header, page, RESOLUTION, order) if field.tag not in known]
     _put_directory(out, order, fields, block)
     if len(out) > MAX_CLASSIC_BYTES:
-        raise ValueError("more than 4 GB")
+        raise OutputError("more than the 4 GB that a TIFF file can hold")
     return bytes(out), lost
 
 
