@@ -212,8 +212,6 @@ def _samples_of(image: Image, alpha: Plane | None, is_gray: bool, depth: int) ->
 
 
 def _encode_avif(samples: Samples, depth: int, level: int, chroma: str, colour: Nclx, is_gray: bool) -> bytes:
-    if is_gray and samples.ndim == 3:  # libavif's own call takes no gray with alpha
-        samples = cast(Samples, np.ascontiguousarray(samples[..., [0, 0, 0, 1]]))
     coded = imagecodecs.avif_encode(
         samples,
         level=level,

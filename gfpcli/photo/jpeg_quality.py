@@ -81,11 +81,10 @@ def is_lossless_webp(data: bytes) -> bool:
 def _of_frame(content: bytes, tables: dict[int, NDArray[np.int64]]) -> JpegQuality | None:
     """By a frame header: precision, height, width, then for each component its name, sampling factors and table."""
     components = [content[at : at + 3] for at in range(6, 6 + 3 * content[5], 3)]
-    used = [tables.get(each[2]) for each in components if len(each) == 3]
-    if not used or any(table is None for table in used):
+    if not components or not all(len(each) == 3 and each[2] in tables for each in components):
         return None
-    found = [table for table in used if table is not None]
-    return JpegQuality(_nearest_quality(found[0], found[1:]), _subsampling(components))
+    luma, *chroma = (tables[each[2]] for each in components)
+    return JpegQuality(_nearest_quality(luma, chroma), _subsampling(components))
 
 
 def _subsampling(components: list[bytes]) -> str:

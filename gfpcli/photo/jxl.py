@@ -104,7 +104,7 @@ def encode_jxl(
         coded = imagecodecs.jpegxl_encode(
             plain, level, effort=EFFORT, lossless=is_lossless, usecontainer=False, numthreads=1
         )
-        return _contained(bytes(coded), exif, xmp) if exif or xmp else bytes(coded)
+        return _with_metadata(bytes(coded), exif, xmp)
 
 
 def jxl_header(data: bytes) -> JxlHeader:
@@ -195,13 +195,16 @@ def _pixels_of(samples: Samples, header: JxlHeader, icc: bytes | None) -> Pixels
     return Pixels(as_bgr(colour), alpha, is_gray, kept, bits=header.bits, notes=(*notes, *told))
 
 
-def _contained(stream: bytes, exif: bytes | None, xmp: bytes | None) -> bytes:
-    """A container with the codestream and metadata boxes (ISO/IEC 18181-2, 9)."""
+def _with_metadata(coded: bytes, exif: bytes | None, xmp: bytes | None) -> bytes:
+    """A file with metadata boxes before its codestream (ISO/IEC 18181-2, 9); a bare one gets a container."""
     plain = exif[6:] if exif and exif.startswith(b"Exif\0\0") else exif
-    boxes = [(b"Exif", b"\0\0\0\0" + plain)] if plain else []
-    boxes += [(b"xml ", xmp)] if xmp else []
-    boxes += [(b"jxlc", stream)]
-    return SIGNATURE + b"".join(_box(kind, content) for kind, content in boxes)
+    added = _box(b"Exif", b"\0\0\0\0" + plain) if plain else b""
+    added += _box(b"xml ", xmp) if xmp else b""
+    if not added:
+        return coded
+    whole = SIGNATURE + _box(b"jxlc", coded) if coded.startswith(CODESTREAM) else coded
+    at = next(box.start for box in boxes_in(whole, 0, len(whole)) if box.kind in (b"jxlc", b"jxlp"))
+    return whole[:at] + added + whole[at:]
 
 
 def _box(kind: bytes, content: bytes) -> bytes:

@@ -19,6 +19,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage
 from gfpcli.errors import InputError
 from gfpcli.photo.colour import cmyk_to_rgb, lab_to_rgb, ycbcr_to_rgb
 from gfpcli.photo.hdr import profile_transfer, refuse_hdr
+from gfpcli.photo.jxl import jxl_header
 from gfpcli.photo.pixels import (
     NEEDED,
     UPRIGHT,
@@ -32,6 +33,7 @@ from gfpcli.photo.pixels import (
     plane_of,
     profile_space,
 )
+from gfpcli.photo.subsampled import subsampled_ycbcr
 
 ORIENTATION, SUBFILE, OLD_SUBFILE, COLOR_MAP, INK_SET = 274, 254, 255, 320, 332
 SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "undefined", 5: "complex", 6: "complex"}
@@ -40,7 +42,10 @@ OLD_REDUCED = 2  # of SubfileType
 ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples: alpha multiplied in, alpha apart
 N_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}  # channels, by PhotometricInterpretation
 GRAY, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = (0, 1), 3, 5, 6, 8, 9
-OLD_JPEG, JPEGS = 6, (6, 7, 34892, 33007)
+JPEGS = (6, 7, 34892, 33007)  # whose chroma the decoder turns into RGB
+JPEG_XL = (50002, 52546)
+OWN_SIZE = (33003, 33004, 33005, 34712, 34927, 34933, 50001, *JPEG_XL)  # JPEG 2000, WebP, PNG: whole files as segments
+PLAIN = (1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 34926, 50000)  # none, CCITT, LZW, deflate, PackBits, LZMA, Zstandard
 MAX_CHANNELS = 64
 MAX_PAGES = 1000  # looked at to find the picture and to count the others
 ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth"}
@@ -117,6 +122,9 @@ def _check_page(page: TiffPage, data: bytes, name: str) -> None:
         raise InputError(f"{name}: TIFFs of the colour model {model} are not supported")
     if channels < N_COLOURS[photometric]:
         raise ValueError(f"{channels} channels are too few for its colour model")
+    if page.compression not in (*PLAIN, *JPEGS, *OWN_SIZE):
+        compression = _enum_name(COMPRESSION, page.compression)
+        raise InputError(f"{name}: TIFFs of the compression {compression} are not supported")
     _check_numbers(page, photometric, name)
     _check_segments(page, data)
 
@@ -133,16 +141,37 @@ def _check_numbers(page: TiffPage, photometric: int, name: str) -> None:
 
 def _check_segments(page: TiffPage, data: bytes) -> None:
     """Raises ValueError where strips or tiles are missing or cut short: they would be read as black."""
+    tags = page.tags
+    offsets = _numbers(tags.get(324) or tags.get(273))  # of tiles, of strips: as stored, for tifffile mends them
+    counts = _numbers(tags.get(325) or tags.get(279)) or page.databytecounts
+    if page.is_contiguous and len(offsets) == 1 and not page.is_subsampled:
+        counts = (page.nbytes,)  # old writers store another number, which needs none
     expected = int(np.prod(page.chunked))
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if page.is_contiguous and len(offsets) == 1:
-        counts = (page.nbytes,)
-        expected = 1
     if len(offsets) < expected or len(counts) < expected:
         raise ValueError(f"{len(offsets)} of {expected} strips or tiles are in it")
     for offset, count in zip(offsets[:expected], counts[:expected], strict=True):
         if count <= 0 or offset <= 0 or offset + count > len(data):
             raise ValueError("cut short, strips or tiles are missing")
+        if page.compression in OWN_SIZE:
+            _check_own_size(data[offset : offset + count], page)
+
+
+def _numbers(tag: tifffile.TiffTag | None) -> tuple[int, ...]:
+    value = () if tag is None else tag.value
+    return tuple(value) if isinstance(value, tuple) else (int(value),)
+
+
+def _check_own_size(segment: bytes, page: TiffPage) -> None:
+    """Raises ValueError where a strip or tile that is a file of its own says that it is larger than its place."""
+    if page.compression in JPEG_XL:
+        header = jxl_header(segment)
+        width, height = header.width, header.height
+    else:
+        with Pillow.open(io.BytesIO(segment), formats=("JPEG2000", "PNG", "WEBP")) as picture:
+            width, height = picture.size
+    place = page.tilelength * page.tilewidth if page.is_tiled else page.rowsperstrip * page.imagewidth
+    if width * height > place:
+        raise ValueError("a strip or tile that is larger than its place")
 
 
 def _pixels_of(page: TiffPage, data: bytes, icc: bytes | None, notes: list[str]) -> Pixels:
@@ -174,16 +203,9 @@ def _pixels_of(page: TiffPage, data: bytes, icc: bytes | None, notes: list[str])
 
 def _samples_of(page: TiffPage, data: bytes) -> Samples:
     """All channels, side by side for each pixel, in the machine's byte order; palette indices as they are."""
-    if page.is_subsampled and page.compression not in JPEGS or page.compression == OLD_JPEG:
-        return _by_libtiff(data, page)
-    try:
-        whole = page.asarray(squeeze=False, maxworkers=1)  # (planes, depth, H, W, channels of a plane)
-    except ValueError as error:
-        if page.compression in tifffile.TIFF.DECOMPRESSORS or page.compression == 1:
-            raise
-        compression = _enum_name(COMPRESSION, page.compression)
-        raise ValueError(f"its compression {compression} cannot be decoded") from error
-    planes = whole[:, 0]
+    if page.is_subsampled and page.compression not in JPEGS:
+        return subsampled_ycbcr(page, data)
+    planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # (planes, H, W, channels of a plane)
     samples = planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
     if samples.dtype == np.bool_:
         samples = samples.astype(np.uint8)
@@ -191,18 +213,6 @@ def _samples_of(page: TiffPage, data: bytes) -> Samples:
     if bits < 8 and _photometric(page) in GRAY:
         samples = samples * np.uint8(255 // ((1 << bits) - 1))
     return cast(Samples, np.ascontiguousarray(samples).astype(samples.dtype.newbyteorder("="), copy=False))
-
-
-def _by_libtiff(data: bytes, page: TiffPage) -> Samples:
-    """Kinds that only libtiff decodes (old JPEG, subsampled YCbCr without JPEG), as RGB by Pillow."""
-    with Pillow.open(io.BytesIO(data), formats=("TIFF",)) as picture:
-        for index in range(getattr(picture, "n_frames", 1)):
-            picture.seek(index)
-            if picture.tag_v2._offset == page.offset or picture.size == (page.imagewidth, page.imagelength):  # type: ignore[attr-defined]
-                break
-        if picture.size != (page.imagewidth, page.imagelength):
-            raise ValueError("its page cannot be found")
-        return np.asarray(picture.convert("RGB"), np.uint8)
 
 
 def _photometric(page: TiffPage) -> int:
@@ -240,7 +250,6 @@ def _note_on_channels(others: tuple[int, ...]) -> str:
 def _rgb_of(page: TiffPage, colour: Samples, icc: bytes | None, notes: list[str]) -> Samples:
     """(H, W, 1) gray or (H, W, 3) RGB of (H, W, C) channels in the page's colour model; conversions are noted."""
     photometric = _photometric(page)
-    is_decoded = page.compression in JPEGS or page.is_subsampled
     if photometric == 0:
         return cast(Samples, np.iinfo(colour.dtype).max - colour)
     if photometric == PALETTE:
@@ -252,7 +261,7 @@ def _rgb_of(page: TiffPage, colour: Samples, icc: bytes | None, notes: list[str]
     if photometric in (CIELAB, ICCLAB):
         notes.append("converted from Lab to sRGB")
         return lab_to_rgb(colour, is_icc_encoding=photometric == ICCLAB)
-    if photometric == YCBCR and not is_decoded:
+    if photometric == YCBCR and page.compression not in JPEGS:
         return ycbcr_to_rgb(colour, _fractions(page, 529), _fractions(page, 532))
     return colour
 
