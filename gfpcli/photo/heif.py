@@ -14,6 +14,7 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from gfpcli.files.kinds import kind_of
 from gfpcli.photo.hdr import profile_transfer, refuse_hdr
 from gfpcli.photo.heif_boxes import Items, read_items, with_items
 from gfpcli.photo.left_out import heif_parts
@@ -37,8 +38,8 @@ from gfpcli.types import Image
 HeifKind: TypeAlias = Literal["HEIF", "AVIF"]
 HeifBits: TypeAlias = Literal[8, 10, 12]
 
-AVIF_BRANDS = (b"avif", b"avis")
 AV1_SPEED = 6  # of 0 (slow, small) to 10
+HEVC_PRESET = "fast"  # x265's word; half the time of pillow-heif's default for 5 % more bytes and no less quality
 CHROMA = {"4:4:4": 444, "4:2:2": 422, "4:2:0": 420}
 SRGB = Nclx(1, 13, 6, True)  # BT.709 primaries, sRGB curve, BT.601 matrix: what files without a profile are
 RGB_MATRIX = 0  # "identity" of H.273: the channels are stored as they are, which alone is lossless
@@ -53,13 +54,14 @@ def read_heif(data: bytes, name: str) -> Pixels:
     Raises:
         InputError: damaged, too large, without a decoder, or in HDR (PQ, HLG).
     """
-    with decoder_errors(name, "AVIF" if _is_avif(data) else "HEIC"):
+    kind = kind_of(data, name)
+    with decoder_errors(name, kind.name):
         items = read_items(data)
         icc, nclx = items.colour(items.primary)
         refuse_hdr(nclx.transfer if nclx else profile_transfer(icc), name)
         if size := items.size(items.primary):
             check_size(*size, name)
-        samples, bits = _decode_avif(data, items, name) if _is_avif(data) else _decode_heic(data, name)
+        samples, bits = _decode_avif(data, items, name) if kind.format == "AVIF" else _decode_heic(data, name)
         return _pixels_of(samples, bits, items, data)
 
 
@@ -109,19 +111,13 @@ def encode_heif(
         return _encode_heic(samples, depth, -1 if is_lossless else quality, chroma, colour, plain_exif, xmp, icc)
 
 
-def _is_avif(data: bytes) -> bool:
-    """By the brands of the first box: the main one, else the first compatible one that names a codec."""
-    brands = data[8 : min(int.from_bytes(data[:4], "big"), 1024)]
-    places = [brands.find(brand) for brand in AVIF_BRANDS if brand in brands]
-    others = [brands.find(brand) for brand in (b"heic", b"heix", b"hevc", b"hevx") if brand in brands]
-    return bool(places) and (not others or min(places) < min(others))
-
-
 def _decode_heic(data: bytes, name: str) -> tuple[Samples, int]:
     """(H, W) or (H, W, 3 or 4) gray, RGB or RGBA in the file's own bits, and how many; turned by libheif."""
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     picture = file[file.primary_index]
     check_size(*picture.size, name)
+    coded = cast("dict[str, int]", picture.info.get("nclx_profile") or {})  # or of the bitstream
+    refuse_hdr(coded.get("transfer_characteristics"), name)
     samples = np.asarray(picture)
     bits = int(cast(int, picture.info["bit_depth"])) if samples.dtype == np.uint16 else 8
     is_multiplied = picture.mode.split(";")[0].endswith("a")  # pillow-heif's small letter
@@ -246,6 +242,7 @@ def _encode_heic(
         out,
         format="HEIF",
         quality=quality,
+        enc_params={"preset": HEVC_PRESET},
         chroma=CHROMA[chroma],
         exif=exif,
         xmp=xmp,

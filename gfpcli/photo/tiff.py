@@ -6,7 +6,6 @@ tifffile reads the structure, imagecodecs the compressions. What is not understo
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -69,15 +68,13 @@ def read_tiff(data: bytes, name: str) -> Pixels:
     Raises:
         InputError: damaged, cut short, too large, a number type or colour model or compression that is not read, HDR.
     """
-    with decoder_errors(name, "TIFF"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            pages = _pages_of(file)
-            page = next((page for page in pages if _is_picture(page)), pages[0])
-            _check_page(page, data, name)
-            icc = page.iccprofile
-            refuse_hdr(profile_transfer(icc), name)
-            return _pixels_of(page, data, icc, _notes_on_pages(page, pages))
+    with decoder_errors(name, "TIFF"), tifffile.TiffFile(io.BytesIO(data)) as file:
+        pages = _pages_of(file)
+        page = next((page for page in pages if _is_picture(page)), pages[0])
+        _check_page(page, data, name)
+        icc = page.iccprofile
+        refuse_hdr(profile_transfer(icc), name)
+        return _pixels_of(page, data, icc, _notes_on_pages(page, pages))
 
 
 def _pages_of(file: tifffile.TiffFile) -> list[TiffPage]:
