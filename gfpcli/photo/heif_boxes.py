@@ -6,12 +6,14 @@ Read from the boxes themselves, since libraries tell only a part (ISO/IEC 14496-
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple, TypeAlias
 
 from gfpcli.photo.pixels import Nclx
 
-CONTAINERS_OF_ITEMS = 10_000  # items, properties and references that are looked at; phones write some hundred
+MAX_ENTRIES = 10_000  # items, properties and references that are looked at; phones write some hundred
 META_HEADER = 12  # bytes: length, "meta", version and flags
 
 
@@ -25,28 +27,40 @@ class Box:
     end: int
 
 
-@dataclass(slots=True)
+class Reference(NamedTuple):
+    """One item's references of a kind to others."""
+
+    kind: bytes
+    source: int
+    targets: tuple[int, ...]
+
+
+Property: TypeAlias = tuple[bytes, bytes]
+"""(kind, content)"""
+
+
+@dataclass(frozen=True, slots=True)
 class Items:
     """What the `meta` box of a file says; all empty where it has none that can be understood."""
 
-    primary: int | None = None
-    kinds: dict[int, bytes] = field(default_factory=dict)  # item -> hvc1, av01, grid, Exif, mime, ...
-    hidden: set[int] = field(default_factory=set)
-    references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)  # (kind, from, to)
-    properties: list[tuple[bytes, bytes]] = field(default_factory=list)  # (kind, content)
-    owners: dict[int, list[int]] = field(default_factory=dict)  # item -> indices of `properties`, in order
+    primary: int | None
+    kinds: Mapping[int, bytes]  # item -> hvc1, av01, grid, Exif, mime, ...
+    hidden: frozenset[int]
+    references: Sequence[Reference]
+    properties: Sequence[Property]
+    owners: Mapping[int, Sequence[int]]  # item -> indices of `properties`, in the order they are applied
 
-    def of(self, item: int | None) -> list[tuple[bytes, bytes]]:
-        """(kind, content) of an item's properties, in the order they are applied."""
+    def of(self, item: int | None) -> list[Property]:
+        """An item's properties, in the order they are applied."""
         return [self.properties[i] for i in self.owners.get(item or 0, ()) if i < len(self.properties)]
 
     def targets(self, kind: bytes, item: int | None) -> list[int]:
         """The items that one refers to by references of a kind."""
-        return [to for name, source, all_to in self.references if (name, source) == (kind, item) for to in all_to]
+        return [to for each in self.references if (each.kind, each.source) == (kind, item) for to in each.targets]
 
     def sources(self, kind: bytes, item: int | None) -> list[int]:
         """The items that refer to one by references of a kind."""
-        return [source for name, source, all_to in self.references if name == kind and item in all_to]
+        return [each.source for each in self.references if each.kind == kind and item in each.targets]
 
     def size(self, item: int | None) -> tuple[int, int] | None:
         """(width, height) before it is turned, by its `ispe` property."""
@@ -93,50 +107,61 @@ def boxes_in(data: bytes, start: int, end: int) -> Iterator[Box]:
 
 def read_items(data: bytes) -> Items:
     """The items of a file's `meta` box; what is damaged is left out."""
-    items = Items()
     meta = next((box for box in boxes_in(data, 0, len(data)) if box.kind == b"meta"), None)
-    for box in boxes_in(data, meta.body + 4, meta.end) if meta else ():
-        body = data[box.body : box.end]
-        if box.kind == b"pitm" and len(body) >= 6:
-            items.primary = _int(body[4:8] if body[0] else body[4:6])
-        elif box.kind == b"iinf":
-            _read_infos(body, items)
-        elif box.kind == b"iref":
-            _read_references(body, items)
-        elif box.kind == b"iprp":
-            _read_properties(body, items)
-    return items
+    inside = boxes_in(data, meta.body + 4, meta.end) if meta else ()
+    parts = {box.kind: data[box.body : box.end] for box in inside}
+    pitm = parts.get(b"pitm", b"")
+    kinds, hidden = _infos(parts.get(b"iinf", b""))
+    properties, owners = _properties(parts.get(b"iprp", b""))
+    return Items(
+        primary=_int(pitm[4:8] if pitm[0] else pitm[4:6]) if len(pitm) >= 6 else None,
+        kinds=kinds,
+        hidden=hidden,
+        references=_references(parts.get(b"iref", b"")),
+        properties=properties,
+        owners=owners,
+    )
 
 
-def _read_infos(body: bytes, items: Items) -> None:
+def _infos(body: bytes) -> tuple[dict[int, bytes], frozenset[int]]:
+    """(the kind of each item, which of them are hidden) of an `iinf` box's content."""
+    kinds, hidden = {}, set()
     for box in boxes_in(body, 8 if body[:1] not in (b"", b"\0") else 6, len(body)):
         info = body[box.body : box.end]
         if box.kind != b"infe" or len(info) < 12 or info[0] not in (2, 3):
             continue
         wide = 4 if info[0] == 3 else 2
         item = _int(info[4 : 4 + wide])
-        items.kinds[item] = info[6 + wide : 10 + wide]
+        kinds[item] = info[6 + wide : 10 + wide]
         if info[3] & 1:
-            items.hidden.add(item)
+            hidden.add(item)
+    return kinds, frozenset(hidden)
 
 
-def _read_references(body: bytes, items: Items) -> None:
+def _references(body: bytes) -> tuple[Reference, ...]:
+    """Those of an `iref` box's content."""
+    found = []
     wide = 4 if body[:1] not in (b"", b"\0") else 2
-    for box in boxes_in(body, 4, len(body)):
+    for box in islice(boxes_in(body, 4, len(body)), MAX_ENTRIES):
         ids = body[box.body : box.end]
         n_to = min(_int(ids[wide : wide + 2]), len(ids) // wide)
         to = tuple(_int(ids[wide + 2 + wide * i : wide + 2 + wide * (i + 1)]) for i in range(n_to))
-        if len(items.references) < CONTAINERS_OF_ITEMS:
-            items.references.append((box.kind, _int(ids[:wide]), to))
+        found.append(Reference(box.kind, _int(ids[:wide]), to))
+    return tuple(found)
 
 
-def _read_properties(body: bytes, items: Items) -> None:
+def _properties(body: bytes) -> tuple[tuple[Property, ...], dict[int, list[int]]]:
+    """(all properties, the indices of each item's) of an `iprp` box's content."""
+    properties: tuple[Property, ...] = ()
+    owners: dict[int, list[int]] = {}
     for box in boxes_in(body, 0, len(body)):
         if box.kind == b"ipco":
-            items.properties = [(each.kind, body[each.body : each.end]) for each in boxes_in(body, box.body, box.end)]
+            each = islice(boxes_in(body, box.body, box.end), MAX_ENTRIES)
+            properties = tuple((inner.kind, body[inner.body : inner.end]) for inner in each)
         elif box.kind == b"ipma":
             for item, indices in _associations(body[box.body : box.end]):
-                items.owners.setdefault(item, []).extend(index - 1 for index in indices if index)
+                owners.setdefault(item, []).extend(index - 1 for index in indices if index)
+    return properties, owners
 
 
 def _associations(body: bytes) -> Iterator[tuple[int, list[int]]]:
@@ -145,7 +170,7 @@ def _associations(body: bytes) -> Iterator[tuple[int, list[int]]]:
     step = 2 if len(body) > 3 and body[3] & 1 else 1
     mask = 0x7FFF if step == 2 else 0x7F
     at = 8
-    for _ in range(min(_int(body[4:8]), CONTAINERS_OF_ITEMS)):
+    for _ in range(min(_int(body[4:8]), MAX_ENTRIES)):
         if at + wide >= len(body):
             return
         item, count = _int(body[at : at + wide]), body[at + wide]

@@ -44,12 +44,13 @@ def jpeg_quality(data: bytes) -> JpegQuality | None:
     A subsampling that encoders here do not write becomes the next finer one. None where the file tells nothing.
     """
     tables: dict[int, NDArray[np.int64]] = {}
+    frame = b""
     for marker, _, content in jpeg_segments(data):
         if marker == TABLES:
             tables |= dict(_tables_in(content))
-        elif marker in FRAMES and len(content) >= 6:
-            return _of_frame(content, tables)
-    return None
+        elif marker in FRAMES:
+            frame = content
+    return _of_frame(frame, tables) if len(frame) >= 6 else None
 
 
 def quality_for(source: bytes, format: str) -> JpegQuality:

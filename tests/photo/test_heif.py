@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ from gfpcli.errors import InputError, OutputError
 from gfpcli.photo import pixels
 from gfpcli.photo.heif import encode_heif, read_heif
 from gfpcli.photo.heif_boxes import boxes_in, read_items
-from gfpcli.photo.left_out import parts_left_out
+from gfpcli.photo.left_out import heif_parts, parts_left_out
 from gfpcli.photo.pixels import Nclx, scale_from_16, scale_to_16
 from tests.photo.made import box
 
@@ -186,12 +187,10 @@ def test_auxiliary_pictures_are_told_and_alpha_is_not(smooth_image: SmoothImage,
     data = encode_heif(smooth_image(64, 64), alpha, kind="AVIF", quality=80)
     assert read_heif(data, "a").notes == ()
     items = read_items(data)
-    items.properties = [
+    properties = [
         (kind, b"\0\0\0\0" + urn.encode() + b"\0" if kind == b"auxC" else body) for kind, body in items.properties
     ]
-    from gfpcli.photo.left_out import heif_parts
-
-    (found,) = heif_parts(data, items)
+    (found,) = heif_parts(data, replace(items, properties=properties))
     assert line in found
 
 

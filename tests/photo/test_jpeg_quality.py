@@ -44,6 +44,14 @@ def test_gray_and_segments_before_the_tables(smooth_image: SmoothImage) -> None:
     assert jpeg_quality(data) == JpegQuality(83, "4:4:4")
 
 
+def test_tables_behind_the_frame_count(smooth_image: SmoothImage) -> None:
+    data = saved(smooth_image(16, 16), quality=83, subsampling=2)
+    start, end = data.index(b"\xff\xdb"), data.index(b"\xff\xc0")
+    scan = data.index(b"\xff\xda")
+    moved = data[:start] + data[end:scan] + data[start:end] + data[scan:]
+    assert jpeg_quality(moved) == JpegQuality(83, "4:2:0")
+
+
 def test_other_tables_are_never_undercut(smooth_image: SmoothImage, rng: np.random.Generator) -> None:
     for _ in range(20):
         tables = [np.sort(rng.integers(1, 60, 64)).tolist() for _ in range(2)]
