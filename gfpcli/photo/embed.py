@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gfpcli.photo.carried import Carried, is_same_dpi, profile_colour_model, valid_dpi
+from gfpcli.photo.containers.bmp import read_bmp
 from gfpcli.photo.containers.gif import read_gif
 from gfpcli.photo.containers.isobmff import (
     placeholder,
@@ -14,6 +15,7 @@ from gfpcli.photo.containers.isobmff import (
     write_jxl,
 )
 from gfpcli.photo.containers.jpeg import read_jpeg, write_jpeg
+from gfpcli.photo.containers.jpeg2000 import read_jpeg_2000
 from gfpcli.photo.containers.png import read_png, write_png
 from gfpcli.photo.containers.tiff import read_tiff, write_tiff
 from gfpcli.photo.containers.webp import read_webp, write_webp
@@ -29,6 +31,8 @@ READERS = {
     "AVIF": read_heif,
     "JXL": read_jxl,
     "GIF": read_gif,
+    "BMP": read_bmp,
+    "JPEG2000": read_jpeg_2000,
 }
 BOXES = ("HEIF", "AVIF")
 # What each kind of file can carry, as attributes of Carried; a kind that is not here carries nothing.
@@ -39,7 +43,7 @@ CAPACITY = {
     "WEBP": {"exif", "icc", "xmp", "dpi"},
     "HEIF": {"exif", "icc", "xmp", "dpi"},
     "AVIF": {"exif", "icc", "xmp", "dpi"},
-    "JXL": {"exif", "icc", "xmp", "dpi"},
+    "JXL": {"exif", "xmp", "dpi"},  # the encoder stores no profile: colours become sRGB
     "BMP": {"dpi"},
 }
 NAMES = {
@@ -94,13 +98,14 @@ def fit_carried(carried: Carried, kind: str) -> tuple[Carried, tuple[str, ...]]:
 def encoder_arguments(carried: Carried, kind: str) -> dict[str, bytes]:
     """The arguments with which Pillow must encode a kind of file before `with_carried`: `icc_profile`, `xmp`, `exif`.
 
-    For HEIF and AVIF, whose encoders write the boxes, `exif` is a placeholder that `with_carried` replaces. JPEG XL
-    takes its profile from the encoder. Other kinds need none.
+    For HEIF and AVIF, whose encoders write the boxes, `exif` is a placeholder that `with_carried` replaces. Other
+    kinds need none.
     """
     fitted, _ = fit_carried(carried, kind)
-    arguments = {"icc_profile": fitted.icc} if kind in (*BOXES, "JXL") else {}
-    if kind in BOXES:
-        arguments |= {"xmp": fitted.xmp, "exif": placeholder(fitted.exif) if fitted.exif else None}
+    if kind not in BOXES:
+        return {}
+    exif = placeholder(fitted.exif) if fitted.exif else None
+    arguments = {"icc_profile": fitted.icc, "xmp": fitted.xmp, "exif": exif}
     return {name: value for name, value in arguments.items() if value}
 
 

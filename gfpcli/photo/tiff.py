@@ -70,11 +70,20 @@ def read_tiff(data: bytes, name: str) -> Pixels:
     """
     with decoder_errors(name, "TIFF"), tifffile.TiffFile(io.BytesIO(data)) as file:
         pages = _pages_of(file)
-        page = next((page for page in pages if _is_picture(page)), pages[0])
+        page = _first_picture(pages)
         _check_page(page, data, name)
         icc = page.iccprofile
         refuse_hdr(profile_transfer(icc), name)
         return _pixels_of(page, data, icc, _notes_on_pages(page, pages))
+
+
+def picture_page(file: tifffile.TiffFile) -> TiffPage:
+    """The page that `read_tiff` reads. Raises ValueError where there is none."""
+    return _first_picture(_pages_of(file))
+
+
+def _first_picture(pages: Sequence[TiffPage]) -> TiffPage:
+    return next((page for page in pages if _is_picture(page)), pages[0])
 
 
 def _pages_of(file: tifffile.TiffFile) -> list[TiffPage]:
