@@ -53,7 +53,7 @@ def listening(heard: list[object]) -> Listener:
 def test_a_run_tells_how_many_inputs_it_has_and_the_outcome_of_each(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = replace(restorer(Model()), detector=lambda image: ())
+    nobody = replace(restorer(Model()), detector=lambda images: [()] * len(images))
     monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", lambda *_, **__: nobody)
     heard: list[object] = []
     plan = plan_photos([str(photos)], tmp_path / "out", OPTIONS)
@@ -122,7 +122,7 @@ def test_an_output_that_gets_no_name_leaves_nothing(
     assert isinstance(failed, FinishedPhoto) and failed.outcome.error == "the disk is full"
     pending = run.encode(result_of(run, job))
     with monkeypatch.context() as full:
-        full.setattr(run.ledger._lines, "add", partial(fail))
+        full.setattr(run.ledger._journal, "append", partial(fail))
         assert run.commit(pending).outcome.error == "the disk is full"
     assert not [path for path in out.rglob("*") if path.is_file()]
 
