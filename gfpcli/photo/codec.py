@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gfpcli.errors import GfpError, InputError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import LABELS
-from gfpcli.files.kinds import Kind, kind_of
+from gfpcli.files.kinds import Kind, kind_of_bytes
 from gfpcli.files.storage import store_of
 from gfpcli.photo.carried import Carried
 from gfpcli.photo.embed import read_carried
@@ -24,16 +24,16 @@ from gfpcli.photo.headers import header_of
 from gfpcli.photo.heif import read_heif
 from gfpcli.photo.jpeg_quality import JpegQuality, is_lossless_webp, quality_for
 from gfpcli.photo.jxl import read_jxl
-from gfpcli.photo.pixels import UPRIGHT, Nclx, Pixels
+from gfpcli.photo.pixels import NOT_TURNED, Nclx, Pixels
 from gfpcli.photo.plain import read_plain
 from gfpcli.photo.raw import read_raw
 from gfpcli.photo.tiff import read_tiff
 from gfpcli.types import Frame, Image
 
 MAX_BYTES = 4 << 30  # of a file
-HEAD = 4 << 20  # bytes of a file in which its header is looked for first
+HEADER_BYTES = 4 << 20  # bytes of a file in which its header is looked for first
 OWN_PROFILE = ("TIFF", "HEIF", "AVIF", "JXL", "RAW")  # whose readers say which profile the decoded pixels have
-READERS: dict[str, Callable[[bytes, str], Pixels]] = {
+PIXEL_READERS: dict[str, Callable[[bytes, str], Pixels]] = {
     "TIFF": read_tiff, "HEIF": read_heif, "AVIF": read_heif, "JXL": read_jxl,
 }  # fmt: skip
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our errors tell what is damaged
@@ -46,7 +46,7 @@ class Photo:
     frame: Frame  # upright
     format: str  # Pillow's name of the file's format, or HEIF, JXL, RAW
     carried: Carried  # as it stood in the file
-    orientation: int = UPRIGHT  # EXIF value by which the stored pixels were turned
+    orientation: int = NOT_TURNED  # EXIF value by which the stored pixels were turned
     bits: int = 8  # of a channel in the file
     nclx: Nclx | None = None  # colour of a file without a profile
     coding: JpegQuality = JpegQuality(95, "4:4:4")  # what `--quality auto` gives a lossy output
@@ -98,9 +98,9 @@ def decode_photo(data: bytes, name: str, index: int) -> Photo:
     return Photo(
         frame=Frame(
             index=index,
-            image=_turn(pixels.image, orientation),
+            image=_turned_upright(pixels.image, orientation),
             name=name,
-            alpha=None if pixels.alpha is None else _turn(pixels.alpha, orientation),
+            alpha=None if pixels.alpha is None else _turned_upright(pixels.alpha, orientation),
             is_gray=pixels.is_gray,
         ),
         format=kind.format,
@@ -116,7 +116,7 @@ def decode_photo(data: bytes, name: str, index: int) -> Photo:
 
 def known_kind(data: bytes, name: str) -> Kind:
     """What a file's bytes are. Raises InputError where it is no picture of a kind that is read."""
-    kind = kind_of(data, name)
+    kind = kind_of_bytes(data, name)
     if kind.role != "picture":
         raise InputError(f"{name}: {kind.hint or 'not an image'}")
     return kind
@@ -126,7 +126,7 @@ def size_of(path: Path) -> tuple[int, int]:
     """(height, width) of the upright first picture of a file, from its header. Raises InputError."""
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
+            head = file.read(HEADER_BYTES)
             kind = known_kind(head, str(path))
             is_whole = kind.format in ("TIFF", "RAW")  # their directories may lie at the end
             header = header_of(head + file.read() if is_whole else head, kind.format)
@@ -141,7 +141,7 @@ def _read_pixels(data: bytes, name: str, kind: Kind) -> Pixels:
     """The decoded picture. Raises InputError."""
     if kind.format == "RAW":
         return read_raw(data, name, kind.name)
-    if reader := READERS.get(kind.format):
+    if reader := PIXEL_READERS.get(kind.format):
         return reader(data, name)
     return read_plain(data, name, LABELS[kind.format])
 
@@ -153,7 +153,7 @@ def _carried_of(data: bytes, kind: Kind, pixels: Pixels) -> Carried:
     return replace(carried, icc=pixels.icc)
 
 
-def _turn(pixels: Image | NDArray[np.uint8] | NDArray[np.uint16], orientation: int) -> Image:
+def _turned_upright(pixels: Image | NDArray[np.uint8] | NDArray[np.uint16], orientation: int) -> Image:
     if orientation in SIDEWAYS:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

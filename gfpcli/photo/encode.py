@@ -34,6 +34,7 @@ CODE_POINTS = ("HEIF", "AVIF", "PNG")  # formats that can say their colour by IT
 LIKE_SRGB = {1, 2, 6, 13, 14, 15}  # transfer characteristics that are shown as sRGB's
 SRGB_NAMES = ("RGB_D65_SRG_Rel_SRG", "RGB_D65_SRG_Per_SRG", "Gra_D65_Rel_SRG")
 BT709, UNSPECIFIED = 1, 2  # primaries
+LAST_CODE = 255  # H.273 knows none behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,9 @@ def is_srgb(icc: bytes) -> bool:
 def _is_wide(photo: Photo) -> bool:
     """Whether code points say a colour space that viewers must not take for sRGB."""
     colour = photo.nclx
-    is_plain = colour is None or colour.primaries in (BT709, UNSPECIFIED) and colour.transfer in LIKE_SRGB
-    return not is_plain
+    if colour is None or max(colour.primaries, colour.transfer) > LAST_CODE:
+        return False
+    return colour.primaries not in (BT709, UNSPECIFIED) or colour.transfer not in LIKE_SRGB
 
 
 def _nclx_for(photo: Photo) -> Nclx | None:

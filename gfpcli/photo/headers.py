@@ -55,8 +55,13 @@ def _heif_header(data: bytes) -> PictureHeader:
     size = items.size(items.primary)
     if size is None:
         raise ValueError("no size in it")
-    turns = sum(body[0] & 1 for kind, body in items.of(items.primary) if kind == b"irot" and body)
-    width, height = size[::-1] if turns % 2 else size
+    width, height = size
+    for kind, body in items.of(items.primary):  # crop and turn, in their order
+        if kind == b"clap" and len(body) >= 16:
+            over_x, under_x, over_y, under_y = (int.from_bytes(body[at : at + 4], "big") for at in range(0, 16, 4))
+            width, height = round(over_x / under_x), round(over_y / under_y)
+        elif kind == b"irot" and body and body[0] & 1:
+            width, height = height, width
     return PictureHeader(height, width, max(items.bits(items.primary), default=8))
 
 

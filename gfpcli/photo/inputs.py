@@ -11,7 +11,7 @@ from gfpcli.errors import InputError, UsageError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, SUFFIX_FORMATS, UNWRITTEN_SUFFIXES
 from gfpcli.files.jobs import Job, check_no_input, folded, is_file_name, is_same, note_closed, resolved
-from gfpcli.files.kinds import kind_of, kind_of_file
+from gfpcli.files.kinds import kind_of_bytes, kind_of_file
 from gfpcli.files.storage import REMOTE, is_remote, is_url, local_word, matches, place_of
 
 STDIN = "stdin"  # the name of a picture that came by stdin
@@ -95,7 +95,7 @@ def _looks_like_image(path: Path) -> bool:
 def format_of(file: Path | bytes) -> str | None:
     """The name of the format by content (Pillow's, or HEIF, JXL, RAW); None where it is no picture that is read."""
     try:
-        kind = kind_of(file, STDIN) if isinstance(file, bytes) else kind_of_file(file)
+        kind = kind_of_bytes(file, STDIN) if isinstance(file, bytes) else kind_of_file(file)
     except OSError:
         return None  # reading it tells why
     return kind.format if kind.role == "picture" else None

@@ -50,10 +50,10 @@ def read_plain(data: bytes, name: str, label: str) -> Pixels:
         nclx = png_colour(data)
         refuse_hdr(nclx.transfer if nclx else profile_transfer(icc), name)
         picture.load()
-        return _pixels_of(picture, data, icc)
+        return _plain_pixels(picture, data, icc)
 
 
-def _pixels_of(picture: Pillow.Image, data: bytes, icc: bytes | None) -> Pixels:
+def _plain_pixels(picture: Pillow.Image, data: bytes, icc: bytes | None) -> Pixels:
     is_gray, notes = picture.mode in GRAY_MODES, list(_parts(picture, data))
     if (deep := _deep_samples(picture, data)) is not None:
         n_colours = 1 if deep.ndim == 2 or deep.shape[2] < 3 else 3
@@ -89,14 +89,14 @@ def _deep_samples(picture: Pillow.Image, data: bytes) -> Samples | None:
         return cast(Samples, imagecodecs.png_decode(data)) if data[24] == 16 else None
     if picture.format == "JPEG2000":
         bits = _bits_of_jpeg_2000(data)
-        return None if bits <= 8 else _scaled(cast(Samples, imagecodecs.jpeg2k_decode(data)), bits)
+        return None if bits <= 8 else _from_bits(cast(Samples, imagecodecs.jpeg2k_decode(data)), bits)
     if picture.format == "PPM":
         top = _top_of_ppm(data)
         return None if top < 256 else _samples_of_ppm(data, top)
     return None
 
 
-def _scaled(samples: Samples, bits: int) -> Samples:
+def _from_bits(samples: Samples, bits: int) -> Samples:
     if samples.dtype != np.uint16 or bits > 16:
         raise ValueError(f"{bits} bit a channel")
     return scale_to_16(cast("np.ndarray[tuple[int, ...], np.dtype[np.uint16]]", samples), bits)

@@ -7,12 +7,12 @@ from pathlib import Path
 from gfpcli.photo.geometry import Placement
 from gfpcli.photo.xmp import EditedXmp, edit_xmp
 
-SUFFIXES = (".xmp", ".XMP")
+SIDECAR_SUFFIXES = (".xmp", ".XMP")
 
 
 def sidecar_names(photo: Path) -> tuple[Path, ...]:
     """The names that a photo's sidecar can have: `a.xmp` (Adobe's) and `a.jpg.xmp` (darktable's, digiKam's)."""
-    return tuple(base for suffix in SUFFIXES for base in (photo.with_suffix(suffix), Path(f"{photo}{suffix}")))
+    return tuple(base for suffix in SIDECAR_SUFFIXES for base in (photo.with_suffix(suffix), Path(f"{photo}{suffix}")))
 
 
 def find_sidecars(photo: Path) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ from gfpcli.photo.carried import Carried, valid_dpi
 METRES_PER_INCH = 0.0254
 
 
-def read_bmp(data: bytes) -> Carried:
+def carried_in_bmp(data: bytes) -> Carried:
     """Its resolution, stored as pixels per metre."""
     if int.from_bytes(data[14:18], "little") < 40:  # older headers have none
         return Carried()

@@ -8,7 +8,7 @@ from gfpcli.photo.heif_boxes import boxes_in
 METADATA = (b"xml ", b"uuid", b"asoc", b"jp2i")
 
 
-def read_jpeg_2000(data: bytes) -> Carried:
+def carried_in_jpeg_2000(data: bytes) -> Carried:
     """Nothing; whether there are boxes of metadata is in `unread`."""
     has_metadata = any(box.kind in METADATA for box in boxes_in(data, 0, len(data)))
     return Carried(unread=("metadata boxes of JPEG 2000",) if has_metadata else ())
