@@ -10,7 +10,7 @@ from gfpcli.errors import UsageError
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAVE_KINDS = ("crops", "faces", "masks", "compare")
 ENGINES = ("local", "ray")
-OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
+OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp", "heic", "avif", "jxl")
 FACE_CHOICES = ("all", "largest", "center")
 CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
@@ -38,7 +38,7 @@ def option(
         panel: the group of flags under which `--help` lists it.
         flag: its name on the command line where that is not the field's (`--from` for `start`).
         in_fingerprint: whether it changes the pixels or the file of an output, so that outputs are made again with it.
-        within: least and largest value.
+        within: least and largest value; of an option that is text, of the numbers that it also takes.
         words: all valid values.
     """
     facts = {"help": help, "short": short, "panel": panel, "flag": flag, "in_fingerprint": in_fingerprint,
@@ -65,7 +65,7 @@ class Options:
     def __post_init__(self) -> None:
         for each in fields(self):
             value, name = getattr(self, each.name), each.name.replace("_", "-")
-            if within := each.metadata["within"]:
+            if (within := each.metadata["within"]) and not isinstance(value, str):
                 check_within(name, value, *within)
             if words := each.metadata["words"]:
                 for word in value if isinstance(value, tuple) else (value,):
@@ -179,7 +179,11 @@ class RestoreOptions(RunOptions, FaceOptions):
         panel=SPEED, in_fingerprint=False, within=(0, 10_000),
     )  # fmt: skip
     format: str = option("auto", "auto keeps the input's", panel=IN_OUT, words=OUTPUT_FORMATS)
-    quality: int = option(95, "of JPEG and WebP, 1 to 100", panel=IN_OUT, within=(1, 100))
+    quality: str = option(
+        "auto",
+        "of JPEG, WebP, HEIC, AVIF and JPEG XL: auto is the input's own (lossless WebP stays so), or 1 to 100",
+        panel=IN_OUT, within=(1, 100),
+    )  # fmt: skip
     suffix: str = option("", "added to each file name's stem", panel=IN_OUT)
     save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
     report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
@@ -189,6 +193,9 @@ class RestoreOptions(RunOptions, FaceOptions):
         super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
         _check_suffix(self.suffix)
+        is_quality = is_number(self.quality) and 1 <= int(self.quality) <= 100
+        if self.quality != "auto" and not is_quality:
+            raise UsageError(f"--quality {self.quality!r}: choose auto, or a number from 1 to 100")
 
     @property
     def n_threads(self) -> int:

@@ -18,14 +18,15 @@ import numpy as np
 from gfpcli.errors import GfpError, failure_line
 from gfpcli.files.atomic import PendingOutput, prepare_output
 from gfpcli.files.formats import SUFFIX_FORMATS
-from gfpcli.files.jobs import Job, is_file_name
+from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
 from gfpcli.files.storage import is_remote
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.codec import decode_frame, encode_image, read_file, read_frame, writable
+from gfpcli.photo.codec import Photo, decode_frame, decode_photo, read_file, read_frame
+from gfpcli.photo.encode import encode_photo
 from gfpcli.photo.extras import about, prepare_extras
-from gfpcli.photo.inputs import plan_jobs, plan_stdin
+from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
 from gfpcli.photo.sheets import Layers
 from gfpcli.pipeline.restorer import Restorer
@@ -44,7 +45,7 @@ class PhotoTask:
 
     job: Job
     sha256: str  # of the input's content
-    frame: Frame
+    photo: Photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class PhotoRun:
             digest = hashlib.sha256(data).hexdigest()
             if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
                 return self.skipped(job, data, reason)
-            return PhotoTask(job, digest, decode_frame(data, str(job.source), index))
+            return PhotoTask(job, digest, decode_photo(data, str(job.source), index))
         return failed[0]
 
     @contextmanager
@@ -121,7 +122,7 @@ class PhotoRun:
             with suppress(GfpError):  # the report then shows none
                 before, after = decode_frame(data, str(job.source), 0), read_frame(job.target, 0)
                 pictures = self.pictures((before.image, before.alpha), (after.image, after.alpha), faces)
-        return FinishedPhoto(replace(self.outcome(job, "skipped"), note=reason), pictures, faces)
+        return FinishedPhoto(replace(self.outcome(job, "skipped"), notes=(reason,)), pictures, faces)
 
     def pictures(self, before: Layers, after: Layers, faces: tuple[FaceRecord, ...]) -> Pictures | None:
         """The report's pictures of a photo; None where no report is wanted, or no memory is left for them."""
@@ -138,13 +139,14 @@ class PhotoRun:
         with self.failing(job) as failed, ExitStack() as pending:
             extras = tuple(prepare_extras(self.root, job, result, options, pending))
             kind = SUFFIX_FORMATS[job.target.suffix.lower()]
-            result = replace(result, frame=writable(result.frame, kind))
-            data = encode_image(result.image, result.frame, result.alpha, kind, options.quality, options.strip)
-            outcome = self.outcome_of(job, result)
+            encoded = encode_photo(
+                task.photo, result.image, result.alpha, kind, quality=options.quality, strip=options.strip
+            )
+            outcome = replace(self.outcome_of(job, result), notes=encoded.notes)
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
             finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
             settings = self.settings if outcome.error is None else FACES_FAILED
-            output, digest = prepare_output(job.target, [data]), hashlib.sha256(data).hexdigest()
+            output, digest = prepare_output(job.target, [encoded.data]), hashlib.sha256(encoded.data).hexdigest()
             pending.pop_all()
             return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest)
         return failed[0]
@@ -180,7 +182,7 @@ class PhotoRun:
         height, width = result.image.shape[:2]
         return replace(
             self.outcome(job, "restored" if is_restored else "failed" if errors else "no_face"), scale=result.scale,
-            width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces, note=result.frame.note,
+            width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces,
             error=f"{job.source}: {told}: {errors[0]}" if errors else None,
         )  # fmt: skip
 
@@ -209,7 +211,7 @@ class PhotoRun:
             for item in prepared:
                 if isinstance(item, PhotoTask):
                     tasks.append(item)
-                    yield item.frame
+                    yield item.photo.frame
                 else:
                     emit(item)
 
@@ -232,13 +234,13 @@ def face_records(result: Restored) -> Iterator[FaceRecord]:
 
 def n_bytes_of_task(item: PhotoTask | FinishedPhoto) -> int:
     """Of a decoded picture that waits; an outcome counts as nothing."""
-    return item.frame.image.nbytes if isinstance(item, PhotoTask) else 0
+    return item.photo.frame.image.nbytes if isinstance(item, PhotoTask) else 0
 
 
 def n_bytes_of_result(item: tuple[PhotoTask, Restored | Failed]) -> int:
     """Of a picture that waits to be written, with its result."""
     task, result = item
-    return task.frame.image.nbytes + (result.image.nbytes if isinstance(result, Restored) else 0)
+    return task.photo.frame.image.nbytes + (result.image.nbytes if isinstance(result, Restored) else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +261,7 @@ def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin:
     Raises:
         InputError, UsageError, OutputError: as `plan_jobs`, or the output folder cannot be read.
     """
-    is_file = is_file_name(output, SUFFIX_FORMATS)
+    is_file = is_photo_name(output)
     root = output.parent if is_file else output
     if stdin is not None:
         jobs = [plan_stdin(stdin, output, wanted=options.format, added=options.suffix)]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Set
 from functools import partial
 from pathlib import Path
 
-from PIL import Image as Pillow
-
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.atomic import os_errors_as
-from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, READ_FORMATS, SUFFIX_FORMATS
+from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, SUFFIX_FORMATS, UNWRITTEN_SUFFIXES
 from gfpcli.files.jobs import Job, check_no_input, folded, is_file_name, is_same, note_closed, resolved
+from gfpcli.files.kinds import kind_of_bytes, kind_of_file
 from gfpcli.files.storage import REMOTE, is_remote, is_url, local_word, matches, place_of
 
 STDIN = "stdin"  # the name of a picture that came by stdin
@@ -96,14 +93,12 @@ def _looks_like_image(path: Path) -> bool:
 
 
 def format_of(file: Path | bytes) -> str | None:
-    """Pillow's name of the format by content; None where it is no image."""
+    """The name of the format by content (Pillow's, or HEIF, JXL, RAW); None where it is no picture that is read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=READ_FORMATS) as picture:
-                return picture.format
-    except Exception:
-        return None  # not an image, or a broken one: reading it tells why
+        kind = kind_of_bytes(file, STDIN) if isinstance(file, bytes) else kind_of_file(file)
+    except OSError:
+        return None  # reading it tells why
+    return kind.format if kind.role == "picture" else None
 
 
 def suffix_for(source: Path, wanted: str) -> str:
@@ -114,7 +109,7 @@ def suffix_for(source: Path, wanted: str) -> str:
     suffix = source.suffix.lower()
     if kind is None:
         return suffix if suffix in SUFFIX_FORMATS else ".png"
-    true = FORMAT_SUFFIXES.get(kind, ".png")
+    true = FORMAT_SUFFIXES[kind]
     return source.suffix if SUFFIX_FORMATS.get(suffix) == SUFFIX_FORMATS[true] else true
 
 
@@ -129,10 +124,10 @@ def plan_jobs(
     Raises:
         InputError: as `find_images`.
         UsageError: two inputs would become one file, an output would replace an input, or its name tells another
-            format than `wanted`.
+            format than `wanted`, or one in which no photo is written.
     """
     inputs = [local_word(word) for word in inputs]
-    is_file = is_file_name(output, SUFFIX_FORMATS)
+    is_file = is_photo_name(output)
     _check_format(output, wanted, is_file=is_file)
     if is_file and (len(inputs) != 1 or not _is_one_file(inputs[0])):
         raise UsageError(f"--output {output} is a file: it takes exactly one input file")
@@ -156,12 +151,25 @@ def plan_stdin(data: bytes, output: Path, *, wanted: str, added: str) -> Job:
     """The picture that came by stdin, with its output: `output` itself, or a file named stdin in that folder.
 
     Raises:
-        UsageError: the output's name tells another format than `wanted`.
+        UsageError: the output's name tells another format than `wanted`, or one in which no photo is written.
     """
-    is_file = is_file_name(output, SUFFIX_FORMATS)
+    is_file = is_photo_name(output)
     _check_format(output, wanted, is_file=is_file)
     suffix = FORMAT_SUFFIXES.get(format_of(data) or "", ".png") if wanted == "auto" else f".{wanted}"
     return Job(Path(STDIN), output if is_file else output / f"{STDIN}{added}{suffix}", data)
+
+
+def is_photo_name(output: Path) -> bool:
+    """Whether `--output` names one photo, and is no folder.
+
+    Raises:
+        UsageError: it names a picture or a video of a kind in which no photo is written.
+        OutputError: it cannot be looked at.
+    """
+    if is_file_name(output, UNWRITTEN_SUFFIXES):
+        suffixes = ", ".join(SUFFIX_FORMATS)
+        raise UsageError(f"--output {output}: photos are not written as {output.suffix}: choose one of {suffixes}")
+    return is_file_name(output, SUFFIX_FORMATS)
 
 
 def _check_format(output: Path, wanted: str, *, is_file: bool) -> None:
