@@ -174,9 +174,9 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
         jobs = plan_jobs([str(source)], target, wanted="jpg", added="")
         told: list[FinishedPhoto] = []
         PhotoRun(options, target, Ledger(target), "bench", "random").process(jobs, lambda: restorer, told.append)
-        records = [each.record for each in told]
-        assert all(record["error"] is None for record in records), records
-        return sum(len(record["faces"]) for record in records)
+        outcomes = [each.outcome for each in told]
+        assert all(outcome.error is None for outcome in outcomes), outcomes
+        return sum(len(outcome.faces) for outcome in outcomes)
 
     return run
 

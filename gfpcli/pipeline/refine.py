@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfpcli.model.landmarks import FACE, SIZE, LandmarkNet
+from gfpcli.model.landmarks import FACE_SIDE, VIEW_SIZE, LandmarkNet
 from gfpcli.pipeline.align import invert, warp_area
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.types import Affine, Face
@@ -75,7 +75,7 @@ class LandmarkRefiner:
         self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool
     ) -> tuple[Points, NDArray[np.float64]]:
         """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean with the mirrored view."""
-        batch = to_tensor([warp_area(image, view, SIZE) for view in views]).to(self.device)
+        batch = to_tensor([warp_area(image, view, VIEW_SIZE) for view in views]).to(self.device)
         points, logits = self.net(batch)
         if is_mirrored:
             other, other_logits = self.net(batch.flip(3))
@@ -89,7 +89,7 @@ class LandmarkRefiner:
 
 def mirror(points: Tensor) -> Tensor:
     """Landmarks (N, 5, 2) of a mirrored square, left and right exchanged."""
-    return points[:, MIRRORED] * points.new_tensor((-1, 1)) + points.new_tensor((SIZE - 1, 0))
+    return points[:, MIRRORED] * points.new_tensor((-1, 1)) + points.new_tensor((VIEW_SIZE - 1, 0))
 
 
 def roll_of(landmarks: NDArray[np.float64]) -> float:
@@ -102,9 +102,9 @@ def roll_of(landmarks: NDArray[np.float64]) -> float:
 
 def view_of(centre: NDArray[np.float64], turn: float, side: float) -> Affine:
     """The similarity (2, 3) that brings a face of `side` px, turned by `turn` degrees, upright into the square."""
-    zoom = FACE / max(side, 1.0)
+    zoom = FACE_SIDE / max(side, 1.0)
     view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, zoom), np.float64)
-    view[:, 2] += (SIZE - 1) / 2 - centre
+    view[:, 2] += (VIEW_SIZE - 1) / 2 - centre
     return view
 
 

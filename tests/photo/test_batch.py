@@ -122,7 +122,7 @@ def test_an_output_that_gets_no_name_leaves_nothing(
     assert isinstance(failed, FinishedPhoto) and failed.outcome.error == "the disk is full"
     pending = run.encode(result_of(run, job))
     with monkeypatch.context() as full:
-        full.setattr(run.ledger._lines, "add", partial(fail))
+        full.setattr(run.ledger._journal, "append", partial(fail))
         assert run.commit(pending).outcome.error == "the disk is full"
     assert not [path for path in out.rglob("*") if path.is_file()]
 
