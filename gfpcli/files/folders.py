@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,8 @@ def search(folder: Path, output: Path | None, made: Set[str], *, takes_hidden: b
     Raises:
         InputError: the folder cannot be opened.
     """
-    found = Searched([], closed := [], 0)
+    files: list[Path] = []
+    closed: list[Path] = []
     n_hidden = 0
     for at, folders, names in os.walk(folder, onerror=partial(note_closed, folder, closed)):
         inner = sorted(name for name in folders if not is_own(name) and not is_same(Path(at, name), output))
@@ -73,8 +74,8 @@ def search(folder: Path, output: Path | None, made: Set[str], *, takes_hidden: b
             if not takes_hidden and is_hidden([name]):
                 n_hidden += 1
             elif not made or os.path.realpath(Path(at, name)) not in made:
-                found.files.append(Path(at, name))
-    return Searched(found.files, closed, n_hidden)
+                files.append(Path(at, name))
+    return Searched(files, closed, n_hidden)
 
 
 def is_own(name: str) -> bool:

@@ -17,7 +17,7 @@ class PictureFormat:
 
 # photo formats with a sure signature. Others of Pillow's start programs (EPS) or take any bytes for a picture (TGA)
 PICTURE_FORMATS = (
-    PictureFormat("JPEG", (".jpg", ".jpeg"), variants=("MPO",)),  # MPO: several pictures
+    PictureFormat("JPEG", (".jpg", ".jpeg", ".jfif", ".jpe"), variants=("MPO",)),  # MPO: several pictures
     PictureFormat("PNG", (".png",)),
     PictureFormat("WEBP", (".webp",)),
     PictureFormat("TIFF", (".tif", ".tiff")),

@@ -19,6 +19,8 @@ class Job:
     source: Path
     target: Path
     data: bytes | None = None  # the input's content where it is no file: it came by stdin
+    sidecars: tuple[Path, ...] = ()  # XMP files beside the input, whose copies belong beside the result
+    notes: tuple[str, ...] = ()  # lines worth telling that are known before work starts
 
 
 @dataclass(frozen=True, slots=True)

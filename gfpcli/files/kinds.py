@@ -126,6 +126,10 @@ NAMED = {  # kinds without a signature of their own, by suffix
     ".kra": _unread("Krita document"), ".ora": _unread("OpenRaster"), ".wbmp": _unread("WBMP"), ".xbm": _unread("XBM"),
     ".m2v": _video("MPEG"), ".dv": _video("DV"),
 }  # fmt: skip
+UNREAD_SUFFIXES = (  # by which pictures of kinds that are not read are told where nothing can be looked at
+    ".psd", ".psb", ".tga", ".pcx", ".ico", ".cur", ".dib", ".jxr", ".wdp", ".hdp", ".svg", ".svgz", ".xcf", ".exr",
+    ".hdr", ".dds", ".eps", ".icns", ".qoi", ".bpg", ".flif", ".kra", ".ora", ".djvu",
+)  # fmt: skip
 BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}  # sizes of the information header, by version
 NAS_FOLDERS = {"@eadir", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information", "lost+found"}
 NAS_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
