@@ -89,7 +89,7 @@ class Store(Protocol):
     def set_times(self, place: Path, times_ns: tuple[int, int]) -> None:
         """Gives a file these dates of last access and last change, where the store has such."""
 
-    def write(self, place: Path, chunks: Iterable[bytes], facts: FileFacts) -> None:
+    def write(self, place: Path, chunks: Iterable[bytes], facts: FileFacts = NEW_FILE) -> None:
         """Makes or replaces a file, which is on the disk when this returns. Nobody reads it who may not by `facts`."""
 
     def replace(self, place: Path, target: Path) -> None:
@@ -155,7 +155,7 @@ class LocalStore:
     def set_times(self, place: Path, times_ns: tuple[int, int]) -> None:
         os.utime(place, ns=times_ns)
 
-    def write(self, place: Path, chunks: Iterable[bytes], facts: FileFacts) -> None:
+    def write(self, place: Path, chunks: Iterable[bytes], facts: FileFacts = NEW_FILE) -> None:
         with place.open("wb") as file:
             file.writelines(chunks)
         self.finish(place, facts)

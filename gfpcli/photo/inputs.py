@@ -25,7 +25,7 @@ NAMED_PICTURES = {*PICTURE_SUFFIXES, *UNREAD_SUFFIXES, *RAW_SUFFIXES} - {".raw"}
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class FoundPhoto:
     """A picture among the inputs, also one of a kind that is not read, or damaged: reading it tells why."""
 
     path: Path
@@ -50,7 +50,7 @@ class Photo:
 class FoundPhotos:
     """What the inputs hold."""
 
-    photos: list[Photo]
+    photos: list[FoundPhoto]
     left_out: LeftOut = LeftOut()
 
 
@@ -75,8 +75,8 @@ def find_photos(
         InputError: an input does not exist, or nothing was found.
     """
     inputs = list(inputs)
-    found: dict[Path, Photo] = {}
-    behind: dict[str, Photo] = {}  # by URL
+    found: dict[Path, FoundPhoto] = {}
+    behind: dict[str, FoundPhoto] = {}  # by URL
     left_out, made_names = LeftOut(), {resolved(path) for path in made}
     for word in inputs:
         places, n_hidden = _places_of(word, takes_hidden=takes_hidden)
@@ -112,15 +112,15 @@ def _below(place: Path, output: Path | None, made: Set[str], *, takes_hidden: bo
     if not os.path.isdir(place):
         if not os.path.isfile(place):
             raise InputError(f"{place}: no such file or folder")
-        photo = Photo(place, Path(place.name), kind_or_none(place))
+        photo = FoundPhoto(place, Path(place.name), kind_or_none(place))
         return FoundPhotos([photo if photo.is_unread else replace(photo, sidecars=find_sidecars(place))])
     found = search(place, output, made, takes_hidden=takes_hidden)
-    photos = [Photo(path, path.relative_to(place)) for path in found.closed]
+    photos = [FoundPhoto(path, path.relative_to(place)) for path in found.closed]
     others = []
     for path in found.files:
         kind = kind_or_none(path)
         if _is_picture(path, kind):
-            photos.append(Photo(path, path.relative_to(place), kind))
+            photos.append(FoundPhoto(path, path.relative_to(place), kind))
         else:
             others.append((path, kind is not None and kind.role == "video"))
     return _with_sidecars(photos, others, found.n_hidden)
@@ -132,7 +132,7 @@ def _behind(place: Path, output: Path | None, made: Set[str], *, takes_hidden: b
         if not REMOTE.is_folder(place):
             if not REMOTE.exists(place):
                 raise InputError(f"{place}: no such object or folder")
-            return FoundPhotos([Photo(place, Path(place.name))])
+            return FoundPhotos([FoundPhoto(place, Path(place.name))])
         files = REMOTE.files(place)
     photos, others, n_hidden = [], [], 0
     for path in files:
@@ -143,7 +143,7 @@ def _behind(place: Path, output: Path | None, made: Set[str], *, takes_hidden: b
         if not takes_hidden and is_hidden(relative.parts):
             n_hidden += 1
         elif path.suffix.lower() in NAMED_PICTURES:
-            photos.append(Photo(path, relative))
+            photos.append(FoundPhoto(path, relative))
         else:
             others.append((path, False))
     return _with_sidecars(photos, others, n_hidden)
@@ -157,7 +157,7 @@ def _is_picture(path: Path, kind: Kind | None) -> bool:
     return is_there and path.suffix.lower() in NAMED_PICTURES
 
 
-def _with_sidecars(photos: list[Photo], others: list[tuple[Path, bool]], n_hidden: int) -> FoundPhotos:
+def _with_sidecars(photos: list[FoundPhoto], others: list[tuple[Path, bool]], n_hidden: int) -> FoundPhotos:
     """The photos with their XMP files, which then do not count among the other files.
 
     Args:
@@ -171,12 +171,12 @@ def _with_sidecars(photos: list[Photo], others: list[tuple[Path, bool]], n_hidde
     return FoundPhotos(photos, LeftOut(n_hidden, n_videos=n_videos, n_others=len(others) - n_videos - len(taken)))
 
 
-def _with_those_beside(photo: Photo, beside: Mapping[str, Path]) -> Photo:
+def _with_those_beside(photo: FoundPhoto, beside: Mapping[str, Path]) -> FoundPhoto:
     names = dict.fromkeys(map(str, sidecar_names(photo.path)))
     return replace(photo, sidecars=tuple(beside[name] for name in names if name in beside))
 
 
-def suffix_for(photo: Photo, wanted: str) -> str:
+def suffix_for(photo: FoundPhoto, wanted: str) -> str:
     """The output's suffix: `wanted`, or for `auto` the input's own where it fits the content, else the content's.
 
     One of a kind that is not read keeps its own: no output is made, and its name must not clash with another's.
@@ -222,7 +222,7 @@ def plan_jobs(
     return assign_sidecars(jobs, raws) if has_sidecars else [replace(job, sidecars=()) for job in jobs], found.left_out
 
 
-def _jobs_of(photos: Sequence[Photo], output: Path, wanted: str, added: str) -> list[Job]:
+def _jobs_of(photos: Sequence[FoundPhoto], output: Path, wanted: str, added: str) -> list[Job]:
     """Each with its output in a folder. A camera raw beside a photo of its name keeps its suffix: `a.NEF.jpg`."""
     jobs: dict[Path, Job] = {}
     owners: dict[str, Path] = {}
@@ -239,7 +239,7 @@ def _jobs_of(photos: Sequence[Photo], output: Path, wanted: str, added: str) -> 
     return [jobs[photo.path] for photo in photos]
 
 
-def _target_of(photo: Photo, output: Path, wanted: str, added: str) -> Path:
+def _target_of(photo: FoundPhoto, output: Path, wanted: str, added: str) -> Path:
     relative = photo.relative
     stem = relative.stem if relative.suffix.lower() in NAMED_PICTURES else relative.name
     return output / relative.with_name(f"{stem}{added}{suffix_for(photo, wanted)}").as_posix()

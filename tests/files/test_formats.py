@@ -26,7 +26,8 @@ def test_pillow_knows_every_format_by_its_suffixes() -> None:
 
 def test_an_output_keeps_its_input_s_format_where_it_can() -> None:
     assert SUFFIX_FORMATS == {
-        ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
+        ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".jpe": "JPEG", ".png": "PNG", ".webp": "WEBP",
+        ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
     }  # fmt: skip
     assert FORMAT_SUFFIXES["MPO"] == ".jpg" and all(SUFFIX_FORMATS[suffix] for suffix in FORMAT_SUFFIXES.values())
     assert ".gif" in PICTURE_SUFFIXES and ".gif" not in SUFFIX_FORMATS

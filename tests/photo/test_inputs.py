@@ -18,7 +18,7 @@ def picture(path: Path, kind: str | None = None) -> Path:
 
 
 def targets(inputs: list[Path], out: Path, wanted: str = "auto", added: str = "") -> list[str]:
-    jobs = plan_jobs(map(str, inputs), out, wanted=wanted, added=added)
+    jobs, _ = plan_jobs(map(str, inputs), out, wanted=wanted, added=added)
     return [str(job.target.relative_to(out)) for job in jobs]
 
 
@@ -50,7 +50,7 @@ def test_collisions_are_told_before_work_starts(tmp_path: Path) -> None:
 
 def test_an_output_file_takes_one_input(tmp_path: Path) -> None:
     source = picture(tmp_path / "a.jpg")
-    (job,) = plan_jobs([str(source)], tmp_path / "b.png", wanted="auto", added="")
+    (job,), _ = plan_jobs([str(source)], tmp_path / "b.png", wanted="auto", added="")
     assert job.target == tmp_path / "b.png"
     with pytest.raises(UsageError, match="exactly one"):
         plan_jobs([str(source), str(source)], tmp_path / "b.png", wanted="auto", added="")
