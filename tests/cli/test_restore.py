@@ -221,7 +221,7 @@ def test_stdin_has_a_record_and_extras(tmp_path: Path) -> None:
 def test_stdin_whose_faces_fail_exits_1_and_what_is_no_picture_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gfpcli.weights.build.FaceNet.__call__", lambda self, faces: faces * float("nan"))
+    monkeypatch.setattr("gfpcli.weights.face_model.FaceNet.__call__", lambda self, faces: faces * float("nan"))
     done = restore("-", "-o", tmp_path / "a.jpg", data=PORTRAIT)
     assert done.exit_code == 1 and "1 of 1 faces failed" in done.stderr
     for data in (b"", b"no picture"):

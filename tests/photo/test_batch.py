@@ -53,7 +53,7 @@ def listening(heard: list[object]) -> Listener:
 def test_a_run_tells_how_many_inputs_it_has_and_the_outcome_of_each(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = replace(restorer(Model()), detector=lambda image: ())
+    nobody = replace(restorer(Model()), detector=lambda images: [()] * len(images))
     monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", lambda *_, **__: nobody)
     heard: list[object] = []
     plan = plan_photos([str(photos)], tmp_path / "out", OPTIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning(mo
     told: list[str] = []
     parts = choose_parts(AUTO, warn=told.append)
     assert (parts.model, parts.detector, parts.mask) == (BUILTINS["compact"], BUILTINS["builtin"], None)
-    assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0]
+    assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0] and "built-in detector and model" in told[0]
     paths = {name: put(name) for name in ("gfpgan-1.3", "gfpgan-1", "retinaface-r50", "parsenet")}
     with pytest.raises(ChecksumError, match="gfp models pull"):  # the right name is not enough
         choose_parts(AUTO, warn=told.append)
@@ -53,6 +54,25 @@ def test_auto_without_a_network_works_and_says_why(monkeypatch: pytest.MonkeyPat
     assert "the network failed" in told[0] and "\n" not in told[0]
     with pytest.raises(DownloadError):
         choose_parts(RestoreOptions(model="gfpgan-1.4"), warn=told.append)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_own_weights_with_the_builtin_detector_are_told_so(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
+    monkeypatch.setenv("GFP_MIRROR", "http://127.0.0.1:9")
+    told: list[str] = []
+    own = RestoreOptions(model=str(BUILTINS["compact"]), offline=offline)
+    assert choose_parts(own, warn=told.append).detector == BUILTINS["builtin"]
+    (line,) = told
+    why = "--offline is set" if offline else "the network failed"
+    assert "built-in detector" in line and why in line and "gfp models pull retinaface-r50" in line
+    assert "model and" not in line and "\n" not in line
+
+
+@pytest.mark.parametrize("asked", [{"model": "compact"}, {"detector": "builtin"}, {"aligned": True}])
+def test_who_asks_for_what_is_built_in_is_told_nothing_of_the_detector(asked: dict[str, Any]) -> None:
+    told: list[str] = []
+    choose_parts(replace(RestoreOptions(model=str(BUILTINS["compact"]), offline=True), **asked), warn=told.append)
+    assert not told
 
 
 @pytest.mark.parametrize("flag", ["model", "detector", "mask"])
