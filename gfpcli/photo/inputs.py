@@ -119,7 +119,7 @@ def _below(place: Path, output: Path | None, made: Set[str], *, takes_hidden: bo
     others = []
     for path in found.files:
         kind = kind_or_none(path)
-        if _is_picture(path, kind):
+        if _is_photo(path, kind):
             photos.append(FoundPhoto(path, path.relative_to(place), kind))
         else:
             others.append((path, kind is not None and kind.role == "video"))
@@ -149,7 +149,7 @@ def _behind(place: Path, output: Path | None, made: Set[str], *, takes_hidden: b
     return _with_sidecars(photos, others, n_hidden)
 
 
-def _is_picture(path: Path, kind: Kind | None) -> bool:
+def _is_photo(path: Path, kind: Kind | None) -> bool:
     """Whether a file is a job: by its content, or by its name where that cannot be a picture's (damage, dead links)."""
     if kind is not None and kind.role in ("picture", "unread picture"):
         return True
@@ -179,7 +179,7 @@ def _with_those_beside(photo: FoundPhoto, beside: Mapping[str, Path]) -> FoundPh
 def suffix_for(photo: FoundPhoto, wanted: str) -> str:
     """The output's suffix: `wanted`, or for `auto` the input's own where it fits the content, else the content's.
 
-    One of a kind that is not read keeps its own: no output is made, and its name must not clash with another's.
+    One of a kind that is not read keeps its own: no output is made.
     """
     suffix = photo.path.suffix.lower()
     if photo.is_unread:
@@ -217,7 +217,7 @@ def plan_jobs(
         jobs = [Job(photo.path, output, sidecars=photo.sidecars) for photo in found.photos]
     else:
         jobs = _jobs_of(found.photos, output, wanted, added)
-    check_no_input(jobs)
+    check_no_input(jobs, {photo.path for photo in found.photos if photo.is_unread})
     raws = {photo.path for photo in found.photos if photo.is_raw}
     return assign_sidecars(jobs, raws) if has_sidecars else [replace(job, sidecars=()) for job in jobs], found.left_out
 
@@ -230,7 +230,7 @@ def _jobs_of(photos: Sequence[FoundPhoto], output: Path, wanted: str, added: str
         target = _target_of(photo, output, wanted, added)
         if photo.is_raw and folded(target) in owners:
             target = output / photo.relative.with_name(f"{photo.relative.name}{added}{target.suffix}").as_posix()
-        owner = owners.setdefault(folded(target), photo.path)
+        owner = photo.path if photo.is_unread else owners.setdefault(folded(target), photo.path)
         if owner is not photo.path:
             raise UsageError(
                 f"{owner} and {photo.path} would both become {target}: run them apart, or add --format or --suffix"
