@@ -10,7 +10,7 @@ from gfpcli.errors import UsageError
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAVE_KINDS = ("crops", "faces", "masks", "compare")
 ENGINES = ("local", "ray")
-OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp")
+OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp", "heic", "avif", "jxl")
 FACE_CHOICES = ("all", "largest", "center")
 CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
@@ -176,7 +176,11 @@ class RestoreOptions(RunOptions, FaceOptions):
         panel=SPEED, in_fingerprint=False, within=(0, 10_000),
     )  # fmt: skip
     format: str = option("auto", "auto keeps the input's", panel=IN_OUT, words=OUTPUT_FORMATS)
-    quality: int = option(95, "of JPEG and WebP, 1 to 100", panel=IN_OUT, within=(1, 100))
+    quality: str = option(
+        "auto",
+        "of JPEG, WebP, HEIC, AVIF and JPEG XL: auto is the input's own (lossless WebP stays so), or 1 to 100",
+        panel=IN_OUT,
+    )
     suffix: str = option("", "added to each file name's stem", panel=IN_OUT)
     # not in the fingerprint: an output that is done is given the dates without being made again
     keep_times: bool = option(False, "give each output the dates of its input", panel=IN_OUT, in_fingerprint=False)
@@ -188,6 +192,8 @@ class RestoreOptions(RunOptions, FaceOptions):
         super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
         _check_suffix(self.suffix)
+        if self.quality != "auto" and not (is_number(self.quality) and 1 <= int(self.quality) <= 100):
+            raise UsageError(f"--quality {self.quality}: choose auto, or a number from 1 to 100")
 
     @property
     def n_threads(self) -> int:

@@ -68,6 +68,8 @@ def _as_kind(value: Any, hint: Any, where: str) -> Any:
     wanted = get_args(hint)[0] if get_args(hint) else hint  # T of T | None
     if wanted is float and type(value) is int:
         return float(value)
+    if wanted is str and type(value) is int:  # of an option that takes words and numbers
+        return str(value)
     if type(value) is not wanted:
         raise UsageError(f"{where} must be {wanted.__name__}, not {value!r}")
     return value

@@ -30,16 +30,19 @@ class Tally:
 
     n_faces: int = 0
     n_failed: int = 0  # inputs with an error, be it of one face
+    n_noted: int = 0  # outputs to which something of the input is not carried over, or changed
     by_status: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome) -> None:
         self.n_faces += outcome.n_restored
         self.by_status[outcome.status] += 1
         self.n_failed += outcome.error is not None
+        self.n_noted += bool(outcome.notes) and outcome.status in ("restored", "no_face")
 
     def line(self) -> str:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
-        return f"{counts or 'nothing to do'}; {self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
+        faces = f"{self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
+        return "; ".join([counts or "nothing to do", faces, *([f"{self.n_noted} with notes"] if self.n_noted else [])])
 
 
 class Lines:
@@ -175,16 +178,16 @@ def line_of(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"failed    {outcome.error}"
     if outcome.status == "skipped":
-        return f"skipped   {outcome.source} ({outcome.note or 'done before'})"
+        return f"skipped   {outcome.source} ({'; '.join(outcome.notes) or 'done before'})"
     start, clip = f"{outcome.status:9} {outcome.source} -> {outcome.output}", outcome.clip
     errors = [outcome.error] if outcome.error else []
     if outcome.status == "previewed" and clip:
-        return f"{start} ({clip.notes[0]})"
+        return f"{start} ({outcome.notes[0]})"
     if clip:
         counts = f"{clip.n_frames} frames, {clip.n_faces} faces, {clip.fps:g} frames/s"
-        return f"{start} ({'; '.join([counts, *clip.notes, *errors])})"
+        return f"{start} ({'; '.join([counts, *outcome.notes, *errors])})"
     count = f"{outcome.n_restored} face{'' if outcome.n_restored == 1 else 's'}"
-    return "; ".join([f"{start} ({count})", *errors, *([outcome.note] if outcome.note else [])])
+    return "; ".join([f"{start} ({count})", *errors, *outcome.notes])
 
 
 def tell_left_out(left_out: LeftOut) -> None:

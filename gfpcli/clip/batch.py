@@ -93,8 +93,8 @@ class ClipRun:
             open_clip(job, self.options), self.restorer(),
             lambda path, output_digest: self.ledger.add(path, digest, self.settings, output_digest),
         )  # fmt: skip
-        facts = ClipFacts(notes=(f"side by side: {short}",))
-        return replace(self.outcome(job, "previewed"), output=str(strip), clip=facts)
+        notes = (f"side by side: {short}",)
+        return replace(self.outcome(job, "previewed"), output=str(strip), notes=notes, clip=ClipFacts())
 
     def open(self, job: VideoJob) -> OpenClip | Outcome:
         """A clip that is to be restored; the outcome of one that is done. Raises GfpError."""
@@ -102,7 +102,7 @@ class ClipRun:
         check_inside(self.root, job.target)
         digest = digest_of(job)
         if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
-            return replace(self.outcome(job, "skipped"), note=reason)
+            return replace(self.outcome(job, "skipped"), notes=(reason,))
         clip = open_clip(job, self.options)
         if self.options.frames_dir:
             claim_frames_folder(Path(self.options.frames_dir) / clip.target.stem, is_forced=self.options.force)
@@ -119,7 +119,7 @@ class ClipRun:
             self.outcome(job, "restored" if done.n_faces else "no_face"), width=width, height=height,
             seconds=round(seconds, 3),
             error=f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None,
-            clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2), done.notes),
+            notes=done.notes, clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2)),
         )  # fmt: skip
 
     def outcome(self, job: VideoJob, status: OutcomeStatus) -> Outcome:

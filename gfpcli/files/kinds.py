@@ -40,7 +40,7 @@ def _read(name: str, format: str) -> Kind:
     return Kind(name, "picture", format)
 
 
-def _unread(name: str) -> Kind:
+def _foreign(name: str) -> Kind:
     return Kind(name, "unread picture")
 
 
@@ -49,11 +49,11 @@ def _video(name: str) -> Kind:
 
 
 OTHER = Kind("no picture", "other")
-JPEG, TIFF, GIF, BMP = _read("JPEG", "JPEG"), _read("TIFF", "TIFF"), _read("GIF", "GIF"), _read("BMP", "BMP")
+JPEG, TIFF_KIND, GIF, BMP = _read("JPEG", "JPEG"), _read("TIFF", "TIFF"), _read("GIF", "GIF"), _read("BMP", "BMP")
 WEBP, AVIF = _read("WebP", "WEBP"), _read("AVIF", "AVIF")
 HEIC, HEIF = _read("HEIC", "HEIF"), _read("HEIF", "HEIF")
 JPEG_2000 = _read("JPEG 2000", "JPEG2000")
-JPEG_XL = Kind("JPEG XL", "picture", "JXL", "jxl")
+JPEG_XL_KIND = Kind("JPEG XL", "picture", "JXL", "jxl")
 MP4 = _video("MP4")
 
 SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (  # (offset, bytes, kind); the first that fits counts
@@ -62,8 +62,8 @@ SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (  # (offset, bytes, kind); th
     (0, b"GIF89a", GIF),
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
     (0, b"\xff\x4f\xff\x51", JPEG_2000),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
-    (0, b"\xff\x0a", JPEG_XL),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL_KIND),
+    (0, b"\xff\x0a", JPEG_XL_KIND),
     (0, b"FUJIFILMCCD-RAW", Kind("camera raw (RAF)", "picture", "RAW", "raw")),
     (0, b"IIU\0", Kind("camera raw (RW2)", "picture", "RAW", "raw")),
     (0, b"IIRO", Kind("camera raw (ORF)", "picture", "RAW", "raw")),
@@ -72,36 +72,36 @@ SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (  # (offset, bytes, kind); th
     (6, b"HEAPCCDR", Kind("camera raw (CRW)", "picture", "RAW", "raw")),
     (0, b"FOVb", Kind("camera raw (X3F)", "picture", "RAW", "raw")),
     (0, b"\0MRM", Kind("camera raw (MRW)", "picture", "RAW", "raw")),
-    (0, b"8BPS\0\x01", _unread("Photoshop document (PSD)")),
-    (0, b"8BPS\0\x02", _unread("large Photoshop document (PSB)")),
-    (0, b"II\xbc", _unread("JPEG XR")),
-    (0, b"gimp xcf", _unread("GIMP document (XCF)")),
-    (0, b"\x76\x2f\x31\x01", _unread("OpenEXR")),
-    (0, b"#?RADIANCE", _unread("Radiance HDR")),
-    (0, b"#?RGBE", _unread("Radiance HDR")),
-    (0, b"DDS ", _unread("DDS texture")),
-    (0, b"\xc5\xd0\xd3\xc6", _unread("EPS")),
-    (0, b"icns", _unread("Apple icon (ICNS)")),
-    (0, b"qoif", _unread("QOI")),
-    (0, b"BPG\xfb", _unread("BPG")),
-    (0, b"FLIF", _unread("FLIF")),
-    (0, b"\x8aMNG\r\n\x1a\n", _unread("MNG")),
-    (0, b"\x8bJNG\r\n\x1a\n", _unread("JNG")),
-    (0, b"\x59\xa6\x6a\x95", _unread("Sun raster")),
-    (0, b"\x01\xda\0\x01", _unread("SGI image")),
-    (0, b"\x01\xda\x01\x01", _unread("SGI image")),
-    (0, b"SDPX", _unread("DPX")),
-    (0, b"XPDS", _unread("DPX")),
-    (0, b"\x80\x2a\x5f\xd7", _unread("Cineon")),
-    (0, b"SIMPLE  =", _unread("FITS")),
-    (128, b"DICM", _unread("DICOM")),
-    (0, b"/* XPM */", _unread("XPM")),
-    (0, b"\xd7\xcd\xc6\x9a", _unread("Windows metafile (WMF)")),
-    (40, b" EMF", _unread("Windows metafile (EMF)")),
-    (0, b"AT&TFORM", _unread("DjVu")),
-    (0, b"P7\n", _unread("PAM")),
-    (0, b"PF\n", _unread("floating-point map (PFM)")),
-    (0, b"Pf\n", _unread("floating-point map (PFM)")),
+    (0, b"8BPS\0\x01", _foreign("Photoshop document (PSD)")),
+    (0, b"8BPS\0\x02", _foreign("large Photoshop document (PSB)")),
+    (0, b"II\xbc", _foreign("JPEG XR")),
+    (0, b"gimp xcf", _foreign("GIMP document (XCF)")),
+    (0, b"\x76\x2f\x31\x01", _foreign("OpenEXR")),
+    (0, b"#?RADIANCE", _foreign("Radiance HDR")),
+    (0, b"#?RGBE", _foreign("Radiance HDR")),
+    (0, b"DDS ", _foreign("DDS texture")),
+    (0, b"\xc5\xd0\xd3\xc6", _foreign("EPS")),
+    (0, b"icns", _foreign("Apple icon (ICNS)")),
+    (0, b"qoif", _foreign("QOI")),
+    (0, b"BPG\xfb", _foreign("BPG")),
+    (0, b"FLIF", _foreign("FLIF")),
+    (0, b"\x8aMNG\r\n\x1a\n", _foreign("MNG")),
+    (0, b"\x8bJNG\r\n\x1a\n", _foreign("JNG")),
+    (0, b"\x59\xa6\x6a\x95", _foreign("Sun raster")),
+    (0, b"\x01\xda\0\x01", _foreign("SGI image")),
+    (0, b"\x01\xda\x01\x01", _foreign("SGI image")),
+    (0, b"SDPX", _foreign("DPX")),
+    (0, b"XPDS", _foreign("DPX")),
+    (0, b"\x80\x2a\x5f\xd7", _foreign("Cineon")),
+    (0, b"SIMPLE  =", _foreign("FITS")),
+    (128, b"DICM", _foreign("DICOM")),
+    (0, b"/* XPM */", _foreign("XPM")),
+    (0, b"\xd7\xcd\xc6\x9a", _foreign("Windows metafile (WMF)")),
+    (40, b" EMF", _foreign("Windows metafile (EMF)")),
+    (0, b"AT&TFORM", _foreign("DjVu")),
+    (0, b"P7\n", _foreign("PAM")),
+    (0, b"PF\n", _foreign("floating-point map (PFM)")),
+    (0, b"Pf\n", _foreign("floating-point map (PFM)")),
     (8, b"AVI ", _video("AVI")),
     (0, b"\x1a\x45\xdf\xa3", _video("Matroska or WebM")),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _video("WMV")),
@@ -121,21 +121,23 @@ OTHER_HEIF_BRANDS = {
 }  # fmt: skip
 SOUND_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
 NAMED = {  # kinds without a signature of their own, by suffix
-    ".tga": _unread("TGA"), ".vda": _unread("TGA"), ".icb": _unread("TGA"), ".vst": _unread("TGA"),
-    ".dib": _unread("DIB"), ".svgz": _unread("SVG"), ".pict": _unread("PICT"), ".pct": _unread("PICT"),
-    ".kra": _unread("Krita document"), ".ora": _unread("OpenRaster"), ".wbmp": _unread("WBMP"), ".xbm": _unread("XBM"),
+    ".tga": _foreign("TGA"), ".vda": _foreign("TGA"), ".icb": _foreign("TGA"), ".vst": _foreign("TGA"),
+    ".dib": _foreign("DIB"), ".svgz": _foreign("SVG"), ".pict": _foreign("PICT"), ".pct": _foreign("PICT"),
+    ".kra": _foreign("Krita document"), ".ora": _foreign("OpenRaster"), ".wbmp": _foreign("WBMP"),
+    ".xbm": _foreign("XBM"),
     ".m2v": _video("MPEG"), ".dv": _video("DV"),
 }  # fmt: skip
 UNREAD_SUFFIXES = (  # by which pictures of kinds that are not read are told where nothing can be looked at
     ".psd", ".psb", ".tga", ".pcx", ".ico", ".cur", ".dib", ".jxr", ".wdp", ".hdp", ".svg", ".svgz", ".xcf", ".exr",
-    ".hdr", ".dds", ".eps", ".icns", ".qoi", ".bpg", ".flif", ".kra", ".ora", ".djvu",
+    ".hdr", ".dds", ".eps", ".icns", ".qoi", ".bpg", ".flif", ".mng", ".jng", ".ras", ".sgi", ".dpx", ".cin", ".fits",
+    ".dcm", ".xpm", ".wmf", ".emf", ".djvu", ".pam", ".pfm", ".jls", ".kra", ".ora",
 )  # fmt: skip
 BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}  # sizes of the information header, by version
 NAS_FOLDERS = {"@eadir", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information", "lost+found"}
 NAS_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 
 
-def kind_of(head: bytes, name: str) -> Kind:
+def kind_of_bytes(head: bytes, name: str) -> Kind:
     """What a file is.
 
     Args:
@@ -176,7 +178,7 @@ def _kind(read: Read, name: str) -> Kind:
         return _jpeg_kind(read)
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         raw = raw_kind(read, suffix)
-        return Kind(f"camera raw ({raw})", "picture", "RAW", "raw") if raw else TIFF
+        return Kind(f"camera raw ({raw})", "picture", "RAW", "raw") if raw else TIFF_KIND
     if head[4:8] == b"ftyp":
         return _box_kind(head)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -192,14 +194,14 @@ def _faint_kind(head: bytes, suffix: str) -> Kind:
     if re.match(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s", head):
         return _read("PPM", "PPM")
     if head.startswith(b"%!PS") and b"EPSF" in head[:64]:
-        return _unread("EPS")
+        return _foreign("EPS")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith((b"<?xml", b"<!--", b"<!DOCTYPE svg", b"<svg")) and re.search(rb"<(\w+:)?svg[\s>]", text):
-        return _unread("SVG")
+        return _foreign("SVG")
     if re.match(rb"\0\0[\x01\x02]\0[^\0]\0..[^\0]?\0", head, re.S):  # number of pictures, size, colours, a zero
-        return _unread("Windows icon (ICO)" if head[2] == 1 else "Windows cursor (CUR)")
+        return _foreign("Windows icon (ICO)" if head[2] == 1 else "Windows cursor (CUR)")
     if re.match(rb"\x0a[\0\x02-\x05][\0\x01][\x01\x02\x04\x08]", head):
-        return _unread("PCX")
+        return _foreign("PCX")
     if head.startswith(b"OggS"):
         return _video("Ogg") if b"theora" in head or suffix == ".ogv" else OTHER
     if (head[:1], head[188:189]) == (b"G", b"G") or (head[4:5], head[196:197]) == (b"G", b"G"):  # packets of 188 or 192
@@ -217,7 +219,7 @@ def _box_kind(head: bytes) -> Kind:
     if brands[0] == b"crx ":
         return Kind("camera raw (CR3)", "picture", "RAW", "raw")
     if brands[0] in OTHER_HEIF_BRANDS:
-        return _unread(OTHER_HEIF_BRANDS[brands[0]])
+        return _foreign(OTHER_HEIF_BRANDS[brands[0]])
     if brands[0] in HEIC_BRANDS | AVIF_BRANDS | {b"mif1", b"mif2", b"msf1", b"miaf"}:
         return _heif_kind(brands)
     if brands[0] in SOUND_BRANDS:
@@ -233,7 +235,7 @@ def _heif_kind(brands: list[bytes]) -> Kind:
         if brand in HEIC_BRANDS:
             return HEIC
         if brand in OTHER_HEIF_BRANDS:
-            return _unread(OTHER_HEIF_BRANDS[brand])
+            return _foreign(OTHER_HEIF_BRANDS[brand])
     return HEIF
 
 
@@ -255,13 +257,13 @@ def _jpeg_kind(read: Read) -> Kind:
 
 def _frame_kind(marker: int, precision: int) -> Kind:
     if marker == 0xF7:
-        return _unread("JPEG-LS")
+        return _foreign("JPEG-LS")
     if marker in (0xC3, 0xCB):
-        return _unread("lossless JPEG")
+        return _foreign("lossless JPEG")
     if marker in (0xC9, 0xCA):
-        return _unread("arithmetic-coded JPEG")
+        return _foreign("arithmetic-coded JPEG")
     if marker in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF):
-        return _unread("hierarchical JPEG")
+        return _foreign("hierarchical JPEG")
     if precision != 8:
-        return _unread(f"{precision}-bit JPEG")
+        return _foreign(f"{precision}-bit JPEG")
     return JPEG

@@ -20,8 +20,8 @@ MAKES = {
 COMPRESSION, PHOTOMETRIC, MAKE, SUB_IFDS, CFA_PATTERN, DNG_VERSION = 259, 262, 271, 330, 33422, 50706
 RAW_PHOTOMETRICS = {32803, 34892}  # colour filter array, linear raw
 RAW_COMPRESSIONS = {32767, 32769, 32770, 34713, 65000, 65535}  # Sony, Epson, Samsung, Nikon, Kodak, Pentax
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes of a value, by field type
-MAX_DIRECTORIES, MAX_TAGS = 40, 1000  # more than any camera writes; a hostile file may say millions
+VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes of a value, by field type
+MAX_RAW_DIRECTORIES, MAX_TAGS = 40, 1000  # more than any camera writes; a hostile file may say millions
 
 
 class Layout(NamedTuple):
@@ -63,9 +63,9 @@ def _is_raw_directory(tags: dict[int, bytes]) -> bool:
 def _directories(read: Read) -> Iterator[dict[int, bytes]]:
     """Tag to value bytes (numbers little-endian) of each directory and sub-directory, in the file's order."""
     layout = Layout("little" if read(0, 2) == b"II" else "big", is_big=read(2, 2) in (b"+\0", b"\0+"))
-    waiting = [_number(read(8, 8) if layout.is_big else read(4, 4), layout)]
+    waiting = [_stored_number(read(8, 8) if layout.is_big else read(4, 4), layout)]
     seen: set[int] = set()
-    while waiting and len(seen) < MAX_DIRECTORIES:
+    while waiting and len(seen) < MAX_RAW_DIRECTORIES:
         at = waiting.pop(0)
         if at in seen or at < 8:
             continue
@@ -78,25 +78,25 @@ def _directories(read: Read) -> Iterator[dict[int, bytes]]:
 def _directory(read: Read, at: int, layout: Layout) -> tuple[dict[int, bytes], list[int], int]:
     """(tags, offsets of sub-directories, offset of the next directory) of the directory at an offset."""
     head, size, room = (8, 20, 8) if layout.is_big else (2, 12, 4)
-    n_tags = min(_number(read(at, head), layout), MAX_TAGS)
+    n_tags = min(_stored_number(read(at, head), layout), MAX_TAGS)
     block = read(at + head, n_tags * size + room)
     tags: dict[int, bytes] = {}
     below: list[int] = []
     for start in range(0, min(n_tags * size, len(block) - size + 1), size):
         entry = block[start : start + size]
-        tag, field = _number(entry[:2], layout), _number(entry[2:4], layout)
-        count = _number(entry[4 : size - room], layout)
+        tag, field = _stored_number(entry[:2], layout), _stored_number(entry[2:4], layout)
+        count = _stored_number(entry[4 : size - room], layout)
         if tag not in (COMPRESSION, PHOTOMETRIC, MAKE, SUB_IFDS, CFA_PATTERN, DNG_VERSION):
             continue
-        length = SIZES.get(field, 1) * min(count, 64)
-        value = entry[size - room :] if length <= room else read(_number(entry[size - room :], layout), length)
-        width = SIZES.get(field, 1)
-        tags[tag] = _number(value[:width], layout).to_bytes(8, "little") if width > 1 else value[:length]
+        length = VALUE_SIZES.get(field, 1) * min(count, 64)
+        value = entry[size - room :] if length <= room else read(_stored_number(entry[size - room :], layout), length)
+        width = VALUE_SIZES.get(field, 1)
+        tags[tag] = _stored_number(value[:width], layout).to_bytes(8, "little") if width > 1 else value[:length]
         if tag == SUB_IFDS:
-            step = SIZES.get(field, 4)
-            below = [_number(value[i : i + step], layout) for i in range(0, length, step)]
-    return tags, below, _number(block[n_tags * size : n_tags * size + room], layout)
+            step = VALUE_SIZES.get(field, 4)
+            below = [_stored_number(value[i : i + step], layout) for i in range(0, length, step)]
+    return tags, below, _stored_number(block[n_tags * size : n_tags * size + room], layout)
 
 
-def _number(data: bytes, layout: Layout) -> int:
+def _stored_number(data: bytes, layout: Layout) -> int:
     return int.from_bytes(data, layout.order)

@@ -19,18 +19,18 @@ from gfpcli.errors import GfpError, InputError, OutputError, failure_line
 from gfpcli.files.atomic import PendingOutput, os_errors_as, prepare_output
 from gfpcli.files.folders import LeftOut
 from gfpcli.files.formats import SUFFIX_FORMATS
-from gfpcli.files.jobs import Job, is_file_name
+from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import DONE, Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
 from gfpcli.files.storage import NEW_FILE, FileFacts, is_remote, store_of
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.codec import decode_frame, encode_image, read_file, read_frame, writable
+from gfpcli.photo.codec import Photo, decode_frame, decode_photo, known_kind, read_file, read_frame
+from gfpcli.photo.encode import encode_photo
 from gfpcli.photo.extras import about, prepare_extras
-from gfpcli.photo.geometry import SIDEWAYS, Placement
-from gfpcli.photo.inputs import plan_jobs, plan_stdin
+from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
 from gfpcli.photo.sheets import Layers
-from gfpcli.photo.sidecars import Sidecar, orientation_in, prepare_sidecars, read_sidecars, settings_with
+from gfpcli.photo.sidecars import Sidecar, prepare_sidecars, read_sidecars, settings_with
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop, deliver, map_ahead
 from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, Restored
@@ -47,10 +47,9 @@ class PhotoTask:
 
     job: Job
     sha256: str  # of the input's content
-    frame: Frame
+    photo: Photo
     facts: FileFacts = NEW_FILE  # what the output gets: permissions, and with `--keep-times` dates
     sidecars: tuple[Sidecar, ...] = ()
-    orientation: int = 1  # 1 to 8, by which the stored pixels were turned to the frame's
     notes: tuple[str, ...] = ()
 
 
@@ -103,15 +102,15 @@ class PhotoRun:
         with self.failing(job) as failed:
             check_inside(self.root, job.target)
             data = read_file(job.source) if job.data is None else job.data
+            known_kind(data, str(job.source))  # first: of another kind nothing becomes, whatever stands at its target
             digest, (sidecars, notes) = hashlib.sha256(data).hexdigest(), read_sidecars(job)
             facts = self.facts_of(job)
             if not self.options.force and (reason := self.what_stands(job, digest, sidecars)):
                 if facts.times_ns and reason == DONE:
                     self.keep_times(job.target, facts.times_ns)
                 return self.skipped(job, data, reason)
-            orientation = orientation_in(data, job.source.name) if sidecars else 1
-            frame = decode_frame(data, str(job.source), index)
-            return PhotoTask(job, digest, frame, facts, sidecars, orientation, (*job.notes, *notes))
+            photo = decode_photo(data, str(job.source), index)
+            return PhotoTask(job, digest, photo, facts, sidecars, (*job.notes, *notes))
         return failed[0]
 
     def facts_of(self, job: Job) -> FileFacts:
@@ -154,7 +153,7 @@ class PhotoRun:
             with suppress(GfpError):  # the report then shows none
                 before, after = decode_frame(data, str(job.source), 0), read_frame(job.target, 0)
                 pictures = self.pictures((before.image, before.alpha), (after.image, after.alpha), faces)
-        return FinishedPhoto(replace(self.outcome(job, "skipped"), note=reason), pictures, faces)
+        return FinishedPhoto(replace(self.outcome(job, "skipped"), notes=(reason,)), pictures, faces)
 
     def pictures(self, before: Layers, after: Layers, faces: tuple[FaceRecord, ...]) -> Pictures | None:
         """The report's pictures of a photo; None where no report is wanted, or no memory is left for them."""
@@ -171,14 +170,16 @@ class PhotoRun:
         with self.failing(job) as failed, ExitStack() as pending:
             extras = tuple(prepare_extras(self.root, job, result, options, task.facts, pending))
             kind = SUFFIX_FORMATS[job.target.suffix.lower()]
-            result = replace(result, frame=writable(result.frame, kind))
-            data = encode_image(result.image, result.frame, result.alpha, kind, options.quality, options.strip)
+            encoded = encode_photo(
+                task.photo, result.image, result.alpha, kind, quality=options.quality, strip=options.strip
+            )
             sidecars, notes = self.prepare_sidecars(task, result, pending)
-            outcome = with_notes(self.outcome_of(job, result), (*task.notes, *notes))
+            outcome = replace(self.outcome_of(job, result), notes=(*encoded.notes, *task.notes, *notes))
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
             finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
             settings = settings_with(self.settings, task.sidecars) if outcome.error is None else FACES_FAILED
-            output, digest = prepare_output(job.target, [data], task.facts), hashlib.sha256(data).hexdigest()
+            output = prepare_output(job.target, [encoded.data], task.facts)
+            digest = hashlib.sha256(encoded.data).hexdigest()
             pending.pop_all()
             return PendingPhoto(job, finished, output, extras, sidecars, task.sha256, settings, digest)
         return failed[0]
@@ -187,9 +188,7 @@ class PhotoRun:
         self, task: PhotoTask, result: Restored, pending: ExitStack
     ) -> tuple[tuple[tuple[PendingOutput, str], ...], list[str]]:
         """The copies of a photo's sidecars under hidden names, and notes on what is lost. Raises OutputError."""
-        height, width = task.frame.image.shape[:2]
-        stored = (width, height) if task.orientation in SIDEWAYS else (height, width)
-        placement = Placement(stored, task.orientation, (result.image.shape[0], result.image.shape[1]))
+        placement = task.photo.placement((result.image.shape[0], result.image.shape[1]))
         made = list(prepare_sidecars(task.sidecars, placement, pending, keeps_times=self.options.keep_times))
         copies = tuple(each for each in made if not isinstance(each, str))
         return copies, [each for each in made if isinstance(each, str)]
@@ -212,7 +211,7 @@ class PhotoRun:
                 extra.publish()
             made.output.publish()
             pending.pop_all()
-            return replace(made.finished, outcome=with_notes(outcome, notes))
+            return replace(made.finished, outcome=replace(outcome, notes=(*outcome.notes, *notes)))
         return failed[0]
 
     def sidecars_to_publish(self, made: PendingPhoto) -> tuple[list[tuple[PendingOutput, str]], list[str]]:
@@ -242,7 +241,7 @@ class PhotoRun:
         height, width = result.image.shape[:2]
         return replace(
             self.outcome(job, "restored" if is_restored else "failed" if errors else "no_face"), scale=result.scale,
-            width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces, note=result.frame.note,
+            width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces,
             error=f"{job.source}: {told}: {errors[0]}" if errors else None,
         )  # fmt: skip
 
@@ -271,7 +270,7 @@ class PhotoRun:
             for item in prepared:
                 if isinstance(item, PhotoTask):
                     tasks.append(item)
-                    yield item.frame
+                    yield item.photo.frame
                 else:
                     emit(item)
 
@@ -279,11 +278,6 @@ class PhotoRun:
         for first in source:  # once: the stream takes the rest
             for result in load().stream(chain([first], source)):
                 yield tasks.popleft(), result
-
-
-def with_notes(outcome: Outcome, notes: Iterable[str]) -> Outcome:
-    """The outcome with further notes."""
-    return replace(outcome, note="; ".join([*([outcome.note] if outcome.note else []), *notes]) or None)
 
 
 def face_records(result: Restored) -> Iterator[FaceRecord]:
@@ -299,13 +293,13 @@ def face_records(result: Restored) -> Iterator[FaceRecord]:
 
 def n_bytes_of_task(item: PhotoTask | FinishedPhoto) -> int:
     """Of a decoded picture that waits; an outcome counts as nothing."""
-    return item.frame.image.nbytes if isinstance(item, PhotoTask) else 0
+    return item.photo.frame.image.nbytes if isinstance(item, PhotoTask) else 0
 
 
 def n_bytes_of_result(item: tuple[PhotoTask, Restored | Failed]) -> int:
     """Of a picture that waits to be written, with its result."""
     task, result = item
-    return task.frame.image.nbytes + (result.image.nbytes if isinstance(result, Restored) else 0)
+    return task.photo.frame.image.nbytes + (result.image.nbytes if isinstance(result, Restored) else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +321,7 @@ def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin:
     Raises:
         InputError, UsageError, OutputError: as `plan_jobs`, or the output folder cannot be read.
     """
-    is_file = is_file_name(output, SUFFIX_FORMATS)
+    is_file = is_photo_name(output)
     root = output.parent if is_file else output
     left_out = LeftOut()
     if stdin is not None:

@@ -106,14 +106,14 @@ def adjust(
         icc=carried.icc if model == colour_model else None,
         unread=(),
     )
-    result = _scaled(result, placement) if keeps_print_size else result
+    result = _with_scaled_resolution(result, placement) if keeps_print_size else result
     left_out = dict.fromkeys((*(xmp.removed if xmp else ()), *carried.unread))
     left_out |= {"resolution": None} if carried.dpi and not result.dpi else {}
     notes += [f"left out: {', '.join(left_out)}"] if left_out else []
     return result, tuple(notes)
 
 
-def _scaled(carried: Carried, placement: Placement) -> Carried:
+def _with_scaled_resolution(carried: Carried, placement: Placement) -> Carried:
     """With resolutions that keep the size in print; `Carried.exif` and `Carried.xmp` have been scaled already."""
     vertical, horizontal = placement.scale
     dpi = carried.dpi

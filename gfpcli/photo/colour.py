@@ -14,7 +14,7 @@ from PIL import ImageCms
 from gfpcli.photo.pixels import Samples
 
 BAND = 256  # rows that are converted at once: floats take eight times the memory
-LUMA = (0.299, 0.587, 0.114)  # red, green, blue in Y (TIFF 6.0, section 21; ITU-R BT.601)
+BT601_LUMA = (0.299, 0.587, 0.114)  # red, green, blue in Y (TIFF 6.0, section 21; ITU-R BT.601)
 
 
 def to_srgb(samples: Samples, icc: bytes) -> Samples:
@@ -76,7 +76,7 @@ def ycbcr_to_rgb(samples: Samples, luma: tuple[float, ...] | None, reference: tu
     top = float(np.iinfo(samples.dtype).max)
     half = (top + 1) / 2
     black_y, white_y, zero_b, end_b, zero_r, end_r = reference or (0.0, top, half, top, half, top)
-    red, green, blue = luma or LUMA
+    red, green, blue = luma or BT601_LUMA
     if not (green and white_y > black_y and end_b > zero_b and end_r > zero_r):
         raise ValueError("its YCbCr has no range")
 

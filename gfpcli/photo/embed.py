@@ -5,30 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gfpcli.photo.carried import Carried, is_same_dpi, profile_colour_model, valid_dpi
-from gfpcli.photo.containers.gif import read_gif
+from gfpcli.photo.containers.bmp import carried_in_bmp
+from gfpcli.photo.containers.gif import carried_in_gif
 from gfpcli.photo.containers.isobmff import (
+    carried_in_heif,
+    carried_in_jxl,
     placeholder,
-    read_heif,
-    read_jxl,
     replace_placeholder,
     write_jxl,
 )
-from gfpcli.photo.containers.jpeg import read_jpeg, write_jpeg
-from gfpcli.photo.containers.png import read_png, write_png
-from gfpcli.photo.containers.tiff import read_tiff, write_tiff
-from gfpcli.photo.containers.webp import read_webp, write_webp
+from gfpcli.photo.containers.jpeg import carried_in_jpeg, write_jpeg
+from gfpcli.photo.containers.jpeg2000 import carried_in_jpeg_2000
+from gfpcli.photo.containers.png import carried_in_png, write_png
+from gfpcli.photo.containers.tiff import carried_in_tiff, write_tiff
+from gfpcli.photo.containers.webp import carried_in_webp, write_webp
 from gfpcli.photo.exif import read_exif, resolution_block
 
-READERS = {
-    "JPEG": read_jpeg,
-    "MPO": read_jpeg,
-    "PNG": read_png,
-    "WEBP": read_webp,
-    "TIFF": read_tiff,
-    "HEIF": read_heif,
-    "AVIF": read_heif,
-    "JXL": read_jxl,
-    "GIF": read_gif,
+CARRIED_READERS = {
+    "JPEG": carried_in_jpeg,
+    "MPO": carried_in_jpeg,
+    "PNG": carried_in_png,
+    "WEBP": carried_in_webp,
+    "TIFF": carried_in_tiff,
+    "HEIF": carried_in_heif,
+    "AVIF": carried_in_heif,
+    "JXL": carried_in_jxl,
+    "GIF": carried_in_gif,
+    "BMP": carried_in_bmp,
+    "JPEG2000": carried_in_jpeg_2000,
 }
 BOXES = ("HEIF", "AVIF")
 # What each kind of file can carry, as attributes of Carried; a kind that is not here carries nothing.
@@ -39,7 +43,7 @@ CAPACITY = {
     "WEBP": {"exif", "icc", "xmp", "dpi"},
     "HEIF": {"exif", "icc", "xmp", "dpi"},
     "AVIF": {"exif", "icc", "xmp", "dpi"},
-    "JXL": {"exif", "icc", "xmp", "dpi"},
+    "JXL": {"exif", "xmp", "dpi"},  # the encoder stores no profile: colours become sRGB
     "BMP": {"dpi"},
 }
 NAMES = {
@@ -65,7 +69,7 @@ def read_carried(data: bytes, kind: str) -> Carried:
     Never raises on damaged bytes; what is damaged is left out and named in `unread`, except EXIF and XMP, which
     `adjust` judges.
     """
-    reader = READERS.get(kind)
+    reader = CARRIED_READERS.get(kind)
     return reader(data) if reader else Carried()
 
 
@@ -94,13 +98,14 @@ def fit_carried(carried: Carried, kind: str) -> tuple[Carried, tuple[str, ...]]:
 def encoder_arguments(carried: Carried, kind: str) -> dict[str, bytes]:
     """The arguments with which Pillow must encode a kind of file before `with_carried`: `icc_profile`, `xmp`, `exif`.
 
-    For HEIF and AVIF, whose encoders write the boxes, `exif` is a placeholder that `with_carried` replaces. JPEG XL
-    takes its profile from the encoder. Other kinds need none.
+    For HEIF and AVIF, whose encoders write the boxes, `exif` is a placeholder that `with_carried` replaces. Other
+    kinds need none.
     """
     fitted, _ = fit_carried(carried, kind)
-    arguments = {"icc_profile": fitted.icc} if kind in (*BOXES, "JXL") else {}
-    if kind in BOXES:
-        arguments |= {"xmp": fitted.xmp, "exif": placeholder(fitted.exif) if fitted.exif else None}
+    if kind not in BOXES:
+        return {}
+    exif = placeholder(fitted.exif) if fitted.exif else None
+    arguments = {"icc_profile": fitted.icc, "xmp": fitted.xmp, "exif": exif}
     return {name: value for name, value in arguments.items() if value}
 
 

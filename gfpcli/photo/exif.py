@@ -23,9 +23,9 @@ from gfpcli.photo.ifd import (
     RATIONAL,
     SHORT,
     Directory,
-    Entry,
     Field,
     Header,
+    IfdEntry,
     Order,
     entry_bytes,
     integer_of,
@@ -39,7 +39,7 @@ from gfpcli.photo.ifd import (
 
 PREFIX = b"Exif\0\0"  # stands before the block in a JPEG segment, and by mistake elsewhere
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
-WIDTHS, HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)  # in the first directory, in the Exif directory
+ACROSS, DOWN = (0x0100, 0xA002), (0x0101, 0xA003)  # in the first directory, in the Exif directory
 SUBJECT_AREA, SUBJECT_LOCATION = 0x9214, 0xA214
 THUMBNAIL_AT, THUMBNAIL_BYTES = 0x0201, 0x0202
 MAX_FIELDS_BYTES = 16 << 20  # of one directory's values; EXIF of a camera is below 1 MB
@@ -100,7 +100,7 @@ def read_exif(block: bytes) -> ExifFacts:
     return ExifFacts(
         order=header.order,
         orientation=orientation if orientation and orientation <= 8 else 1,
-        dpi=_dpi_of(data, header, first),
+        dpi=_directory_dpi(data, header, first),
         has_maker_note=note is not None and note.n_bytes > 0,
         has_thumbnail=first.next != 0,
         damage=_damage_of(first, inner),
@@ -239,7 +239,7 @@ def _damage_of(first: Directory, inner: dict[str, Directory]) -> str | None:
     return next((each.damage for each in (first, *inner.values()) if each.damage), None)
 
 
-def _dpi_of(data: bytes, header: Header, first: Directory) -> tuple[float, float] | None:
+def _directory_dpi(data: bytes, header: Header, first: Directory) -> tuple[float, float] | None:
     entry = first.find(RESOLUTION_UNIT)
     per_inch = {2: 1.0, 3: 2.54}.get(integer_of(data, entry, header.order) or 2)
     x = _fraction_of(data, first.find(X_RESOLUTION), header.order)
@@ -247,7 +247,7 @@ def _dpi_of(data: bytes, header: Header, first: Directory) -> tuple[float, float
     return (float(x) * per_inch, float(y) * per_inch) if x and y and per_inch else None
 
 
-def _fraction_of(data: bytes | bytearray, entry: Entry | None, order: Order) -> Fraction | None:
+def _fraction_of(data: bytes | bytearray, entry: IfdEntry | None, order: Order) -> Fraction | None:
     if entry is None or entry.type != RATIONAL or entry.count < 1:
         return None
     over = int.from_bytes(data[entry.value_at : entry.value_at + 4], order)
@@ -266,7 +266,7 @@ def _rational(value: float | Fraction, order: Order) -> bytes:
 def _patch_integers(data: bytearray, header: Header, directory: Directory, placement: Placement) -> None:
     """Orientation and sizes, each written anew as one inline value whatever type it had."""
     height, width = placement.output
-    values = {ORIENTATION: (SHORT, 1), **dict.fromkeys(WIDTHS, (LONG, width)), **dict.fromkeys(HEIGHTS, (LONG, height))}
+    values = {ORIENTATION: (SHORT, 1), **dict.fromkeys(ACROSS, (LONG, width)), **dict.fromkeys(DOWN, (LONG, height))}
     for entry in directory.entries:
         if entry.tag in values:
             kind, value = values[entry.tag]
@@ -316,13 +316,13 @@ def _drop_thumbnail(data: bytearray, header: Header, first: Directory, inner: di
         del data[start:]
 
 
-def _affordable(directory: Directory) -> list[Entry]:
+def _affordable(directory: Directory) -> list[IfdEntry]:
     """The entries from the first on whose values together are no larger than EXIF can be."""
     sums = accumulate(entry.n_bytes for entry in directory.entries)
     return [entry for entry, total in zip(directory.entries, sums, strict=True) if total <= MAX_FIELDS_BYTES]
 
 
-def _comparable(data: bytes, header: Header, entry: Entry) -> bytes:
+def _comparable(data: bytes, header: Header, entry: IfdEntry) -> bytes:
     value = value_of(data, entry)
     if entry.tag == MAKER_NOTE:
         return value if is_self_relative(value) else entry.value_at.to_bytes(4, "big") + value

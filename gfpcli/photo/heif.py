@@ -14,7 +14,7 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from gfpcli.files.kinds import kind_of
+from gfpcli.files.kinds import kind_of_bytes
 from gfpcli.photo.hdr import profile_transfer, refuse_hdr
 from gfpcli.photo.heif_boxes import Items, read_items, with_items
 from gfpcli.photo.left_out import heif_parts
@@ -54,7 +54,7 @@ def read_heif(data: bytes, name: str) -> Pixels:
     Raises:
         InputError: damaged, too large, without a decoder, or in HDR (PQ, HLG).
     """
-    kind = kind_of(data, name)
+    kind = kind_of_bytes(data, name)
     with decoder_errors(name, kind.name):
         items = read_items(data)
         icc, nclx = items.colour(items.primary)
@@ -62,7 +62,7 @@ def read_heif(data: bytes, name: str) -> Pixels:
         if size := items.size(items.primary):
             check_size(*size, name)
         samples, bits = _decode_avif(data, items, name) if kind.format == "AVIF" else _decode_heic(data, name)
-        return _pixels_of(samples, bits, items, data)
+        return _primary_pixels(samples, bits, items, data)
 
 
 def encode_heif(
@@ -99,7 +99,7 @@ def encode_heif(
         OutputError: the codec cannot hold the picture.
     """
     depth: int = bits or (8 if image.dtype == np.uint8 else 10)
-    samples = _samples_of(image, alpha, is_gray, depth)
+    samples = _ordered_samples(image, alpha, is_gray, depth)
     colour = (nclx or SRGB)._replace(matrix=RGB_MATRIX if is_lossless and not is_gray else (nclx or SRGB).matrix)
     chroma = "4:4:4" if is_lossless else subsampling
     plain_exif = exif[6:] if exif and exif.startswith(b"Exif\0\0") else exif
@@ -174,7 +174,7 @@ def _cropped(samples: Samples, clap: bytes) -> Samples:
     return cast(Samples, samples[top:bottom, left:right])
 
 
-def _pixels_of(samples: Samples, bits: int, items: Items, data: bytes) -> Pixels:
+def _primary_pixels(samples: Samples, bits: int, items: Items, data: bytes) -> Pixels:
     channels = samples.shape[2] if samples.ndim == 3 else 1
     declared = items.bits(items.primary)
     is_gray = channels < 3 or len(declared) == 1
@@ -195,7 +195,7 @@ def _pixels_of(samples: Samples, bits: int, items: Items, data: bytes) -> Pixels
     )
 
 
-def _samples_of(image: Image, alpha: Plane | None, is_gray: bool, depth: int) -> Samples:
+def _ordered_samples(image: Image, alpha: Plane | None, is_gray: bool, depth: int) -> Samples:
     """(H, W) gray, or (H, W, 2, 3 or 4) gray or RGB with alpha, of the depth's own range."""
     planes = [image[..., :1] if is_gray else image[..., ::-1], *([] if alpha is None else [alpha[..., None]])]
     samples = np.concatenate(planes, axis=2)

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from gfpcli.photo.pixels import Nclx
 
-MAX_ENTRIES = 10_000  # items, properties and references that are looked at; phones write some hundred
+MAX_BOX_ENTRIES = 10_000  # items, properties and references that are looked at; phones write some hundred
 META_HEADER = 12  # bytes: length, "meta", version and flags
 
 
@@ -142,7 +142,7 @@ def _references(body: bytes) -> tuple[Reference, ...]:
     """Those of an `iref` box's content."""
     found = []
     wide = 4 if body[:1] not in (b"", b"\0") else 2
-    for box in islice(boxes_in(body, 4, len(body)), MAX_ENTRIES):
+    for box in islice(boxes_in(body, 4, len(body)), MAX_BOX_ENTRIES):
         ids = body[box.body : box.end]
         n_to = min(_int(ids[wide : wide + 2]), len(ids) // wide)
         to = tuple(_int(ids[wide + 2 + wide * i : wide + 2 + wide * (i + 1)]) for i in range(n_to))
@@ -156,7 +156,7 @@ def _properties(body: bytes) -> tuple[tuple[Property, ...], dict[int, list[int]]
     owners: dict[int, list[int]] = {}
     for box in boxes_in(body, 0, len(body)):
         if box.kind == b"ipco":
-            each = islice(boxes_in(body, box.body, box.end), MAX_ENTRIES)
+            each = islice(boxes_in(body, box.body, box.end), MAX_BOX_ENTRIES)
             properties = tuple((inner.kind, body[inner.body : inner.end]) for inner in each)
         elif box.kind == b"ipma":
             for item, indices in _associations(body[box.body : box.end]):
@@ -170,7 +170,7 @@ def _associations(body: bytes) -> Iterator[tuple[int, list[int]]]:
     step = 2 if len(body) > 3 and body[3] & 1 else 1
     mask = 0x7FFF if step == 2 else 0x7F
     at = 8
-    for _ in range(min(_int(body[4:8]), MAX_ENTRIES)):
+    for _ in range(min(_int(body[4:8]), MAX_BOX_ENTRIES)):
         if at + wide >= len(body):
             return
         item, count = _int(body[at : at + wide]), body[at + wide]

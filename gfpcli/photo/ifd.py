@@ -17,7 +17,7 @@ ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4
 EXIF_POINTER, GPS_POINTER, INTEROPERABILITY_POINTER = 0x8769, 0x8825, 0xA005
 POINTERS = (EXIF_POINTER, GPS_POINTER, INTEROPERABILITY_POINTER)
 MAKER_NOTE = 0x927C
-MAX_DIRECTORIES = 64  # of one chain; more is a loop or hostile
+MAX_IFDS = 64  # of one chain; more is a loop or hostile
 MAX_ENTRIES = 4096  # of one directory, in which cameras and scanners write a few dozen
 
 
@@ -31,7 +31,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IfdEntry:
     """One entry of a directory; `at` is its own position, `value_at` and `n_bytes` say where its value lies."""
 
     tag: int
@@ -51,12 +51,12 @@ class Directory:
     """
 
     at: int
-    entries: tuple[Entry, ...]
+    entries: tuple[IfdEntry, ...]
     next_at: int
     next: int
     damage: str | None
 
-    def find(self, tag: int) -> Entry | None:
+    def find(self, tag: int) -> IfdEntry | None:
         """The first entry of a tag."""
         return next((entry for entry in self.entries if entry.tag == tag), None)
 
@@ -107,7 +107,7 @@ def read_directory(data: bytes, header: Header, at: int) -> Directory | None:
     return Directory(at, entries, next_at, following, damage)
 
 
-def _read_entry(data: bytes, header: Header, at: int) -> Entry | None:
+def _read_entry(data: bytes, header: Header, at: int) -> IfdEntry | None:
     """The entry at a position; None where its value does not lie within the bytes."""
     wide = 8 if header.is_big else 4
     tag = int.from_bytes(data[at : at + 2], header.order)
@@ -119,14 +119,14 @@ def _read_entry(data: bytes, header: Header, at: int) -> Entry | None:
     value_at = field_at if is_inline else int.from_bytes(data[field_at : field_at + wide], header.order)
     if value_at + n_bytes > len(data):
         return None
-    return Entry(tag, kind, count, at, value_at, n_bytes, is_inline)
+    return IfdEntry(tag, kind, count, at, value_at, n_bytes, is_inline)
 
 
 def directories(data: bytes, header: Header) -> Iterator[Directory]:
     """The chain of directories from the first; it ends at a loop or where the next cannot be read."""
     seen: set[int] = set()
     at = header.first
-    while at and at not in seen and len(seen) < MAX_DIRECTORIES:
+    while at and at not in seen and len(seen) < MAX_IFDS:
         seen.add(at)
         directory = read_directory(data, header, at)
         if directory is None:
@@ -135,12 +135,12 @@ def directories(data: bytes, header: Header) -> Iterator[Directory]:
         at = directory.next
 
 
-def value_of(data: bytes, entry: Entry) -> bytes:
+def value_of(data: bytes, entry: IfdEntry) -> bytes:
     """An entry's value, in the stream's byte order."""
     return data[entry.value_at : entry.value_at + entry.n_bytes]
 
 
-def integers_of(data: bytes, entry: Entry, order: Order) -> tuple[int, ...]:
+def integers_of(data: bytes, entry: IfdEntry, order: Order) -> tuple[int, ...]:
     """The unsigned integers of a BYTE, SHORT, LONG, IFD or LONG8 entry, of another type none."""
     size = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}.get(entry.type)
     if size is None:
@@ -149,7 +149,7 @@ def integers_of(data: bytes, entry: Entry, order: Order) -> tuple[int, ...]:
     return tuple(int.from_bytes(raw[at : at + size], order) for at in range(0, len(raw), size))
 
 
-def integer_of(data: bytes, entry: Entry | None, order: Order) -> int | None:
+def integer_of(data: bytes, entry: IfdEntry | None, order: Order) -> int | None:
     """The first of `integers_of`, None where there is none."""
     if entry is None or entry.count < 1:
         return None

@@ -11,15 +11,15 @@ from pathlib import Path
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.folders import LeftOut, is_own, kind_or_none, search
-from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, SUFFIX_FORMATS, VIDEOS
+from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, SUFFIX_FORMATS, UNWRITTEN_SUFFIXES, VIDEOS
 from gfpcli.files.jobs import Job, check_no_input, folded, is_file_name, resolved
-from gfpcli.files.kinds import UNREAD_SUFFIXES, Kind, is_hidden, kind_of
+from gfpcli.files.kinds import UNREAD_SUFFIXES, Kind, is_hidden, kind_of_bytes
 from gfpcli.files.raw_kinds import RAW_SUFFIXES
 from gfpcli.files.storage import REMOTE, is_remote, is_url, local_word, matches, place_of
-from gfpcli.photo.sidecars import SUFFIXES, assign_sidecars, find_sidecars, sidecar_names
+from gfpcli.photo.sidecars import SIDECAR_SUFFIXES, assign_sidecars, find_sidecars, sidecar_names
 
 STDIN = "stdin"  # the name of a picture that came by stdin
-NAMED_PICTURES = {*PICTURE_SUFFIXES, *UNREAD_SUFFIXES, *RAW_SUFFIXES} - {".raw"}
+NAMED_PICTURES = {*PICTURE_SUFFIXES, *UNREAD_SUFFIXES}
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
 
@@ -163,7 +163,7 @@ def _with_sidecars(photos: list[FoundPhoto], others: list[tuple[Path, bool]], n_
     Args:
         others: files that are no pictures, and whether their content is a video's.
     """
-    beside = {str(path): path for path, _ in others if path.suffix in SUFFIXES}
+    beside = {str(path): path for path, _ in others if path.suffix in SIDECAR_SUFFIXES}
     if beside:
         photos = [photo if photo.is_unread else _with_those_beside(photo, beside) for photo in photos]
     taken = {path for each in photos for path in each.sidecars}
@@ -188,7 +188,7 @@ def suffix_for(photo: FoundPhoto, wanted: str) -> str:
         return f".{wanted}"
     if photo.kind is None or photo.kind.role != "picture":
         return photo.path.suffix if suffix in SUFFIX_FORMATS else ".png"
-    true = FORMAT_SUFFIXES.get(photo.kind.format, ".png")
+    true = FORMAT_SUFFIXES[photo.kind.format]
     return photo.path.suffix if SUFFIX_FORMATS.get(suffix) == SUFFIX_FORMATS[true] else true
 
 
@@ -205,10 +205,10 @@ def plan_jobs(
     Raises:
         InputError: as `find_photos`.
         UsageError: two inputs would become one file, an output would replace an input, or its name tells another
-            format than `wanted`.
+            format than `wanted`, or one in which no photo is written.
     """
     inputs = [local_word(word) for word in inputs]
-    is_file = is_file_name(output, SUFFIX_FORMATS)
+    is_file = is_photo_name(output)
     _check_format(output, wanted, is_file=is_file)
     if is_file and (len(inputs) != 1 or not _is_one_file(inputs[0])):
         raise UsageError(f"--output {output} is a file: it takes exactly one input file")
@@ -249,12 +249,25 @@ def plan_stdin(data: bytes, output: Path, *, wanted: str, added: str) -> Job:
     """The picture that came by stdin, with its output: `output` itself, or a file named stdin in that folder.
 
     Raises:
-        UsageError: the output's name tells another format than `wanted`.
+        UsageError: the output's name tells another format than `wanted`, or one in which no photo is written.
     """
-    is_file = is_file_name(output, SUFFIX_FORMATS)
+    is_file = is_photo_name(output)
     _check_format(output, wanted, is_file=is_file)
-    suffix = FORMAT_SUFFIXES.get(kind_of(data, STDIN).format, ".png") if wanted == "auto" else f".{wanted}"
+    suffix = FORMAT_SUFFIXES.get(kind_of_bytes(data, STDIN).format, ".png") if wanted == "auto" else f".{wanted}"
     return Job(Path(STDIN), output if is_file else output / f"{STDIN}{added}{suffix}", data)
+
+
+def is_photo_name(output: Path) -> bool:
+    """Whether `--output` names one photo, and is no folder.
+
+    Raises:
+        UsageError: it names a picture or a video of a kind in which no photo is written.
+        OutputError: it cannot be looked at.
+    """
+    if is_file_name(output, UNWRITTEN_SUFFIXES):
+        suffixes = ", ".join(SUFFIX_FORMATS)
+        raise UsageError(f"--output {output}: photos are not written as {output.suffix}: choose one of {suffixes}")
+    return is_file_name(output, SUFFIX_FORMATS)
 
 
 def _check_format(output: Path, wanted: str, *, is_file: bool) -> None:

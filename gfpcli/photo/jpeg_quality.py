@@ -17,7 +17,7 @@ from gfpcli.photo.left_out import jpeg_segments
 DEFAULT_QUALITY = 95  # for sources that are no JPEG
 LEAST_QUALITY = 75  # libjpeg's default: below, a restored face would lose what was won
 FRAMES = (0xC0, 0xC1, 0xC2)  # markers of frames that libjpeg decodes: baseline, extended, progressive
-TABLES, SIZE = 0xDB, 64
+TABLE_MARKER, SIZE = 0xDB, 64
 SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}  # what encoders write; (across, down)
 LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
@@ -46,7 +46,7 @@ def jpeg_quality(data: bytes) -> JpegQuality | None:
     tables: dict[int, NDArray[np.int64]] = {}
     frame = b""
     for marker, _, content in jpeg_segments(data):
-        if marker == TABLES:
+        if marker == TABLE_MARKER:
             tables |= dict(_tables_in(content))
         elif marker in FRAMES:
             frame = content

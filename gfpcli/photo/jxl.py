@@ -33,7 +33,7 @@ from gfpcli.types import Image
 
 CODESTREAM = b"\xff\x0a"
 HINT = "JPEG XL: pip install 'gfpcli[jxl]'"
-SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\x14ftypjxl \0\0\0\0jxl "  # ISO/IEC 18181-2, 9.2 and 9.3
+CONTAINER_START = b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\x14ftypjxl \0\0\0\0jxl "  # ISO/IEC 18181-2, 9.2 and 9.3
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height (ISO/IEC 18181-1, D.2)
 EFFORT = 7  # of 1 (fast, large) to 9
 
@@ -68,7 +68,7 @@ def read_jxl(data: bytes, name: str) -> Pixels:
         icc = bytes(pillow_jxl.Decoder(num_threads=1)(data)[3])
         refuse_hdr(profile_transfer(icc), name)
         samples = imagecodecs.jpegxl_decode(data, index=0 if header.is_animated else None, numthreads=1)
-        return _pixels_of(samples, header, icc or None)
+        return _decoded_pixels(samples, header, icc or None)
 
 
 def encode_jxl(
@@ -178,7 +178,7 @@ def _codestream_start(data: bytes) -> bytes:
     return b""
 
 
-def _pixels_of(samples: Samples, header: JxlHeader, icc: bytes | None) -> Pixels:
+def _decoded_pixels(samples: Samples, header: JxlHeader, icc: bytes | None) -> Pixels:
     if samples.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"samples of type {samples.dtype}")
     if samples.dtype == np.uint16:
@@ -198,14 +198,14 @@ def _pixels_of(samples: Samples, header: JxlHeader, icc: bytes | None) -> Pixels
 def _with_metadata(coded: bytes, exif: bytes | None, xmp: bytes | None) -> bytes:
     """A file with metadata boxes before its codestream (ISO/IEC 18181-2, 9); a bare one gets a container."""
     plain = exif[6:] if exif and exif.startswith(b"Exif\0\0") else exif
-    added = _box(b"Exif", b"\0\0\0\0" + plain) if plain else b""
-    added += _box(b"xml ", xmp) if xmp else b""
+    added = _jxl_box(b"Exif", b"\0\0\0\0" + plain) if plain else b""
+    added += _jxl_box(b"xml ", xmp) if xmp else b""
     if not added:
         return coded
-    whole = SIGNATURE + _box(b"jxlc", coded) if coded.startswith(CODESTREAM) else coded
+    whole = CONTAINER_START + _jxl_box(b"jxlc", coded) if coded.startswith(CODESTREAM) else coded
     at = next(box.start for box in boxes_in(whole, 0, len(whole)) if box.kind in (b"jxlc", b"jxlp"))
     return whole[:at] + added + whole[at:]
 
 
-def _box(kind: bytes, content: bytes) -> bytes:
+def _jxl_box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content

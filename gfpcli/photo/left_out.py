@@ -16,9 +16,9 @@ MOTION = "its motion video is left out"
 DEPTH = "its depth map is left out"
 STEREO = "the other pictures of a stereo, panorama or burst shot are left out"
 ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
-XMP = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
-PROMISES = (  # what an XMP packet says, and the line for it
+PROMISE_LINES = (  # what an XMP packet says, and the line for it
     (rb"Semantic[=>\"']+GainMap", GAIN_MAP),
     (rb"(GCamera|Camera):(MotionPhoto|MicroVideo)[=>\"']+1|Semantic[=>\"']+MotionPhoto", MOTION),
     (rb"GDepth:|Semantic[=>\"']+Depth", DEPTH),
@@ -98,8 +98,8 @@ def _further_pictures(items: Items) -> list[int]:
 def _jpeg_parts(data: bytes) -> tuple[str, ...]:
     found: list[str] = []
     for marker, at, content in jpeg_segments(data):
-        if marker == 0xE1 and content.startswith((XMP, EXTENDED_XMP)):
-            found += [line for pattern, line in PROMISES if re.search(pattern, content)]
+        if marker == 0xE1 and content.startswith((XMP_HEADER, EXTENDED_XMP)):
+            found += [line for pattern, line in PROMISE_LINES if re.search(pattern, content)]
         elif marker == 0xE2 and content.startswith(ISO_GAIN_MAP):
             found.append(GAIN_MAP)
         elif marker == 0xE2 and content.startswith(b"MPF\0"):
@@ -126,7 +126,7 @@ def _mpf_parts(data: bytes, origin: int, block: bytes) -> list[str]:
 def _meaning_of(other: bytes) -> str:
     """What a further JPEG inside a file is, by its own XMP."""
     for marker, _, content in jpeg_segments(other):
-        if marker == 0xE1 and content.startswith(XMP):
+        if marker == 0xE1 and content.startswith(XMP_HEADER):
             for pattern, line in ((rb"hdrgainmap|HDRGainMap|hdrgm:", GAIN_MAP), (rb"depthmap|:depth|Depth", DEPTH)):
                 if re.search(pattern, content):
                     return line

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-IPTC = 0x0404
-RESOLUTION = 0x03ED
+IPTC_ID = 0x0404
+RESOLUTION_ID = 0x03ED
 # Thumbnails, and copies of ICC, EXIF and XMP, which are carried by themselves and would contradict the new ones.
 STALE = frozenset((0x0409, 0x040C, 0x040F, 0x0422, 0x0423, 0x0424))
 
@@ -47,28 +47,28 @@ def read_resources(block: bytes) -> tuple[tuple[Resource, ...], bool]:
 def split_iptc(block: bytes) -> tuple[bytes | None, bytes | None, bool]:
     """(IPTC, the other resources that stay true, whether all could be read); None for what is not there."""
     resources, is_whole = read_resources(block)
-    iptc = next((each.data for each in resources if each.number == IPTC), None)
-    others = (each for each in resources if each.number != IPTC and each.number not in STALE)
+    iptc = next((each.data for each in resources if each.number == IPTC_ID), None)
+    others = (each for each in resources if each.number != IPTC_ID and each.number not in STALE)
     return iptc, _joined(others) or None, is_whole
 
 
 def join_iptc(iptc: bytes | None, others: bytes | None) -> bytes:
     """One block of resources with IPTC first; empty where there is neither."""
-    own = Resource(IPTC, b"8BIM" + IPTC.to_bytes(2, "big") + b"\0\0", iptc).to_bytes() if iptc else b""
+    own = Resource(IPTC_ID, b"8BIM" + IPTC_ID.to_bytes(2, "big") + b"\0\0", iptc).to_bytes() if iptc else b""
     return own + (others or b"")
 
 
 def scale_resolution(block: bytes, scale: tuple[float, float]) -> bytes:
     """The resources with ResolutionInfo multiplied; `scale` is (vertical, horizontal)."""
     resources, _ = read_resources(block)
-    return _joined(_scaled(each, scale) if each.number == RESOLUTION else each for each in resources)
+    return _joined(_scaled_fixed(each, scale) if each.number == RESOLUTION_ID else each for each in resources)
 
 
 def _joined(resources: Iterable[Resource]) -> bytes:
     return b"".join(each.to_bytes() for each in resources)
 
 
-def _scaled(resource: Resource, scale: tuple[float, float]) -> Resource:
+def _scaled_fixed(resource: Resource, scale: tuple[float, float]) -> Resource:
     """16.16 fixed-point pixels per inch stand at 0 (horizontal) and 8 (vertical)."""
     if len(resource.data) < 16:
         return resource

@@ -23,7 +23,7 @@ Plane: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 MAX_PIXELS = 250_000_000  # the largest phones' 200 megapixels and room
 NEEDED = 16  # bytes of memory that decoding takes for each pixel
-UPRIGHT = 1  # value of the EXIF tag Orientation (CIPA DC-008, 4.6.4)
+NOT_TURNED = 1  # value of the EXIF tag Orientation (CIPA DC-008, 4.6.4)
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # our errors tell what is damaged
 
@@ -45,7 +45,7 @@ class Pixels:
     alpha: Plane | None = None  # (H, W), same depth as the image, 0 is transparent
     is_gray: bool = False  # stored with one colour channel; `image` then has three equal channels
     icc: bytes | None = None  # the profile that describes `image`; None where none does (then it is sRGB, or see nclx)
-    orientation: int = UPRIGHT  # EXIF value 1..8 that is still to be applied
+    orientation: int = NOT_TURNED  # EXIF value 1..8 that is still to be applied
     nclx: Nclx | None = None  # colour of HEIF and AVIF without a profile
     bits: int = 8  # of each sample in the file: 1..16
     notes: tuple[str, ...] = ()  # one line each for the user: what was left out or converted

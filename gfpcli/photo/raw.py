@@ -38,3 +38,12 @@ def read_raw(data: bytes, name: str, kind: str = "camera raw") -> Pixels:
         except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError) as error:
             raise InputError(f"{name}: {kind}, damaged or of a camera that LibRaw does not know") from error
     return Pixels(as_bgr(np.asarray(rgb, np.uint16)), bits=16)
+
+
+def raw_size(data: bytes) -> tuple[int, int]:
+    """(height, width) of the developed, upright picture. Raises ImportError without rawpy, else what that raises."""
+    import rawpy
+
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        sizes = raw.sizes
+        return (sizes.width, sizes.height) if sizes.flip & 4 else (sizes.height, sizes.width)

@@ -12,15 +12,11 @@ from pathlib import Path
 from gfpcli.errors import os_reason
 from gfpcli.files.atomic import PendingOutput, prepare_output
 from gfpcli.files.jobs import Job, identity, resolved
-from gfpcli.files.kinds import kind_of
 from gfpcli.files.storage import FileFacts, store_of
-from gfpcli.photo.embed import read_carried
-from gfpcli.photo.exif import read_exif
 from gfpcli.photo.geometry import Placement
-from gfpcli.photo.xmp import MAX_BYTES, EditedXmp, edit_xmp
+from gfpcli.photo.xmp import MAX_PACKET_BYTES, EditedXmp, edit_xmp
 
-SUFFIXES = (".xmp", ".XMP")
-TURNED_BY_EXIF = ("JPEG", "PNG", "WEBP", "TIFF")  # formats whose EXIF orientation the reader applies
+SIDECAR_SUFFIXES = (".xmp", ".XMP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,7 @@ class Sidecar:
 
 def sidecar_names(photo: Path) -> tuple[Path, ...]:
     """The names that a photo's sidecar can have: `a.xmp` (Adobe's) and `a.jpg.xmp` (darktable's, digiKam's)."""
-    names = ((photo.with_suffix(suffix), photo.with_name(f"{photo.name}{suffix}")) for suffix in SUFFIXES)
+    names = ((photo.with_suffix(suffix), photo.with_name(f"{photo.name}{suffix}")) for suffix in SIDECAR_SUFFIXES)
     return tuple(name for both in names for name in both)
 
 
@@ -96,7 +92,7 @@ def read_sidecars(job: Job) -> tuple[tuple[Sidecar, ...], tuple[str, ...]]:
     for path in job.sidecars:
         store, target = store_of(path), sidecar_output(path, job.source, job.target)
         try:
-            if store.size(path) > MAX_BYTES:
+            if store.size(path) > MAX_PACKET_BYTES:
                 raise OSError("is larger than any sidecar")
             read.append(Sidecar(path, target, store.read(path), store.facts(path)))
         except OSError as error:
@@ -110,13 +106,6 @@ def settings_with(settings: str, sidecars: Sequence[Sidecar]) -> str:
         return settings
     digests = [hashlib.sha256(each.data).hexdigest() for each in sidecars]
     return hashlib.sha256(" ".join([settings, *digests]).encode()).hexdigest()[: len(settings)]
-
-
-def orientation_in(data: bytes, name: str) -> int:
-    """By which of EXIF's orientations (1 to 8) the pixels of a file's bytes are turned when they are read."""
-    kind = kind_of(data, name).format
-    exif = read_carried(data, kind).exif if kind in TURNED_BY_EXIF else None
-    return read_exif(exif).orientation if exif else 1
 
 
 def prepare_sidecars(

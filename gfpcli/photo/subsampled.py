@@ -33,7 +33,7 @@ def subsampled_ycbcr(page: TiffPage, data: bytes) -> NDArray[np.uint8]:
         if raw.size < size:
             raise ValueError("cut short, a strip ends early")
         strip = raw[:size].reshape(*units, across * down + 2)
-        out[top : top + n_rows] = _pixels_of(strip, across, down)[:n_rows, :width]
+        out[top : top + n_rows] = _block_pixels(strip, across, down)[:n_rows, :width]
     return out
 
 
@@ -44,7 +44,7 @@ def _unpacked(page: TiffPage, strip: bytes, size: int) -> bytes:
     return strip if page.compression == 1 else bytes(tifffile.TIFF.DECOMPRESSORS[page.compression](strip, out=size))
 
 
-def _pixels_of(units: NDArray[np.uint8], across: int, down: int) -> NDArray[np.uint8]:
+def _block_pixels(units: NDArray[np.uint8], across: int, down: int) -> NDArray[np.uint8]:
     """(rows, columns, luma of a block then Cb then Cr) to (H, W, 3)."""
     n_down, n_across, _ = units.shape
     blocks = units[..., : across * down].reshape(n_down, n_across, down, across)

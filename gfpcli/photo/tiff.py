@@ -21,7 +21,7 @@ from gfpcli.photo.hdr import profile_transfer, refuse_hdr
 from gfpcli.photo.jxl import jxl_header
 from gfpcli.photo.pixels import (
     NEEDED,
-    UPRIGHT,
+    NOT_TURNED,
     Pixels,
     Samples,
     as_bgr,
@@ -34,7 +34,7 @@ from gfpcli.photo.pixels import (
 )
 from gfpcli.photo.subsampled import subsampled_ycbcr
 
-ORIENTATION, SUBFILE, OLD_SUBFILE, COLOR_MAP, INK_SET = 274, 254, 255, 320, 332
+ORIENTATION_TAG, SUBFILE, OLD_SUBFILE, COLOR_MAP, INK_SET = 274, 254, 255, 320, 332
 SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "undefined", 5: "complex", 6: "complex"}
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 OLD_REDUCED = 2  # of SubfileType
@@ -42,8 +42,8 @@ ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples: alpha multiplied in, alpha apar
 N_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}  # channels, by PhotometricInterpretation
 GRAY, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = (0, 1), 3, 5, 6, 8, 9
 JPEGS = (6, 7, 34892, 33007)  # whose chroma the decoder turns into RGB
-JPEG_XL = (50002, 52546)
-OWN_SIZE = (33003, 33004, 33005, 34712, 34927, 34933, 50001, *JPEG_XL)  # JPEG 2000, WebP, PNG: whole files as segments
+JPEG_XLS = (50002, 52546)
+OWN_SIZE = (33003, 33004, 33005, 34712, 34927, 34933, 50001, *JPEG_XLS)  # JPEG 2000, WebP, PNG: whole files as segments
 PLAIN = (1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 34926, 50000)  # none, CCITT, LZW, deflate, PackBits, LZMA, Zstandard
 MAX_CHANNELS = 64
 MAX_PAGES = 1000  # looked at to find the picture and to count the others
@@ -70,11 +70,20 @@ def read_tiff(data: bytes, name: str) -> Pixels:
     """
     with decoder_errors(name, "TIFF"), tifffile.TiffFile(io.BytesIO(data)) as file:
         pages = _pages_of(file)
-        page = next((page for page in pages if _is_picture(page)), pages[0])
+        page = _picture_among(pages)
         _check_page(page, data, name)
         icc = page.iccprofile
         refuse_hdr(profile_transfer(icc), name)
-        return _pixels_of(page, data, icc, _notes_on_pages(page, pages))
+        return _page_pixels(page, data, icc, _notes_on_pages(page, pages))
+
+
+def picture_page(file: tifffile.TiffFile) -> TiffPage:
+    """The page that `read_tiff` reads. Raises ValueError where there is none."""
+    return _picture_among(_pages_of(file))
+
+
+def _picture_among(pages: Sequence[TiffPage]) -> TiffPage:
+    return next((page for page in pages if _is_full_picture(page)), pages[0])
 
 
 def _pages_of(file: tifffile.TiffFile) -> list[TiffPage]:
@@ -92,7 +101,7 @@ def _pages_of(file: tifffile.TiffFile) -> list[TiffPage]:
     return pages
 
 
-def _is_picture(page: TiffPage) -> bool:
+def _is_full_picture(page: TiffPage) -> bool:
     """Neither a smaller version of another page nor a mask, by either tag for it."""
     if SUBFILE in page.tags:
         return not int(page.tags[SUBFILE].value) & (REDUCED | MASK)
@@ -101,7 +110,7 @@ def _is_picture(page: TiffPage) -> bool:
 
 
 def _notes_on_pages(page: TiffPage, pages: Sequence[TiffPage]) -> list[str]:
-    others = sum(1 for each in pages if each is not page and _is_picture(each))
+    others = sum(1 for each in pages if each is not page and _is_full_picture(each))
     left_out = "1 more page is" if others == 1 else f"{others} more pages are"
     return [f"only the first picture of this file is restored: {left_out} left out"] if others else []
 
@@ -160,7 +169,7 @@ def _numbers(tag: tifffile.TiffTag | None) -> tuple[int, ...]:
 
 def _check_own_size(segment: bytes, page: TiffPage) -> None:
     """Raises ValueError where a strip or tile that is a file of its own says that it is larger than its place."""
-    if page.compression in JPEG_XL:
+    if page.compression in JPEG_XLS:
         header = jxl_header(segment)
         width, height = header.width, header.height
     else:
@@ -171,9 +180,9 @@ def _check_own_size(segment: bytes, page: TiffPage) -> None:
         raise ValueError("a strip or tile that is larger than its place")
 
 
-def _pixels_of(page: TiffPage, data: bytes, icc: bytes | None, notes: list[str]) -> Pixels:
+def _page_pixels(page: TiffPage, data: bytes, icc: bytes | None, notes: list[str]) -> Pixels:
     photometric = _photometric(page)
-    samples = _samples_of(page, data)
+    samples = _page_samples(page, data)
     n_colours = min(N_COLOURS[photometric], samples.shape[2])
     extra = _extra_of(page, n_colours, samples.shape[2])
     if extra.others:
@@ -185,8 +194,8 @@ def _pixels_of(page: TiffPage, data: bytes, icc: bytes | None, notes: list[str])
     rgb = _rgb_of(page, colour, icc, notes)
     is_gray = photometric in GRAY
     kept, told = (None, ()) if photometric in (CMYK, CIELAB, ICCLAB) else fitting_profile(icc, is_gray)
-    orientation = page.tags.get(ORIENTATION)
-    turn = int(orientation.value) if orientation is not None and orientation.value in range(1, 9) else UPRIGHT
+    orientation = page.tags.get(ORIENTATION_TAG)
+    turn = int(orientation.value) if orientation is not None and orientation.value in range(1, 9) else NOT_TURNED
     return Pixels(
         image=as_bgr(rgb),
         alpha=alpha,
@@ -198,7 +207,7 @@ def _pixels_of(page: TiffPage, data: bytes, icc: bytes | None, notes: list[str])
     )
 
 
-def _samples_of(page: TiffPage, data: bytes) -> Samples:
+def _page_samples(page: TiffPage, data: bytes) -> Samples:
     """All channels, side by side for each pixel, in the machine's byte order; palette indices as they are."""
     if page.is_subsampled and page.compression not in JPEGS:
         return subsampled_ycbcr(page, data)

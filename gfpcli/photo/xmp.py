@@ -17,13 +17,13 @@ from lxml import etree
 
 from gfpcli.photo.geometry import Placement
 
-MAX_BYTES = 64 << 20  # depth maps and original pictures are embedded as text
+MAX_PACKET_BYTES = 64 << 20  # depth maps and original pictures are embedded as text
 MAX_MARKS = 4_000_000  # signs that begin elements or give attributes their values: what memory grows with
 MAX_MAIN_BYTES = 65502  # of a packet in one JPEG segment (XMP specification part 3, 1.1.3.1)
 EXTENDED_CHUNK_BYTES = 65400
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-META = "adobe:ns:meta/"
-TIFF = "http://ns.adobe.com/tiff/1.0/"
+ADOBE_META = "adobe:ns:meta/"
+TIFF_NS = "http://ns.adobe.com/tiff/1.0/"
 EXIF = "http://ns.adobe.com/exif/1.0/"
 PANO = "http://ns.google.com/photos/1.0/panorama/"
 # Namespaces of region lists: (list, sizes, areas); the Metadata Working Group's and ACDSee's copy of it.
@@ -41,12 +41,12 @@ REGION_SPACES = (
 )
 APPLIED = tuple(f"{{{regions}}}AppliedToDimensions" for regions, _, _ in REGION_SPACES)
 MICROSOFT_REGION = "http://ns.microsoft.com/photo/1.2/t/Region#"
-IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+IPTC_NS = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 NOTE = "http://ns.adobe.com/xmp/note/"
 GOOGLE_CAMERA = "http://ns.google.com/photos/1.0/camera/"
 CONTAINER = "http://ns.google.com/photos/1.0/container/"
 # Properties that promise data which the output does not hold: (namespace, start of the name, what it is).
-PROMISES = (
+BROKEN_PROMISES = (
     ("http://ns.adobe.com/hdr-gain-map/1.0/", "", "gain map"),
     ("http://ns.apple.com/HDRGainMap/1.0/", "", "gain map"),
     ("http://ns.apple.com/pixeldatainfo/1.0/", "", "auxiliary picture"),
@@ -57,23 +57,23 @@ PROMISES = (
     ("http://ns.google.com/photos/dd/1.0/device/", "", "dynamic depth"),
     ("http://ns.adobe.com/xap/1.0/", "Thumbnails", "thumbnail"),
 )
-SIZES = {f"{{{TIFF}}}ImageWidth": 1, f"{{{TIFF}}}ImageLength": 0, f"{{{EXIF}}}PixelXDimension": 1}
-SIZES[f"{{{EXIF}}}PixelYDimension"] = 0
+SIZE_PROPERTIES = {f"{{{TIFF_NS}}}ImageWidth": 1, f"{{{TIFF_NS}}}ImageLength": 0, f"{{{EXIF}}}PixelXDimension": 1}
+SIZE_PROPERTIES[f"{{{EXIF}}}PixelYDimension"] = 0
 PANO_PIXELS = {
     **dict.fromkeys(("FullPanoWidthPixels", "CroppedAreaImageWidthPixels", "CroppedAreaLeftPixels"), 1),
     **dict.fromkeys(("LargestValidInteriorRectLeft", "LargestValidInteriorRectWidth"), 1),
     **dict.fromkeys(("FullPanoHeightPixels", "CroppedAreaImageHeightPixels", "CroppedAreaTopPixels"), 0),
     **dict.fromkeys(("LargestValidInteriorRectTop", "LargestValidInteriorRectHeight"), 0),
 }
-RESOLUTIONS = {f"{{{TIFF}}}XResolution": 1, f"{{{TIFF}}}YResolution": 0}
-LISTS = frozenset((*APPLIED, f"{{{IPTC}}}RegionBoundary"))
+RESOLUTIONS = {f"{{{TIFF_NS}}}XResolution": 1, f"{{{TIFF_NS}}}YResolution": 0}
+LISTS = frozenset((*APPLIED, f"{{{IPTC_NS}}}RegionBoundary"))
 EDITED = frozenset(
     (
-        *SIZES,
+        *SIZE_PROPERTIES,
         *RESOLUTIONS,
         *(f"{{{PANO}}}{name}" for name in PANO_PIXELS),
         *(f"{{{areas}}}x" for _, _, areas in REGION_SPACES),
-        f"{{{TIFF}}}Orientation",
+        f"{{{TIFF_NS}}}Orientation",
         f"{{{MICROSOFT_REGION}}}Rectangle",
     )
 )
@@ -127,12 +127,12 @@ def edit_xmp(
     nodes = [node for node in _elements(read.root) if node.tag in LISTS or not _names(node).isdisjoint(EDITED)]
     for node in nodes:
         if resets_orientation:
-            _set(node, f"{{{TIFF}}}Orientation", "1")
+            _set(node, f"{{{TIFF_NS}}}Orientation", "1")
         _edit_sizes(node, placement, keeps_print_size)
         _turn_microsoft(node, placement)
     _turn_region_lists(nodes, placement)
     _turn_boundaries(nodes, placement)
-    if removed and not _properties(read.root):
+    if removed and not _facts_in(read.root):
         return EditedXmp(None, removed)
     is_same = etree.tostring(read.root) == before
     return EditedXmp(packet if is_same else read.to_bytes(), removed)
@@ -143,7 +143,7 @@ def orientation_of(packet: bytes) -> int | None:
     read = _parse(packet)
     if isinstance(read, str):
         return None
-    found = (_get(node, f"{{{TIFF}}}Orientation") for node in _elements(read.root))
+    found = (_get(node, f"{{{TIFF_NS}}}Orientation") for node in _elements(read.root))
     values = [int(text) for text in found if text and re.fullmatch(r"[1-8]", text.strip())]
     return values[0] if values else None
 
@@ -153,7 +153,7 @@ def has_same_properties(packet: bytes, other: bytes) -> bool:
     if packet.rstrip(b"\0 \r\n") == other.rstrip(b"\0 \r\n"):
         return True
     one, two = _parse(packet), _parse(other)
-    return not isinstance(one, str) and not isinstance(two, str) and _properties(one.root) == _properties(two.root)
+    return not isinstance(one, str) and not isinstance(two, str) and _facts_in(one.root) == _facts_in(two.root)
 
 
 def join_extended(packet: bytes, parts: Sequence[bytes]) -> tuple[bytes, str | None]:
@@ -201,13 +201,13 @@ def split_extended(packet: bytes, max_bytes: int = MAX_MAIN_BYTES) -> tuple[byte
     note.set(f"{{{RDF}}}about", "")
     note.set(f"{{{NOTE}}}HasExtendedXMP", guid)
     main = read.to_bytes()
-    return (main, tuple(_chunks(guid, extended))) if len(main) <= max_bytes else (None, ())
+    return (main, tuple(_text_pieces(guid, extended))) if len(main) <= max_bytes else (None, ())
 
 
 def _parse(packet: bytes) -> _Packet | str:
     """A packet's root element, or why it cannot be read."""
-    if len(packet) > MAX_BYTES:
-        return f"its XMP is larger than {MAX_BYTES >> 20} MB"
+    if len(packet) > MAX_PACKET_BYTES:
+        return f"its XMP is larger than {MAX_PACKET_BYTES >> 20} MB"
     try:
         text = _decode(packet)
         start = re.search(r"<(?:[A-Za-z_][\w.-]*:)?[A-Za-z_]", text)
@@ -265,12 +265,12 @@ def _set(node: etree._Element, name: str, value: str) -> None:
 def _change(node: etree._Element, name: str, change: Callable[[float], str]) -> None:
     """Changes a property that is a number; another is left as it is."""
     text = _get(node, name)
-    number = _number(text)
+    number = _as_number(text)
     if number is not None:
         _set(node, name, change(number))
 
 
-def _number(text: str | None) -> float | None:
+def _as_number(text: str | None) -> float | None:
     """A decimal number or an XMP rational ("300/1"), None where the text is neither."""
     match = re.fullmatch(r"\s*(-?\d{1,15}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?)(?:/(\d{1,15}))?\s*", text or "")
     if match is None or (match[2] and int(match[2]) == 0):
@@ -304,7 +304,7 @@ def _detach(node: etree._Element) -> None:
 
 def _remove_promises(root: etree._Element) -> tuple[str, ...]:
     """What the properties were that have been removed, in words, each once."""
-    starts = {f"{{{namespace}}}{start}": words for namespace, start, words in PROMISES}
+    starts = {f"{{{namespace}}}{start}": words for namespace, start, words in BROKEN_PROMISES}
     every = tuple(starts)
     names = {name for node in _elements(root) for name in _names(node) if name.startswith(every)}
     for node in _elements(root) if names else ():
@@ -320,7 +320,7 @@ def _names(node: etree._Element) -> set[str]:
 
 def _edit_sizes(node: etree._Element, placement: Placement, keeps_print_size: bool) -> None:
     """The properties of a node that count pixels of the whole picture."""
-    for name, axis in SIZES.items():
+    for name, axis in SIZE_PROPERTIES.items():
         _set(node, name, str(placement.output[axis]))
     for name, axis in PANO_PIXELS.items():
         scale = placement.scale[axis]
@@ -350,7 +350,7 @@ def _edit_region_list(info: etree._Element, applied: etree._Element, placement: 
     sizes = REGION_SPACES[APPLIED.index(applied.tag)][1]
     inner = applied.find(f"{{{RDF}}}Description")
     size = applied if inner is None else inner
-    width, height = _number(_get(size, f"{{{sizes}}}w")), _number(_get(size, f"{{{sizes}}}h"))
+    width, height = _as_number(_get(size, f"{{{sizes}}}w")), _as_number(_get(size, f"{{{sizes}}}h"))
     is_upright = bool(width and height) and _is_upright_size(width or 1, height or 1, placement)
     for each in _elements(info):
         _turn_areas(each, Placement(placement.upright, 1, placement.output) if is_upright else placement)
@@ -368,17 +368,17 @@ def _is_upright_size(width: float, height: float, placement: Placement) -> bool:
 def _turn_areas(node: etree._Element, placement: Placement) -> None:
     """An area by its centre x, y and size w, h, as shares of the picture's sides or in pixels."""
     for _, _, space in REGION_SPACES:
-        x, y = _number(_get(node, f"{{{space}}}x")), _number(_get(node, f"{{{space}}}y"))
+        x, y = _as_number(_get(node, f"{{{space}}}x")), _as_number(_get(node, f"{{{space}}}y"))
         if x is None or y is None:
             continue
         is_pixels = (_get(node, f"{{{space}}}unit") or "").strip() == "pixel"
-        size = _number(_get(node, f"{{{space}}}w")), _number(_get(node, f"{{{space}}}h"))
-        _set_pair(node, space, ("x", "y"), _turn(placement, x, y, is_pixels))
+        size = _as_number(_get(node, f"{{{space}}}w")), _as_number(_get(node, f"{{{space}}}h"))
+        _set_pair(node, space, ("x", "y"), _turn_area(placement, x, y, is_pixels))
         if size[0] is not None and size[1] is not None:
             _set_pair(node, space, ("w", "h"), _turn_size(placement, size[0], size[1], is_pixels))
 
 
-def _turn(placement: Placement, x: float, y: float, is_pixels: bool) -> tuple[float, float]:
+def _turn_area(placement: Placement, x: float, y: float, is_pixels: bool) -> tuple[float, float]:
     return placement.turn_pixel(x, y) if is_pixels else placement.turn_point(x, y)
 
 
@@ -394,7 +394,7 @@ def _set_pair(node: etree._Element, space: str, names: tuple[str, str], values: 
 
 def _set_number(node: etree._Element, name: str, value: float) -> None:
     """Changes a number; one that stays equal keeps its spelling."""
-    before = _number(_get(node, name))
+    before = _as_number(_get(node, name))
     if before is not None and abs(before - value) > 1e-9:
         _set(node, name, f"{value:.6f}".rstrip("0").rstrip("."))
 
@@ -402,7 +402,7 @@ def _set_number(node: etree._Element, name: str, value: float) -> None:
 def _turn_microsoft(node: etree._Element, placement: Placement) -> None:
     """`MPReg:Rectangle`: "left, top, width, height" as shares of the picture's sides."""
     name = f"{{{MICROSOFT_REGION}}}Rectangle"
-    numbers = [_number(part) for part in (_get(node, name) or "").split(",")]
+    numbers = [_as_number(part) for part in (_get(node, name) or "").split(",")]
     known = [number for number in numbers if number is not None]
     if placement.orientation == 1 or len(known) != 4 or len(numbers) != 4:
         return
@@ -415,8 +415,8 @@ def _turned_corner(
     placement: Placement, left: float, top: float, width: float, height: float, is_pixels: bool
 ) -> tuple[float, float]:
     """The left and top of a turned box: two opposite corners are turned."""
-    one = _turn(placement, left, top, is_pixels)
-    two = _turn(placement, left + width, top + height, is_pixels)
+    one = _turn_area(placement, left, top, is_pixels)
+    two = _turn_area(placement, left + width, top + height, is_pixels)
     return min(one[0], two[0]), min(one[1], two[1])
 
 
@@ -424,9 +424,9 @@ def _turn_boundaries(nodes: list[etree._Element], placement: Placement) -> None:
     """IPTC image regions (IPTC Photo Metadata Standard 2019.1, "Image Region"); none is turned twice."""
     done: set[etree._Element] = set()
     for node in nodes:
-        if node.tag == f"{{{IPTC}}}RegionBoundary" and node not in done:
+        if node.tag == f"{{{IPTC_NS}}}RegionBoundary" and node not in done:
             inner = node.find(f"{{{RDF}}}Description")
-            unit = _get(node if inner is None else inner, f"{{{IPTC}}}rbUnit") or "relative"
+            unit = _get(node if inner is None else inner, f"{{{IPTC_NS}}}rbUnit") or "relative"
             for each in _elements(node):
                 _turn_boundary(each, placement, unit.strip() == "pixel")
             done.update(_elements(node))
@@ -434,22 +434,22 @@ def _turn_boundaries(nodes: list[etree._Element], placement: Placement) -> None:
 
 def _turn_boundary(node: etree._Element, placement: Placement, is_pixels: bool) -> None:
     """A rectangle by its corner, a circle by its centre, or one vertex of a polygon."""
-    x, y = _number(_get(node, f"{{{IPTC}}}rbX")), _number(_get(node, f"{{{IPTC}}}rbY"))
+    x, y = _as_number(_get(node, f"{{{IPTC_NS}}}rbX")), _as_number(_get(node, f"{{{IPTC_NS}}}rbY"))
     if x is None or y is None:
         return
-    width, height = _number(_get(node, f"{{{IPTC}}}rbW")), _number(_get(node, f"{{{IPTC}}}rbH"))
-    radius = _number(_get(node, f"{{{IPTC}}}rbRx"))
+    width, height = _as_number(_get(node, f"{{{IPTC_NS}}}rbW")), _as_number(_get(node, f"{{{IPTC_NS}}}rbH"))
+    radius = _as_number(_get(node, f"{{{IPTC_NS}}}rbRx"))
     if width is not None and height is not None:
-        _set_pair(node, IPTC, ("rbX", "rbY"), _turned_corner(placement, x, y, width, height, is_pixels))
-        _set_pair(node, IPTC, ("rbW", "rbH"), _turn_size(placement, width, height, is_pixels))
+        _set_pair(node, IPTC_NS, ("rbX", "rbY"), _turned_corner(placement, x, y, width, height, is_pixels))
+        _set_pair(node, IPTC_NS, ("rbW", "rbH"), _turn_size(placement, width, height, is_pixels))
         return
-    _set_pair(node, IPTC, ("rbX", "rbY"), _turn(placement, x, y, is_pixels))
+    _set_pair(node, IPTC_NS, ("rbX", "rbY"), _turn_area(placement, x, y, is_pixels))
     if radius is not None:  # a share of the picture's width, or pixels
         share = radius * placement.stored[1] / max(placement.upright[1], 1)
-        _set_number(node, f"{{{IPTC}}}rbRx", radius * placement.scale[1] if is_pixels else share)
+        _set_number(node, f"{{{IPTC_NS}}}rbRx", radius * placement.scale[1] if is_pixels else share)
 
 
-def _properties(root: etree._Element) -> list[tuple[str, str]]:
+def _facts_in(root: etree._Element) -> list[tuple[str, str]]:
     """(name, canonical value) of the top properties, sorted."""
     found = []
     for description in _descriptions(root):
@@ -484,7 +484,7 @@ def _assemble(guid: bytes, parts: Sequence[bytes]) -> bytes | None:
     own = [part for part in parts if part[:32] == guid and len(part) > 40]
     pieces = {int.from_bytes(part[36:40], "big"): part[40:] for part in own}
     ends = [0, *(at + len(pieces[at]) for at in sorted(pieces))]
-    if ends[:-1] != sorted(pieces) or ends[-1] > MAX_BYTES:
+    if ends[:-1] != sorted(pieces) or ends[-1] > MAX_PACKET_BYTES:
         return None
     whole = b"".join(pieces[at] for at in sorted(pieces))
     is_whole = bool(own) and len(whole) == int.from_bytes(own[0][32:36], "big")
@@ -501,7 +501,7 @@ def _move_descriptions(source: etree._Element, target: etree._Element) -> None:
 
 def _move_largest(read: _Packet, max_bytes: int) -> bytes:
     """Takes properties out of a packet, the largest first, until it fits; they are the extended packet's bytes."""
-    extended = etree.Element(f"{{{META}}}xmpmeta", nsmap={"x": META})
+    extended = etree.Element(f"{{{ADOBE_META}}}xmpmeta", nsmap={"x": ADOBE_META})
     rdf = etree.SubElement(extended, f"{{{RDF}}}RDF", nsmap={"rdf": RDF})
     target = etree.SubElement(rdf, f"{{{RDF}}}Description")
     target.set(f"{{{RDF}}}about", "")
@@ -534,7 +534,7 @@ def _detached(node: etree._Element) -> etree._Element:
     return node
 
 
-def _chunks(guid: str, extended: bytes) -> Iterator[bytes]:
+def _text_pieces(guid: str, extended: bytes) -> Iterator[bytes]:
     full = len(extended).to_bytes(4, "big")
     for at in range(0, len(extended), EXTENDED_CHUNK_BYTES):
         yield guid.encode() + full + at.to_bytes(4, "big") + extended[at : at + EXTENDED_CHUNK_BYTES]

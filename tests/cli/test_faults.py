@@ -146,7 +146,7 @@ def test_other_people_s_files_and_touched_up_results_are_kept(tmp_path: Path) ->
     touched = picture(out / "b.png", 8).read_bytes()
     rows = rows_of(photos, "-o", out, "--strength", 0.5)
     assert [row["status"] for row in rows] == ["failed", "skipped", "no_face"]
-    assert "was changed after gfp wrote it" in str(rows[1]["note"]) and (out / "b.png").read_bytes() == touched
+    assert "was changed after gfp wrote it" in str(rows[1]["notes"]) and (out / "b.png").read_bytes() == touched
     assert {row["status"] for row in rows_of(photos, "-o", out, "--force")} == {"no_face"}
     assert (out / "a.png").read_bytes() != theirs and (out / "b.png").read_bytes() != touched
 
@@ -192,7 +192,7 @@ def test_an_input_that_vanishes_stops_nothing(tmp_path: Path, monkeypatch: pytes
     ("error", "told"), [(MemoryError(), "not enough memory"), (KeyError("inside"), "KeyError"),
                         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory")]
 )  # fmt: skip
-@pytest.mark.parametrize("stage", ["decode_frame", "prepare_extras", "writable"])
+@pytest.mark.parametrize("stage", ["decode_photo", "prepare_extras", "encode_photo"])
 def test_a_fault_in_one_photo_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception, told: str
 ) -> None:
@@ -200,11 +200,11 @@ def test_a_fault_in_one_photo_is_its_reason(
         picture(tmp_path / "in" / name)
     true, calls = getattr(gfpcli.photo.batch, stage), []
 
-    def once(*words: object) -> object:
+    def once(*words: object, **flags: object) -> object:
         calls.append(words)
         if len(calls) == 1:
             raise error
-        return true(*words)
+        return true(*words, **flags)
 
     monkeypatch.setattr(gfpcli.photo.batch, stage, once)
     rows = rows_of(tmp_path / "in", "-o", tmp_path / "out", "--save", "crops")

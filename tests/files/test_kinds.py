@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from gfpcli.files.kinds import OTHER, TIFF, Kind, is_hidden, kind_of, kind_of_file
+from gfpcli.files.kinds import OTHER, TIFF_KIND, Kind, is_hidden, kind_of_bytes, kind_of_file
 from tests.photo.made_bytes import ASCII, BYTE, LONG, directory, jpeg_with, layout, tiff
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)
@@ -51,7 +51,7 @@ def test_pictures_that_are_read_are_known_whatever_their_name(format: str, kept:
     for name in ("a.jpg", "noname", "a.tga", "a.nef"):
         if (format, name) == ("TIFF", "a.nef"):
             continue  # there the name decides, see below
-        kind = kind_of(saved(format), name)
+        kind = kind_of_bytes(saved(format), name)
         assert (kind.role, kind.format, kind.extra, kind.hint) == ("picture", kept, "", "")
 
 
@@ -78,7 +78,7 @@ def test_pictures_that_are_read_are_known_whatever_their_name(format: str, kept:
     ],
 )
 def test_pictures_that_are_not_read_are_named(data: bytes, name: str, words: str) -> None:
-    kind = kind_of(data, name)
+    kind = kind_of_bytes(data, name)
     assert (kind.name, kind.role) == (words, "unread picture")
     assert kind.hint == f"{words}: pictures of this kind are not read"
 
@@ -95,7 +95,7 @@ def test_pictures_that_are_not_read_are_named(data: bytes, name: str, words: str
     ],
 )
 def test_phone_kinds(data: bytes, name: str, words: str) -> None:
-    kind = kind_of(data, "photo")
+    kind = kind_of_bytes(data, "photo")
     assert (kind.name, kind.format, kind.role) == (name, words, "picture")
 
 
@@ -109,7 +109,7 @@ def test_phone_kinds(data: bytes, name: str, words: str) -> None:
     ],
 )
 def test_videos_are_no_pictures(data: bytes, name: str) -> None:
-    kind = kind_of(data, "a.jpg")
+    kind = kind_of_bytes(data, "a.jpg")
     assert (kind.name, kind.role) == (name, "video") and "video" in kind.hint
 
 
@@ -117,7 +117,7 @@ def test_videos_are_no_pictures(data: bytes, name: str) -> None:
     "data", [b"", b"hello", b"%PDF-1.7", b"PK\3\4", b"P1 is a name", b"<html><svg></svg>", ftyp(b"M4A "), b"\0" * 100]
 )
 def test_what_is_no_picture(data: bytes) -> None:
-    assert kind_of(data, "notes.txt") == OTHER and OTHER.hint == ""
+    assert kind_of_bytes(data, "notes.txt") == OTHER and OTHER.hint == ""
 
 
 CFA = {**layout(np.zeros((8, 8), np.uint16), 32803)}
@@ -134,7 +134,7 @@ CFA = {**layout(np.zeros((8, 8), np.uint16), 32803)}
     ],
 )
 def test_a_sensor_s_picture_is_camera_raw_though_its_name_says_tif(make: bytes, name: str) -> None:
-    kind = kind_of(tiff({**CFA, 271: (ASCII, make)}, bytes(128)), "a.tif")
+    kind = kind_of_bytes(tiff({**CFA, 271: (ASCII, make)}, bytes(128)), "a.tif")
     assert kind.name == f"camera raw ({name})"
     assert kind.hint == f"camera raw ({name}): pip install 'gfpcli[raw]'"
 
@@ -144,13 +144,13 @@ def test_a_sensor_s_picture_behind_a_thumbnail_is_camera_raw() -> None:
     first = tiff({**thumbnail, 330: (LONG, [0])}, PICTURE.tobytes())
     at = len(first) + len(first) % 2
     whole = tiff({**thumbnail, 330: (LONG, [at])}, PICTURE.tobytes()).ljust(at, b"\0") + directory(CFA, at)
-    assert kind_of(whole, "a.tiff").name == "camera raw (NEF)"
+    assert kind_of_bytes(whole, "a.tiff").name == "camera raw (NEF)"
 
 
 def test_dng_is_known_by_its_version_and_cr2_by_its_mark() -> None:
     linear = tiff({**layout(PICTURE, 2), 50706: (BYTE, bytes([1, 4, 0, 0]))}, PICTURE.tobytes())
-    assert kind_of(linear, "a.tif").name == "camera raw (DNG)"
-    assert kind_of(b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 40, "a.tif").name == "camera raw (CR2)"
+    assert kind_of_bytes(linear, "a.tif").name == "camera raw (DNG)"
+    assert kind_of_bytes(b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 40, "a.tif").name == "camera raw (CR2)"
 
 
 @pytest.mark.parametrize(
@@ -165,14 +165,14 @@ def test_dng_is_known_by_its_version_and_cr2_by_its_mark() -> None:
     ],
 )
 def test_raw_kinds_with_signatures_of_their_own(head: bytes, name: str) -> None:
-    assert kind_of(head, "photo").name == f"camera raw ({name})"
+    assert kind_of_bytes(head, "photo").name == f"camera raw ({name})"
 
 
 def test_pictures_of_a_raw_maker_s_program_stay_tiff_but_not_under_a_raw_suffix() -> None:
     out = io.BytesIO()
     tifffile.imwrite(out, PICTURE, photometric="rgb", metadata=None, extratags=[(271, 2, 0, "NIKON CORPORATION", True)])
-    assert kind_of(out.getvalue(), "a.tif") == TIFF
-    assert kind_of(out.getvalue(), "a.NEF").name == "camera raw (NEF)"
+    assert kind_of_bytes(out.getvalue(), "a.tif") == TIFF_KIND
+    assert kind_of_bytes(out.getvalue(), "a.NEF").name == "camera raw (NEF)"
 
 
 def test_directories_behind_the_head_are_followed_in_a_file(tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_directories_behind_the_head_are_followed_in_a_file(tmp_path: Path) -> N
     data = tiff({**layout(big, 32803), 271: (ASCII, b"SONY\0")}, big.tobytes())
     (tmp_path / "a.tif").write_bytes(data)
     assert kind_of_file(tmp_path / "a.tif").name == "camera raw (ARW)"
-    assert kind_of(data[:65536], "a.tif") == TIFF  # the head alone cannot say
-    assert kind_of(data[:65536], "a.arw").name == "camera raw (ARW)"
+    assert kind_of_bytes(data[:65536], "a.tif") == TIFF_KIND  # the head alone cannot say
+    assert kind_of_bytes(data[:65536], "a.arw").name == "camera raw (ARW)"
 
 
 @pytest.mark.parametrize("following", [8, 2**32 - 1])
 def test_directories_in_a_circle_or_behind_the_end_are_harmless(following: int) -> None:
     data = struct.pack("<2sHI", b"II", 42, 8) + directory(layout(PICTURE, 2), 8, following)
-    assert kind_of(data, "a.tif") == TIFF
+    assert kind_of_bytes(data, "a.tif") == TIFF_KIND
 
 
 @pytest.mark.parametrize(

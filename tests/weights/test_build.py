@@ -110,7 +110,7 @@ def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "d").write_bytes(b"detector")
     parts = Parts(tmp_path / "m", "x", tmp_path / "d", None)
     photo = RestoreOptions(
-        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality=80, format="png", strip=True,
+        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality="80", format="png", strip=True,
         device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20, aligned=True,
         tile=64, json="-", quiet=True, report="r.html",
     )  # fmt: skip

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 from gfpcli.photo.carried import Carried
 
-COMMENT, APPLICATION = 0xFE, 0xFF
-XMP = b"XMP DataXMP"
+COMMENT_EXTENSION, APPLICATION = 0xFE, 0xFF
+XMP_EXTENSION = b"XMP DataXMP"
 XMP_TRAILER_BYTES = 257  # a ramp of bytes, for readers that take the packet for blocks
 
 
-def read_gif(data: bytes) -> Carried:
+def carried_in_gif(data: bytes) -> Carried:
     """The comments and the XMP of a GIF file; ends without an error where the bytes are damaged."""
     found = list(_extensions(data))
     xmp = next((body for label, body in found if label == APPLICATION), None)
-    return Carried(comments=tuple(body for label, body in found if label == COMMENT), xmp=xmp)
+    return Carried(comments=tuple(body for label, body in found if label == COMMENT_EXTENSION), xmp=xmp)
 
 
 def _extensions(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -29,9 +29,9 @@ def _extensions(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         label, start = data[at + 1], at + 2
         end = _skip_blocks(data, start)
-        if label == COMMENT:
+        if label == COMMENT_EXTENSION:
             yield label, _joined_blocks(data, start)
-        elif label == APPLICATION and data[start + 1 : start + 12] == XMP:
+        elif label == APPLICATION and data[start + 1 : start + 12] == XMP_EXTENSION:
             end = data.find(b"\0\0", start)
             yield label, data[start + 12 : max(end - XMP_TRAILER_BYTES + 1, start + 12)]
             end = end + 2 if end >= 0 else len(data)

@@ -20,7 +20,7 @@ JXL_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 JXL_TYPE = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
 JXL_CODESTREAM = b"\xff\x0a"
 
-Box = tuple[bytes, int, int]  # type, start and end of its content
+BoxSpan = tuple[bytes, int, int]  # type, start and end of its content
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Items:
     data_start: int = 0  # of the `idat` box
 
 
-def read_heif(data: bytes) -> Carried:
+def carried_in_heif(data: bytes) -> Carried:
     """EXIF, XMP and ICC profile of the primary picture of a HEIC, HEIF or AVIF file."""
     meta = next((box for box in _boxes(data, 0, len(data)) if box[0] == b"meta"), None)
     if meta is None:
@@ -67,7 +67,7 @@ def replace_placeholder(data: bytes, exif: bytes) -> tuple[bytes, bool]:
     return (data.replace(mark, exif), True) if len(mark) == len(exif) and data.count(mark) == 1 else (data, False)
 
 
-def read_jxl(data: bytes) -> Carried:
+def carried_in_jxl(data: bytes) -> Carried:
     """EXIF and XMP of a JPEG XL file; those that are packed (`brob`) are named in `unread`."""
     if not data.startswith(JXL_SIGNATURE):
         return Carried()
@@ -97,7 +97,7 @@ def _box_bytes(kind: bytes, content: bytes) -> bytes:
     return (1).to_bytes(4, "big") + kind + (len(content) + 16).to_bytes(8, "big") + content
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[Box]:
+def _boxes(data: bytes, at: int, end: int) -> Iterator[BoxSpan]:
     """The boxes in a range; ends where the bytes are damaged."""
     while at + 8 <= end:
         size, head = int.from_bytes(data[at : at + 4], "big"), 8
@@ -115,7 +115,7 @@ def _integer(data: bytes, at: int, n_bytes: int) -> int:
     return int.from_bytes(data[at : at + n_bytes], "big")
 
 
-def _read_box(data: bytes, box: Box, items: _Items) -> None:
+def _read_box(data: bytes, box: BoxSpan, items: _Items) -> None:
     kind, start, end = box
     if kind == b"pitm":
         items.primary = _integer(data, start + 4, 4 if _integer(data, start, 1) else 2)
@@ -134,7 +134,7 @@ def _read_box(data: bytes, box: Box, items: _Items) -> None:
             _read_properties(data, inner_box, items)
 
 
-def _read_item(data: bytes, box: Box, items: _Items) -> None:
+def _read_item(data: bytes, box: BoxSpan, items: _Items) -> None:
     """An `infe` box of version 2 or 3."""
     _, start, end = box
     wide = 4 if _integer(data, start, 1) == 3 else 2
@@ -184,7 +184,7 @@ def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
             items.described.add(_integer(data, at, wide))
 
 
-def _read_properties(data: bytes, box: Box, items: _Items) -> None:
+def _read_properties(data: bytes, box: BoxSpan, items: _Items) -> None:
     """An `ipco` or `ipma` box."""
     kind, start, end = box
     if kind == b"ipco":

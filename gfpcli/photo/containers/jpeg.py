@@ -13,16 +13,16 @@ from gfpcli.photo.exif import PREFIX, fit_exif, read_exif
 from gfpcli.photo.photoshop import join_iptc, split_iptc
 from gfpcli.photo.xmp import join_extended, split_extended
 
-APP0, APP1, APP2, APP11, APP12, APP13, APP14, COMMENT = 0xE0, 0xE1, 0xE2, 0xEB, 0xEC, 0xED, 0xEE, 0xFE
+APP0, APP1, APP2, APP11, APP12, APP13, APP14, COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xEC, 0xED, 0xEE, 0xFE
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 MAX_PAYLOAD = 65533
 MAX_DENSITY = 65535
-JFIF, XMP, XMP_PART = b"JFIF\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-ICC, PHOTOSHOP = b"ICC_PROFILE\0", b"Photoshop 3.0\0"
-CARRIED = ((APP1, PREFIX), (APP1, XMP), (APP1, XMP_PART), (APP2, ICC), (APP13, PHOTOSHOP), (COMMENT, b""))
+JFIF, XMP_START, XMP_PART = b"JFIF\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+ICC_MARK, BLOCKS = b"ICC_PROFILE\0", b"Photoshop 3.0\0"
+CARRIERS = ((APP1, PREFIX), (APP1, XMP_START), (APP1, XMP_PART), (APP2, ICC_MARK), (APP13, BLOCKS), (COM, b""))
 # Segments that belong to the old bytes: resolution and thumbnail, Adobe's colour transform, Photoshop's quality.
-STRUCTURE = ((APP0, JFIF), (APP0, b"JFXX\0"), (APP14, b"Adobe"), (APP12, b"Ducky"))
-NAMES = (
+STRUCTURE_SEGMENTS = ((APP0, JFIF), (APP0, b"JFXX\0"), (APP14, b"Adobe"), (APP12, b"Ducky"))
+SEGMENT_NAMES = (
     (APP2, b"MPF\0", "directory of further pictures (MPF)"),
     (APP2, b"FPXR\0", "FlashPix data"),
     (APP11, b"JP", "content credentials (JUMBF)"),
@@ -43,15 +43,16 @@ class Segment:
         return any(self.marker == marker and self.payload.startswith(start) for marker, start in kinds)
 
 
-def read_jpeg(data: bytes) -> Carried:
+def carried_in_jpeg(data: bytes) -> Carried:
     """What a JPEG file carries; damaged parts are named in `unread`."""
     found = list(segments(data))
-    icc, is_icc_whole = _joined_icc([each.payload[len(ICC) :] for each in found if each.is_one_of(((APP2, ICC),))])
-    block = b"".join(each.payload[len(PHOTOSHOP) :] for each in found if each.is_one_of(((APP13, PHOTOSHOP),)))
+    pieces = [each.payload[len(ICC_MARK) :] for each in found if each.is_one_of(((APP2, ICC_MARK),))]
+    icc, is_icc_whole = _joined_icc(pieces)
+    block = b"".join(each.payload[len(BLOCKS) :] for each in found if each.is_one_of(((APP13, BLOCKS),)))
     iptc, others, is_whole = split_iptc(block)
     xmp, damage = _joined_xmp(found)
-    exif = _first(found, APP1, PREFIX)
-    unread = [name for each in found if (name := _unread_name(each))]
+    exif = _first_segment(found, APP1, PREFIX)
+    unread = [name for each in found if (name := _unread_segment(each))]
     unread += [] if is_icc_whole else ["ICC profile (incomplete)"]
     unread += [] if is_whole else ["Photoshop resources (damaged)"]
     return Carried(
@@ -60,7 +61,7 @@ def read_jpeg(data: bytes) -> Carried:
         xmp=xmp,
         iptc=iptc,
         photoshop=others,
-        comments=tuple(each.payload for each in found if each.marker == COMMENT),
+        comments=tuple(each.payload for each in found if each.marker == COM),
         dpi=_jfif_dpi(found) or (read_exif(exif).dpi if exif else None),
         unread=tuple(dict.fromkeys([*unread, *([damage] if damage else [])])),
     )
@@ -70,7 +71,7 @@ def write_jpeg(data: bytes, carried: Carried) -> tuple[bytes, tuple[str, ...]]:
     """A JPEG file with exactly this metadata, and the names of what it cannot carry."""
     found = list(segments(data))
     own, lost = _own_segments(carried)
-    kept = [each for each in found if not each.is_one_of(CARRIED)]
+    kept = [each for each in found if not each.is_one_of(CARRIERS)]
     leading = [each for each in kept if each.marker == APP0]
     rest = [each for each in kept if each.marker != APP0]
     end = found[-1].end if found else 2
@@ -94,13 +95,13 @@ def segments(data: bytes) -> Iterator[Segment]:
         at += 2 + length
 
 
-def _first(found: list[Segment], marker: int, start: bytes) -> bytes | None:
+def _first_segment(found: list[Segment], marker: int, start: bytes) -> bytes | None:
     """The payload behind its start of the first segment of a kind."""
     return next((each.payload[len(start) :] for each in found if each.is_one_of(((marker, start),))), None)
 
 
 def _joined_xmp(found: list[Segment]) -> tuple[bytes | None, str | None]:
-    main = _first(found, APP1, XMP)
+    main = _first_segment(found, APP1, XMP_START)
     parts = [each.payload[len(XMP_PART) :] for each in found if each.is_one_of(((APP1, XMP_PART),))]
     if main is None:
         return None, "extended XMP without a main packet" if parts else None
@@ -118,18 +119,18 @@ def _joined_icc(parts: list[bytes]) -> tuple[bytes | None, bool]:
 
 
 def _jfif_dpi(found: list[Segment]) -> tuple[float, float] | None:
-    density = (_first(found, APP0, JFIF) or b"")[2:7]
+    density = (_first_segment(found, APP0, JFIF) or b"")[2:7]
     per_inch = {1: 1.0, 2: 2.54}.get(density[0]) if len(density) == 5 else None
     x, y = int.from_bytes(density[1:3], "big"), int.from_bytes(density[3:5], "big")
     return valid_dpi(x * per_inch, y * per_inch) if per_inch else None
 
 
-def _unread_name(segment: Segment) -> str | None:
+def _unread_segment(segment: Segment) -> str | None:
     """What a segment is that is neither carried nor part of how the picture is stored."""
     is_application = APP0 <= segment.marker <= APP0 + 15
-    if not is_application or segment.is_one_of(CARRIED) or segment.is_one_of(STRUCTURE):
+    if not is_application or segment.is_one_of(CARRIERS) or segment.is_one_of(STRUCTURE_SEGMENTS):
         return None
-    known = (name for marker, start, name in NAMES if segment.is_one_of(((marker, start),)))
+    known = (name for marker, start, name in SEGMENT_NAMES if segment.is_one_of(((marker, start),)))
     words = "".join(chr(each) for each in segment.payload[:24].split(b"\0")[0] if 32 <= each < 127)
     return next(known, f"segment APP{segment.marker - APP0} {words}".rstrip())
 
@@ -146,11 +147,11 @@ def _own_segments(carried: Carried) -> tuple[list[bytes], tuple[str, ...]]:
     resources = join_iptc(carried.iptc, carried.photoshop)
     payloads = [
         *([(APP1, PREFIX + exif)] if exif else []),
-        *([(APP1, XMP + main)] if main else []),
+        *([(APP1, XMP_START + main)] if main else []),
         *((APP1, XMP_PART + part) for part in parts),
         *((APP2, payload) for payload in icc),
-        *((APP13, PHOTOSHOP + part) for part in _cut(resources, MAX_PAYLOAD - len(PHOTOSHOP))),
-        *((COMMENT, comment) for comment in comments),
+        *((APP13, BLOCKS + part) for part in _cut(resources, MAX_PAYLOAD - len(BLOCKS))),
+        *((COM, comment) for comment in comments),
     ]
     return [_segment(marker, payload) for marker, payload in payloads], lost
 
@@ -165,10 +166,10 @@ def _cut(value: bytes, n_bytes: int) -> list[bytes]:
 
 def _icc_payloads(icc: bytes) -> list[bytes]:
     """Numbered parts; none where there would be more than 255."""
-    parts = _cut(icc, MAX_PAYLOAD - len(ICC) - 2)
+    parts = _cut(icc, MAX_PAYLOAD - len(ICC_MARK) - 2)
     if len(parts) > 255:
         return []
-    return [ICC + bytes((number, len(parts))) + part for number, part in enumerate(parts, 1)]
+    return [ICC_MARK + bytes((number, len(parts))) + part for number, part in enumerate(parts, 1)]
 
 
 def _with_density(

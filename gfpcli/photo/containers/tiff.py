@@ -34,9 +34,9 @@ from gfpcli.photo.ifd import (
     SHORT,
     UNDEFINED,
     Directory,
-    Entry,
     Field,
     Header,
+    IfdEntry,
     Order,
     directories,
     entry_bytes,
@@ -49,8 +49,8 @@ from gfpcli.photo.ifd import (
 )
 from gfpcli.photo.photoshop import split_iptc
 
-XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
-CARRIED_APART = (XMP, IPTC, PHOTOSHOP, ICC)
+XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG, ICC_TAG = 700, 33723, 34377, 34675
+CARRIED_APART = (XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG, ICC_TAG)
 OFFSETS, COUNTS = (273, 324), (279, 325)  # of strips, of tiles
 NEW_SUBFILE_TYPE, BITS_PER_SAMPLE, DESCRIPTION = 254, 258, 270
 RESOLUTION = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
@@ -66,7 +66,7 @@ UNREAD = (
 )
 
 
-def read_tiff(data: bytes) -> Carried:
+def carried_in_tiff(data: bytes) -> Carried:
     """What a TIFF file carries, of its first page that is no thumbnail; EXIF may also stand in the first of all."""
     header = read_header(data)
     pages = list(directories(data, header)) if header else []
@@ -76,15 +76,15 @@ def read_tiff(data: bytes) -> Carried:
     merged = replace(page, entries=page.entries + _missing_entries(page, pages[0]))
     apart = {entry.tag: value_of(data, entry) for entry in reversed(merged.entries) if entry.tag in CARRIED_APART}
     exif, unread = _block_of(data, header, merged)
-    own, others, is_whole = split_iptc(apart.get(PHOTOSHOP, b""))
-    iptc = _iptc_of(apart[IPTC]) if IPTC in apart else own
+    own, others, is_whole = split_iptc(apart.get(PHOTOSHOP_TAG, b""))
+    iptc = _iptc_of(apart[IPTC_TAG]) if IPTC_TAG in apart else own
     return Carried(
         exif=exif,
-        icc=apart.get(ICC) or None,
-        xmp=apart.get(XMP, b"").rstrip(b"\0") or None,
+        icc=apart.get(ICC_TAG) or None,
+        xmp=apart.get(XMP_TAG, b"").rstrip(b"\0") or None,
         iptc=iptc or None,
         photoshop=others,
-        dpi=_dpi_of(data, header, merged),
+        dpi=_page_dpi(data, header, merged),
         unread=unread + (() if is_whole else ("Photoshop resources (damaged)",)),
     )
 
@@ -117,7 +117,7 @@ def write_tiff(data: bytes, carried: Carried) -> tuple[bytes, tuple[str, ...]]:
     block = _block_entries(exif or b"", {field.tag for field in fields})
     known = {field.tag for field in fields} | {int.from_bytes(entry[:2], order) for entry in block}
     fields += [field for field in _fields(data, header, page, RESOLUTION, order) if field.tag not in known]
-    _put_directory(out, order, fields, block)
+    _append_directory(out, order, fields, block)
     if len(out) > MAX_CLASSIC_BYTES:
         raise OutputError("more than the 4 GB that a TIFF file can hold")
     return bytes(out), lost
@@ -135,7 +135,7 @@ def _is_thumbnail(data: bytes, page: Directory, header: Header) -> bool:
     return bool((integer_of(data, page.find(NEW_SUBFILE_TYPE), header.order) or 0) & 1)
 
 
-def _missing_entries(page: Directory, first: Directory) -> tuple[Entry, ...]:
+def _missing_entries(page: Directory, first: Directory) -> tuple[IfdEntry, ...]:
     """What the file's first page says of the whole file and the picture's page does not."""
     known = {entry.tag for entry in page.entries}
     return tuple(entry for entry in first.entries if entry.tag not in known and entry.tag not in STRUCTURE)
@@ -153,14 +153,14 @@ def _block_of(data: bytes, header: Header, page: Directory) -> tuple[bytes | Non
     return None if says_nothing else write_block(fields, header.order), tuple(dict.fromkeys([*names, *lost]))
 
 
-def _is_of_storage(data: bytes, entry: Entry) -> bool:
+def _is_of_storage(data: bytes, entry: IfdEntry) -> bool:
     """Whether a tag describes how the old pixels are stored, or is carried apart."""
     if entry.tag == DESCRIPTION:
         return value_of(data, entry)[:12].startswith(LAYOUT_TEXTS)
     return entry.tag in STRUCTURE or entry.tag in CARRIED_APART
 
 
-def _unread_name(entry: Entry) -> str | None:
+def _unread_name(entry: IfdEntry) -> str | None:
     """What a tag is that cannot be carried, None where it can."""
     known = next((name for tags, name in UNREAD if entry.tag in tags), None)
     is_pointer = entry.type in (IFD, 16, 17, 18) and entry.tag not in POINTERS
@@ -184,7 +184,7 @@ def _iptc_of(value: bytes) -> bytes:
     return swapped(value, LONG) if value[:1] != b"\x1c" and value[3:4] == b"\x1c" else value
 
 
-def _dpi_of(data: bytes, header: Header, page: Directory) -> tuple[float, float] | None:
+def _page_dpi(data: bytes, header: Header, page: Directory) -> tuple[float, float] | None:
     per_inch = {2: 1.0, 3: 2.54}.get(integer_of(data, page.find(RESOLUTION_UNIT), header.order) or 2)
     entries = [page.find(tag) for tag in (X_RESOLUTION, Y_RESOLUTION)]
     values = []
@@ -259,10 +259,10 @@ def _moved_pixels(data: bytes, header: Header, page: Directory, out: bytearray, 
 def _apart_fields(carried: Carried, order: Order) -> list[Field]:
     """The tags of what EXIF does not hold; the resolution only where EXIF does not say the same."""
     values = (
-        (XMP, BYTE, carried.xmp),
-        (IPTC, UNDEFINED, carried.iptc),
-        (PHOTOSHOP, UNDEFINED, carried.photoshop),
-        (ICC, UNDEFINED, carried.icc),
+        (XMP_TAG, BYTE, carried.xmp),
+        (IPTC_TAG, UNDEFINED, carried.iptc),
+        (PHOTOSHOP_TAG, UNDEFINED, carried.photoshop),
+        (ICC_TAG, UNDEFINED, carried.icc),
     )
     fields = [Field(tag, kind, len(value), value) for tag, kind, value in values if value]
     known = read_exif(carried.exif).dpi if carried.exif else None
@@ -284,7 +284,7 @@ def _block_entries(block: bytes, known: set[int]) -> list[bytes]:
     ]
 
 
-def _put_directory(out: bytearray, order: Order, fields: list[Field], block: list[bytes]) -> None:
+def _append_directory(out: bytearray, order: Order, fields: list[Field], block: list[bytes]) -> None:
     """Appends the values and the new first directory, and points the header to it."""
     entries = list(block)
     for field in fields:

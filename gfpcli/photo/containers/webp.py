@@ -8,17 +8,17 @@ from gfpcli.photo.carried import Carried
 from gfpcli.photo.exif import bare, read_exif
 
 ICC_FLAG, ALPHA_FLAG, EXIF_FLAG, XMP_FLAG = 0x20, 0x10, 0x08, 0x04
-CARRIED = (b"ICCP", b"EXIF", b"XMP ")
-STRUCTURE = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
+CARRYING = (b"ICCP", b"EXIF", b"XMP ")
+PICTURE_CHUNKS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
 
-Chunk = tuple[bytes, bytes]  # type, payload
+RiffChunk = tuple[bytes, bytes]  # type, payload
 
 
-def read_webp(data: bytes) -> Carried:
+def carried_in_webp(data: bytes) -> Carried:
     """What a WebP file carries."""
-    found = dict(reversed(list(_chunks(data))))  # of equal ones the first
+    found = dict(reversed(list(_riff_chunks(data))))  # of equal ones the first
     exif = bare(found[b"EXIF"]) if found.get(b"EXIF") else None
-    unread = [f"WebP chunk {ascii(kind.decode('latin-1'))}" for kind in found if kind not in CARRIED + STRUCTURE]
+    unread = [f"WebP chunk {ascii(kind.decode('latin-1'))}" for kind in found if kind not in CARRYING + PICTURE_CHUNKS]
     return Carried(
         exif=exif,
         icc=found.get(b"ICCP") or None,
@@ -30,19 +30,19 @@ def read_webp(data: bytes) -> Carried:
 
 def write_webp(data: bytes, carried: Carried) -> bytes:
     """A WebP file with exactly this EXIF, ICC and XMP; it can carry nothing else."""
-    picture = [chunk for chunk in _chunks(data) if chunk[0] not in CARRIED + (b"VP8X",)]
-    header = next((payload for kind, payload in _chunks(data) if kind == b"VP8X"), None)
+    picture = [chunk for chunk in _riff_chunks(data) if chunk[0] not in CARRYING + (b"VP8X",)]
+    header = next((payload for kind, payload in _riff_chunks(data) if kind == b"VP8X"), None)
     own = {b"ICCP": carried.icc, b"EXIF": carried.exif, b"XMP ": carried.xmp}
     flags = [flag for flag, value in zip((ICC_FLAG, EXIF_FLAG, XMP_FLAG), own.values(), strict=True) if value]
     if not flags and header is None:
         return data
     extended = _extended_header(header or _canvas(picture), sum(flags))
     before, behind = _present(own, (b"ICCP",)), _present(own, (b"EXIF", b"XMP "))
-    body = b"WEBP" + b"".join(_chunk_bytes(*each) for each in [(b"VP8X", extended), *before, *picture, *behind])
+    body = b"WEBP" + b"".join(_riff_chunk(*each) for each in [(b"VP8X", extended), *before, *picture, *behind])
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
-def _chunks(data: bytes) -> Iterator[Chunk]:
+def _riff_chunks(data: bytes) -> Iterator[RiffChunk]:
     """The file's chunks; ends where the bytes are damaged."""
     at = 12
     while at + 8 <= len(data):
@@ -53,11 +53,11 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
         at += 8 + length + length % 2
 
 
-def _chunk_bytes(kind: bytes, payload: bytes) -> bytes:
+def _riff_chunk(kind: bytes, payload: bytes) -> bytes:
     return kind + len(payload).to_bytes(4, "little") + payload + bytes(len(payload) % 2)
 
 
-def _present(own: dict[bytes, bytes | None], kinds: tuple[bytes, ...]) -> list[Chunk]:
+def _present(own: dict[bytes, bytes | None], kinds: tuple[bytes, ...]) -> list[RiffChunk]:
     return [(kind, value) for kind in kinds if (value := own[kind])]
 
 
@@ -67,7 +67,7 @@ def _extended_header(header: bytes, flags: int) -> bytes:
     return bytes((others | flags,)) + header[1:]
 
 
-def _canvas(picture: list[Chunk]) -> bytes:
+def _canvas(picture: list[RiffChunk]) -> bytes:
     """The VP8X payload of a file that has none: its size and whether it has alpha, from the bitstream's header."""
     kind, payload = picture[0] if picture else (b"", b"")
     if kind == b"VP8L":
