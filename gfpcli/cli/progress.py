@@ -190,7 +190,7 @@ def line_of(outcome: Outcome) -> str:
     return "; ".join([f"{start} ({count})", *errors, *outcome.notes])
 
 
-def tell_left_out(left_out: LeftOut) -> None:
+def tell_files_left_out(left_out: LeftOut) -> None:
     """The files of searched folders that are no inputs, by number."""
     for line in left_out.lines():
         tell(line)

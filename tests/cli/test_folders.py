@@ -99,6 +99,8 @@ def test_pictures_that_are_not_read_fail_and_the_rest_is_counted(tmp_path: Path)
     done = restore(photos, "-o", tmp_path / "out", "--json", tmp_path / "r.jsonl")
     lines = done.stderr.splitlines()
     assert done.exit_code == 1 and [line.split()[0] for line in lines[:-3]].count("failed") == 3
+    for told in ("a.psd: Photoshop document (PSD): ", "b.svg: SVG: ", "c.tga: TGA: "):
+        assert f"failed    {photos}/{told}pictures of this kind are not read\n" in done.stderr
     assert lines[-3:] == [
         "1 hidden file left out; --hidden takes it",
         "left out: 1 video (gfp video restores them), 2 other files",
@@ -109,6 +111,8 @@ def test_pictures_that_are_not_read_fail_and_the_rest_is_counted(tmp_path: Path)
     planned = restore(photos, "-o", tmp_path / "out", "--dry-run")
     assert planned.stderr.splitlines()[-2:] == lines[-3:-1]
     assert len(rows_of(photos, "-o", tmp_path / "out", "--hidden")) == 5
+    (tmp_path / "out" / "a.psd").write_bytes(b"of a stranger")
+    assert "Photoshop" in str(rows_of(photos, "-o", tmp_path / "out")["a.psd"]["error"]), "whatever stands at its name"
 
 
 def test_quiet_prints_failures_only(tmp_path: Path) -> None:
