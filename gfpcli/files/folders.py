@@ -12,7 +12,7 @@ from gfpcli.files.jobs import is_same, note_closed
 from gfpcli.files.kinds import Kind, is_hidden, kind_of_file
 
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
-# ruff: noqa: PTH113
+# ruff: noqa: PTH113, PTH114
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ def kind_or_none(path: Path) -> Kind | None:
 
 
 def _n_files(folder: Path) -> int:
-    return sum(len(names) for _, _, names in os.walk(folder))
+    """Without what is behind a link, which a search would not follow either."""
+    return 0 if os.path.islink(folder) else sum(len(names) for _, _, names in os.walk(folder))
 
 
 def _counted(n: int, noun: str) -> str:

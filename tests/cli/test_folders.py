@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import fsspec
 import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner, Result
@@ -185,6 +186,17 @@ def test_sidecars_of_others_are_kept_and_told(tmp_path: Path) -> None:
     assert restore(photos, "-o", out, "--force").exit_code == 0
     assert b"family" in (out / "a.xmp").read_bytes() and b"family" in (out / "b.xmp").read_bytes()
     assert [name for name in names_in(out) if name.endswith(".part")] == []
+
+
+def test_sidecars_go_along_behind_urls(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    store.pipe_file("/in/sub/a.jpg", picture(tmp_path / "a.jpg", orientation=6).read_bytes())
+    store.pipe_file("/in/sub/a.xmp", SIZED)
+    for status in ("no_face", "skipped"):
+        assert rows_of("memory://in", "-o", "memory://out")["a.jpg"]["status"] == status
+        assert b"<tiff:ImageWidth>32<" in store.cat_file("/out/sub/a.xmp")
+    store.pipe_file("/in/sub/a.xmp", SIZED.replace(b"family", b"friends"))
+    assert rows_of("memory://in", "-o", "memory://out")["a.jpg"]["status"] == "no_face"
+    assert b"friends" in store.cat_file("/out/sub/a.xmp") and len(store.find("/in")) == 2
 
 
 def test_outputs_have_the_permissions_of_their_inputs(tmp_path: Path, umask: None) -> None:
