@@ -70,10 +70,10 @@ class PendingPhoto:
     finished: FinishedPhoto  # once its outputs have their names
     output: PendingOutput
     extras: tuple[tuple[PendingOutput, str], ...]  # what `--save` keeps, with the SHA-256 of the content
-    sidecars: tuple[tuple[PendingOutput, str], ...]  # copies of them, likewise
     input_sha256: str
     settings: str
     output_sha256: str
+    sidecars: tuple[tuple[PendingOutput, str], ...] = ()  # copies of them, with the SHA-256 of the content
 
     def discard(self) -> None:
         """Removes everything that was written."""
@@ -181,7 +181,7 @@ class PhotoRun:
             output = prepare_output(job.target, [encoded.data], task.facts)
             digest = hashlib.sha256(encoded.data).hexdigest()
             pending.pop_all()
-            return PendingPhoto(job, finished, output, extras, sidecars, task.sha256, settings, digest)
+            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest, sidecars)
         return failed[0]
 
     def prepare_sidecars(
