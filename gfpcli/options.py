@@ -38,7 +38,7 @@ def option(
         panel: the group of flags under which `--help` lists it.
         flag: its name on the command line where that is not the field's (`--from` for `start`).
         in_fingerprint: whether it changes the pixels or the file of an output, so that outputs are made again with it.
-        within: least and largest value.
+        within: least and largest value; of an option that is text, of the numbers that it also takes.
         words: all valid values.
     """
     facts = {"help": help, "short": short, "panel": panel, "flag": flag, "in_fingerprint": in_fingerprint,
@@ -65,7 +65,7 @@ class Options:
     def __post_init__(self) -> None:
         for each in fields(self):
             value, name = getattr(self, each.name), each.name.replace("_", "-")
-            if within := each.metadata["within"]:
+            if (within := each.metadata["within"]) and not isinstance(value, str):
                 check_within(name, value, *within)
             if words := each.metadata["words"]:
                 for word in value if isinstance(value, tuple) else (value,):
@@ -179,8 +179,8 @@ class RestoreOptions(RunOptions, FaceOptions):
     quality: str = option(
         "auto",
         "of JPEG, WebP, HEIC, AVIF and JPEG XL: auto is the input's own (lossless WebP stays so), or 1 to 100",
-        panel=IN_OUT,
-    )
+        panel=IN_OUT, within=(1, 100),
+    )  # fmt: skip
     suffix: str = option("", "added to each file name's stem", panel=IN_OUT)
     # not in the fingerprint: an output that is done is given the dates without being made again
     keep_times: bool = option(False, "give each output the dates of its input", panel=IN_OUT, in_fingerprint=False)
@@ -192,8 +192,9 @@ class RestoreOptions(RunOptions, FaceOptions):
         super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
         _check_suffix(self.suffix)
-        if self.quality != "auto" and not (is_number(self.quality) and 1 <= int(self.quality) <= 100):
-            raise UsageError(f"--quality {self.quality}: choose auto, or a number from 1 to 100")
+        is_quality = is_number(self.quality) and 1 <= int(self.quality) <= 100
+        if self.quality != "auto" and not is_quality:
+            raise UsageError(f"--quality {self.quality!r}: choose auto, or a number from 1 to 100")
 
     @property
     def n_threads(self) -> int:

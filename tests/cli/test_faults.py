@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ from gfpcli.errors import OutputError
 from gfpcli.files.ledger import LEDGER
 from gfpcli.files.locking import hold, lock_of
 from gfpcli.options import RestoreOptions
+from gfpcli.photo.codec import Photo
+from gfpcli.photo.encode import EncodedPhoto
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.types import Frame, Outcome
+from gfpcli.types import Outcome
 from tests.clips import faceless, write_clip
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -369,14 +372,14 @@ def test_all_that_is_written_is_told_after_the_first_failure(
     """Outputs are written behind: those that are under way when a failure is told have their records too."""
     for i in range(16):
         picture(tmp_path / "in" / f"{i:02d}.png")
-    true = gfpcli.photo.batch.encode_image
+    true = gfpcli.photo.batch.encode_photo
 
-    def encode(image: object, frame: Frame, *more: object) -> bytes:
-        if Path(frame.name).stem == f"{bad:02d}":
-            raise OutputError(f"{frame.name}: no")
-        return true(image, frame, *more)  # type: ignore[arg-type]
+    def encode(photo: Photo, *more: Any, **flags: Any) -> EncodedPhoto:
+        if Path(photo.frame.name).stem == f"{bad:02d}":
+            raise OutputError(f"{photo.frame.name}: no")
+        return true(photo, *more, **flags)
 
-    monkeypatch.setattr(gfpcli.photo.batch, "encode_image", encode)
+    monkeypatch.setattr(gfpcli.photo.batch, "encode_photo", encode)
     told = gfpcli.cli.progress.Tally.add
 
     def slowly(self: gfpcli.cli.progress.Tally, outcome: Outcome) -> None:

@@ -18,7 +18,7 @@ from gfpcli.cli.app import app
 from gfpcli.photo.codec import Photo, read_photo
 from gfpcli.photo.exif import read_exif
 from gfpcli.photo.jpeg_quality import is_lossless_webp
-from gfpcli.photo.xmp import xmp_orientation
+from gfpcli.photo.xmp import orientation_of
 from tests.photo.made import REPORTS, needs_reports
 
 pytestmark = needs_reports
@@ -131,7 +131,7 @@ def test_orientation_is_said_once_and_rightly(run: Run) -> None:
     before, after = run.photos("xmp_orient.jpg")
     assert before.orientation == 6 and after.orientation == 1
     assert read_exif(after.carried.exif or b"").orientation == 1
-    assert xmp_orientation(after.carried.xmp or b"") in (1, None)
+    assert orientation_of(after.carried.xmp or b"") in (1, None)
     assert before.frame.image.shape == after.frame.image.shape
 
 
@@ -195,12 +195,9 @@ def test_an_output_is_what_its_name_says(suffix: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["restore", str(REPORTS / "iptc.jpg"), "-o", str(out), *WORDS])
     assert done.exit_code == 0 and out.is_file()
     assert read_photo(out, 0).format == {"avif": "AVIF", "heic": "HEIF", "jxl": "JXL"}[suffix]
-    row = CliRunner().invoke(
-        app,
-        ["restore", str(REPORTS / "iptc.jpg"), "-o", str(tmp_path / "o"), "--format", suffix, "--json", "-", *WORDS],
-    )
-    assert json.loads(row.stdout)["output"].endswith(f"iptc.{suffix}")
-    assert any("IPTC" in note for note in json.loads(row.stdout)["notes"])
+    words = (str(REPORTS / "iptc.jpg"), "-o", str(tmp_path / "o"), "--format", suffix, "--json", "-")
+    row = json.loads(CliRunner().invoke(app, ["restore", *words, *WORDS]).stdout)
+    assert row["output"].endswith(f"iptc.{suffix}") and any("IPTC" in note for note in row["notes"])
 
 
 @pytest.mark.parametrize("name", ["photo.psd", "x.tga", "x.gif", "x.nef", "x.mp4", "x.SVG"])
