@@ -159,6 +159,8 @@ class RunOptions(CommandOptions):
                           in_fingerprint=False, within=(0, 10_000))  # fmt: skip
     json: str | None = option(None, "FILE or -: one JSON record a line for each input", panel=IN_OUT,
                               in_fingerprint=False)  # fmt: skip
+    hidden: bool = option(False, "in folders: take hidden files too, and what a NAS, a Mac or Windows leaves there",
+                          panel=IN_OUT, in_fingerprint=False)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,6 +187,8 @@ class RestoreOptions(RunOptions, FaceOptions):
         panel=IN_OUT, within=(1, 100),
     )  # fmt: skip
     suffix: str = option("", "added to each file name's stem", panel=IN_OUT)
+    # not in the fingerprint: an output that is done is given the dates without being made again
+    keep_times: bool = option(False, "give each output the dates of its input", panel=IN_OUT, in_fingerprint=False)
     save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
     report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
                                 panel=IN_OUT, in_fingerprint=False)  # fmt: skip
@@ -208,8 +212,8 @@ class BenchOptions(RestoreOptions):
     """Options of `gfp bench`. Raises UsageError as `FaceOptions`."""
 
     left_out = (
-        "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "suffix", "save",
-        "report",
+        "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "hidden", "suffix",
+        "keep_times", "save", "report",
     )  # fmt: skip
     rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
     threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))
