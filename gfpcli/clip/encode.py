@@ -34,6 +34,7 @@ DEFAULT_SETTINGS = {  # a constant quality that is hard to tell from the input, 
     "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
     "prores_ks": {"profile": "hq", "vendor": "apl0"},
 }
+NOT_HELD = {"mov": {"vp9", "av1", "opus", "flac", "truehd"}, "mp4": {"truehd"}}  # though listed
 QUALITY_NAMES = {"_nvenc": "cq", "_qsv": "global_quality"}  # options of hardware encoders that mean crf
 SPEED_NAMES = {"libvpx-vp9": "cpu-used"}  # options that mean preset
 
@@ -103,7 +104,7 @@ def held_by(target: Path) -> set[str]:
     if container is None:
         raise UsageError(f"{target}: choose a name that ends in one of {', '.join(CONTAINERS)}")
     with av.open(os.devnull, "w", format=container) as output:
-        return set(output.supported_codecs)
+        return set(output.supported_codecs) - NOT_HELD.get(container, set())
 
 
 def available() -> list[str]:

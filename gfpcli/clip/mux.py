@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -17,8 +18,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from gfpcli.clip.encode import Encoder, held_by
-from gfpcli.clip.probe import ONE_FILE, OtherStream, VideoInfo
+from gfpcli.clip.probe import ONE_FILE, OtherStream, VideoInfo, open_video
 from gfpcli.clip.segments import EncodedSegment
+from gfpcli.clip.timeline import Timeline
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import CONTAINERS
@@ -33,12 +35,13 @@ TEXT_CODECS = ("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text")
 ALSO_HELD = {  # codecs that ffmpeg writes into a container although its list does not name them
     "matroska": {"subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"},
 }
+COPIED = "copied.nut"  # in a workspace: the other streams of a recording, with one clock
 MAX_CLOCK = 2**31 - 1  # ticks per second in MP4
 
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """Which part of the source the finished file holds, in seconds of the source's clock."""
+    """Which part of the source the finished file holds, in seconds of the clip's clock."""
 
     zero: Fraction = Fraction(0)  # the time that becomes 0; at 0 all times stay as they are
     end: Fraction | None = None  # None = the end of the source
@@ -130,15 +133,23 @@ def mux(
 ) -> None:  # fmt: skip
     """Writes the joined video with the mapped streams of the source, and unless `strip` its chapters and metadata.
 
+    Args:
+        joined: beside it streams are copied that ffmpeg would give wrong times.
+
     Raises:
         OutputError: ffmpeg cannot write it.
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
     command += [] if trim.zero else ["-copyts"]
     command += [*_one_file_flags(), "-i", _url(joined)]
+    copied = [each.stream.index for each in mapped if _is_copied(each.stream, info, trim, target)]
     if not info.is_pictures:
         command += _source_flags(info, trim)
-    command += ["-map", "0:v:0", *(word for each in mapped for word in ("-map", f"1:{each.stream.index}"))]
+    if copied:
+        command += _source_flags(_with_one_clock(info, copied, joined.with_name(COPIED)), trim)
+    command += ["-map", "0:v:0"]
+    for index in (each.stream.index for each in mapped):
+        command += ["-map", f"2:{copied.index(index)}" if index in copied else f"1:{index}"]
     command += ["-c", "copy"]
     for i, each in enumerate(mapped, 1):
         command += [] if each.codec == "copy" else [f"-c:{i}", each.codec]
@@ -154,14 +165,73 @@ def mux(
         raise OutputError(f"{target}: {next((line for line in lines if 'No space left' in line), lines[-1])}")
 
 
+def check_times(segments: Sequence[EncodedSegment], folder: Path, zero: Fraction, whole: Path) -> list[str]:
+    """Reads the finished file back and compares its frames and their times with those of the segments.
+
+    Returns:
+        A line where times differ by more than a tick of the container's clock.
+
+    Raises:
+        OutputError: frames are missing, or it cannot be read.
+    """
+    meant = [each.first - zero + at for each in segments for at in _shown_times(folder / each.file)[0]]
+    times, tick = _shown_times(whole)
+    n_frames = sum(segment.n_frames for segment in segments)
+    if not n_frames == len(meant) == len(times):
+        raise OutputError(f"{whole.name}: read back, it shows {len(times)} of {n_frames} frames: choose another suffix")
+    apart, at = max((abs(time - wanted), wanted) for time, wanted in zip(times, meant, strict=True))
+    if apart <= tick and all(one < other for one, other in pairwise(times)):
+        return []
+    return [f"read back, its times differ from the source's by up to {float(apart):.3f} s, at {float(at):.3f} s"]
+
+
+def _shown_times(path: Path) -> tuple[list[Fraction], Fraction]:
+    """When each frame of the first video stream that is shown begins, and a tick of its clock; seconds."""
+    with os_errors_as(OutputError, path, also=(av.FFmpegError,)), av.open(_url(path)) as container:
+        stream = container.streams.video[0]
+        packets = container.demux(stream)
+        shown = sorted((p.pts or 0) * Fraction(p.time_base) for p in packets if p.size and not p.is_discard)
+        return shown, Fraction(stream.time_base or 1)
+
+
 def _url(path: Path) -> str:
     """A name that ffmpeg does not take for an option or a protocol."""
     return f"file:{path.resolve()}"
 
 
+def _is_copied(stream: OtherStream, info: VideoInfo, trim: Trim, target: Path) -> bool:
+    """Whether ffmpeg must get a copy of the stream, because it would give it wrong times.
+
+    It does not close the jumps of a recording as we do. And Matroska would drop the hidden start of MP4's sound once
+    more behind a cut, which has already left it out.
+    """
+    is_cut_sound = stream.kind == "audio" and trim.zero > 0 and CONTAINERS[target.suffix.lower()] not in ("mp4", "mov")
+    return bool(info.timeline.jumps) and stream.kind != "attachment" or is_cut_sound
+
+
+def _with_one_clock(info: VideoInfo, indices: Sequence[int], copied: Path) -> VideoInfo:
+    """The streams copied into a file with the clip's clock, and that file as a source. Raises OutputError."""
+    last: dict[int, int] = {}
+    with (
+        os_errors_as(OutputError, copied, also=(av.FFmpegError, ValueError)),
+        open_video(info.path) as source,
+        av.open(_url(copied), "w", format="nut") as out,
+    ):
+        streams = {i: out.add_stream_from_template(source.streams[i], opaque=True) for i in indices}
+        for packet in info.timeline.mend(source.demux()):
+            index, dts = packet.stream_index, packet.dts
+            if packet.size and index in streams and dts is not None and dts > last.get(index, -1):
+                last[index] = dts
+                packet.stream = streams[index]
+                out.mux(packet)
+    return replace(info, path=copied, timeline=Timeline())
+
+
 def _source_flags(info: VideoInfo, trim: Trim) -> list[str]:
     """The source as second input, within `trim`."""
-    words = ["-seek_timestamp", "1", "-ss", f"{float(trim.zero):.6f}"] if trim.zero else []
+    shift = info.timeline.shift
+    words = ["-itsoffset", f"{float(shift):.6f}"] if shift and not trim.zero else []
+    words += ["-seek_timestamp", "1", "-ss", f"{float(trim.zero - shift):.6f}"] if trim.zero else []
     if trim.end is not None:
         words += ["-t", f"{float(trim.end - (trim.zero or info.file_start)):.6f}"]
     return [*words, *_one_file_flags(), "-i", _url(info.path)]

@@ -25,7 +25,7 @@ def test_the_encoder_fits_the_flags_the_input_and_the_name(tmp_path: Path) -> No
         (".mp4", "h264"): "h264", (".mp4", "hevc"): "hevc", (".mp4", "vp9"): "vp9", (".mp4", "mpeg4"): "h264",
         (".mp4", "prores"): "h264", (".webm", "h264"): "vp9", (".webm", "hevc"): "vp9", (".webm", "vp9"): "vp9",
         (".webm", "mpeg4"): "vp9", (".webm", "prores"): "vp9", (".mov", "h264"): "h264", (".mov", "hevc"): "hevc",
-        (".mov", "vp9"): "vp9", (".mov", "mpeg4"): "h264", (".mov", "prores"): "prores",
+        (".mov", "vp9"): "h264", (".mov", "mpeg4"): "h264", (".mov", "prores"): "prores",
     }  # fmt: skip
     for options, name, kind, told in (
         (VideoOptions(codec="h264"), "out.webm", UsageError, "choose --codec av1, vp9"),
