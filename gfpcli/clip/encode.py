@@ -16,7 +16,7 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from gfpcli.clip.pixels import Color, bits_of, from_bgr
+from gfpcli.clip.pixels import Color, bits_of, from_bgr, is_rgb, output_color
 from gfpcli.clip.probe import VideoInfo
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.files.atomic import os_errors_as
@@ -88,12 +88,17 @@ def choose_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Enco
         formats = [each.name for each in av.Codec(name, "w").video_formats or ()]
     except av.codec.codec.UnknownCodecError as error:
         raise OutputError(f"--codec {codec}: this ffmpeg has none; it has {', '.join(available())}") from error
-    pix_fmt = choose_pix_fmt(info.pix_fmt, formats) if options.pix_fmt == "auto" else options.pix_fmt
+    pix_fmt = options.pix_fmt
+    if pix_fmt == "auto":
+        is_new = stream == "h264" and info.codec != "h264"  # its players know 4:2:0 with 8 bit only
+        pix_fmt = "yuv420p" if is_new and "yuv420p" in formats else choose_pix_fmt(info.pix_fmt, formats)
     if pix_fmt not in formats:
         raise UsageError(f"--pix-fmt {pix_fmt!r}: for {codec} choose one of {', '.join(formats)}")
     base = Fraction(1, info.time_base.denominator)
     settings = _settings_of(name, options)
-    encoder = Encoder(name, stream, pix_fmt, settings, info.color, base, info.rate, info.pixel_aspect)
+    made_size = round(info.size[0] * options.scale), round(info.size[1] * options.scale)
+    color = output_color(info.color, info.pix_fmt, pix_fmt, info.size, made_size)
+    encoder = Encoder(name, stream, pix_fmt, settings, color, base, info.rate, info.pixel_aspect)
     _check_starts(encoder)
     return encoder
 
@@ -120,8 +125,7 @@ def choose_pix_fmt(source: str, formats: list[str]) -> str:
     if plain in formats or not formats:
         return plain
     layout = av.VideoFormat(plain, 16, 16)
-    is_rgb = layout.is_rgb or plain.startswith(("gbr", "bgr", "pal"))
-    width, height = (8, 8) if is_rgb else (layout.chroma_width(16), layout.chroma_height(16))
+    width, height = (8, 8) if is_rgb(plain) else (layout.chroma_width(16), layout.chroma_height(16))
     chroma = {(16, 16): "444", (8, 16): "422"}.get((width, height), "420")
     ends = ("10le", "12le", "") if bits_of(plain) > 8 else ("", "10le")
     wanted = [f"yuv{each}p{end}" for end in ends for each in (chroma, "420", "422", "444")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -15,7 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, turn_of
+from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, is_rgb, turn_of
 from gfpcli.clip.timeline import RECORDINGS, Jump, StreamClock, Timeline, timeline_of
 from gfpcli.errors import InputError, os_reason
 from gfpcli.types import Frame
@@ -26,6 +27,7 @@ UNSURE_S = 0.2  # before damage, in which frames may be damaged too
 MISSING_S = Fraction(1)  # that may be missing at the end before a file counts as cut short
 FAR_START_S = Fraction(10)  # a clip that starts later is a piece of a longer one: its times count from its start
 LONG_FRAME = 3  # usual frames; where a recording holds one for longer, packets were lost
+TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d+")
 MAX_GAPS = 1000  # that are remembered
 DURATION_FROM_0 = ("matroska,webm", "flv")  # their header tells when the last frame ends, not how long they are
 # ffmpeg's demuxers that may open a file. Playlists are not among them: they would open other files and addresses
@@ -44,6 +46,8 @@ class OtherStream:
     index: int
     kind: str  # audio | video | subtitle | attachment | data
     codec: str
+    is_cover: bool = False  # a picture that is shown for the file
+    is_timecode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class VideoInfo:
     others: tuple[OtherStream, ...]
     clocks: tuple[int, ...]  # ticks per second of the other streams
     file_start: Fraction  # of the earliest stream
+    timecode: str = ""  # of the first frame, where it has one
     timeline: Timeline = Timeline()
     gaps: tuple[Jump, ...] = ()  # where a recording lacks frames, and for how long
     broken: tuple[Fraction, ...] = ()  # times of a recording's video packets that are damaged
@@ -81,6 +86,11 @@ class VideoInfo:
     def has_alpha(self) -> bool:
         """Whether it has transparency, which frames do not keep."""
         return len(av.VideoFormat(self.pix_fmt, 16, 16).components) in (2, 4)
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether its pixels are stored as RGB."""
+        return is_rgb(self.pix_fmt)
 
     @property
     def is_deep(self) -> bool:
@@ -99,6 +109,7 @@ class _PacketFacts:
     end: Fraction = Fraction(0)  # when the last packet of any stream ends
     has_all_times: bool = True
     n_broken: int = 0
+    duration: Fraction = Fraction(0)  # of a video packet
     clocks: dict[int, StreamClock] = field(default_factory=dict)  # of the video and audio streams
 
 
@@ -121,8 +132,11 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
         _check_whole(path, facts, n_told=n_told, end_told=end_told, wanted_s=wanted_s, is_recording=is_recording)
         rate = Fraction(stream.average_rate or stream.guessed_rate or Fraction(25))
         base = Fraction(stream.time_base or Fraction(1, 90_000))
+        told = stream.metadata.get("timecode") or container.metadata.get("timecode", "")
+        timecode = told if TIMECODE.fullmatch(told) else ""
         index, codec = stream.index, stream.codec_context.name
         aspect = Fraction(stream.sample_aspect_ratio or 1)  # PyAV gives None or 0 where it is unknown
+    rate = 1 / facts.duration if facts.first is None and facts.duration else rate  # raw streams have no clock
     clock = _clip_clock(path, facts, index, start_s, is_recording=is_recording, usual=1 / rate)
     facts = clock.facts
     picture, field_order = _first_picture(path)
@@ -131,11 +145,13 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
     if turn[0] == 0:
         size, aspect = (size[1], size[0]), 1 / aspect
     start = facts.first or Fraction(0)
+    end = max(facts.last, start) if facts.first is not None else facts.n_frames / rate
     return VideoInfo(
         path=path, index=index, size=size, time_base=base, rate=rate, n_frames=facts.n_frames, start=start,
-        end=max(facts.last, start), codec=codec, pix_fmt=picture.format.name, color=_color_of(picture, path),
+        end=end, codec=codec, pix_fmt=picture.format.name, color=_color_of(picture, path),
         pixel_aspect=aspect, turn=turn, is_interlaced=picture.interlaced_frame or field_order > 1,
-        can_seek=facts.has_all_times and not clock.timeline.jumps, others=others, clocks=clocks, file_start=clock.start,
+        can_seek=facts.has_all_times and not clock.timeline.jumps, others=others, clocks=clocks,
+        file_start=clock.start, timecode=timecode,
         timeline=clock.timeline, gaps=clock.gaps, broken=clock.broken,
     )  # fmt: skip
 
@@ -189,10 +205,14 @@ def _main_stream(container: InputContainer, path: Path) -> VideoStream:
 def _other_streams(container: InputContainer, main: VideoStream) -> tuple[OtherStream, ...]:
     """All but the restored one."""
     return tuple(
-        OtherStream(each.index, each.type, each.codec_context.name if each.codec_context else "unknown")
+        OtherStream(
+            each.index, each.type, each.codec_context.name if each.codec_context else "unknown",
+            is_cover=bool(int(each.disposition) & ATTACHED_PICTURE),
+            is_timecode=each.type == "data" and "timecode" in each.metadata,
+        )
         for each in container.streams
         if each.index != main.index
-    )
+    )  # fmt: skip
 
 
 def _told(container: InputContainer, stream: VideoStream) -> tuple[int, Fraction, Fraction]:
@@ -228,6 +248,7 @@ def _note_packet(facts: _PacketFacts, packet: Packet, *, is_main: bool) -> None:
     clock.add(None if packet.dts is None else packet.dts * base, shown, duration)
     if is_main:
         facts.has_all_times &= packet.pts is not None
+        facts.duration = duration
     if pts is None:
         return
     at = pts * base
