@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import av
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
@@ -35,6 +36,10 @@ DEFAULT_SETTINGS = {  # a constant quality that is hard to tell from the input, 
     "prores_ks": {"profile": "hq", "vendor": "apl0"},
 }
 NOT_HELD = {"mov": {"vp9", "av1", "opus", "flac", "truehd"}, "mp4": {"truehd"}}  # though listed
+AVX_512F = 13  # OpenCV's number of these instructions
+# x264's macroblock tree, with AVX-512 and B-frames, reads memory that nothing was written to, so that the same frames
+# gave other bytes from run to run. Every processor with AVX-512 has these
+X264_WITHOUT_AVX_512 = "MMX2,SSE2Fast,SSE3,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 QUALITY_NAMES = {"_nvenc": "cq", "_qsv": "global_quality"}  # options of hardware encoders that mean crf
 SPEED_NAMES = {"libvpx-vp9": "cpu-used"}  # options that mean preset
 
@@ -134,6 +139,8 @@ def choose_pix_fmt(source: str, formats: list[str]) -> str:
 
 def _settings_of(name: str, options: VideoOptions) -> dict[str, str]:
     settings = dict(DEFAULT_SETTINGS.get(name, {}))
+    if name == "libx264" and cv2.checkHardwareSupport(AVX_512F):
+        settings["x264-params"] = f"asm={X264_WITHOUT_AVX_512}"
     if options.crf >= 0:
         words = [word for end, word in QUALITY_NAMES.items() if name.endswith(end)]
         if not words and "crf" not in settings:
