@@ -111,3 +111,25 @@ def test_a_run_starts_without_what_it_may_not_need_and_can_still_compile() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split("\n") == ["[]", "2.0", "1.0", ""], done.stderr
+
+
+def defined_in(path: Path) -> set[str]:
+    """The top-level names that a file defines, without type variables, which belong to the file that uses them."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            if ast.unparse(node.value or node).startswith("TypeVar("):
+                continue
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+    return {name for name in names if not name.startswith("__")}
+
+
+def test_a_name_stands_for_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for name in defined_in(path):
+            places.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -24,7 +24,7 @@ from facexlib.detection.retinaface_utils import PriorBox
 from safetensors.torch import load_file, save_file
 from torchvision.ops import box_convert, box_iou
 
-from gfpcli.adapters.facexlib import LOOK_PREFIX
+from gfpcli.adapters.facexlib import REFINER_PREFIX
 from gfpcli.train.nets import update_ema
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -100,7 +100,7 @@ def main() -> None:
     net = RetinaFace("mobile0.25", phase="train", device=torch.device("cpu")).train()
     if args.start:
         before = load_file(args.start).items()
-        net.load_state_dict({key: value.float() for key, value in before if not key.startswith(LOOK_PREFIX)})
+        net.load_state_dict({key: value.float() for key, value in before if not key.startswith(REFINER_PREFIX)})
     net = net.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(net).requires_grad_(False)
     priors = PriorBox(net.cfg, image_size=(SIZE, SIZE)).forward()

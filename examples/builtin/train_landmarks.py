@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from torchvision.ops import box_iou
 
 from gfpcli.adapters.facexlib import REFINER_PREFIX, FacexlibDetector, load_detector
-from gfpcli.model.landmarks import SIZE, LandmarkNet
+from gfpcli.model.landmarks import VIEW_SIZE, LandmarkNet
 from gfpcli.pipeline.align import invert, warp_area
 from gfpcli.pipeline.refine import roll_of, view_of
 from gfpcli.pipeline.tensors import to_tensor
@@ -125,7 +125,7 @@ def choose_look(spot: Spot, rng: np.random.Generator) -> Affine:
         turn += rng.uniform(-45, 45)
     shift = rng.normal(0, 0.06, 2) * side * wide
     view = view_of(centre + shift, turn, side * float(np.exp(rng.normal(0, 0.12))))
-    middle = (SIZE - 1) / 2
+    middle = (VIEW_SIZE - 1) / 2
     bent = np.eye(2) + rng.normal(0, 0.05, (2, 2))  # other proportions: no two faces alike
     return np.hstack([bent @ view[:, :2], (bent @ (view[:, 2] - middle) + middle)[:, None]])
 
@@ -133,16 +133,16 @@ def choose_look(spot: Spot, rng: np.random.Generator) -> Affine:
 def draw_look(spot: Spot, rng: np.random.Generator, worse: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """One (80, 80, 3) view, worsened with a chance of `worse`, and its landmarks (5, 2)."""
     view = choose_look(spot, rng)
-    square = warp_area(spot.picture.image, view, SIZE)
+    square = warp_area(spot.picture.image, view, VIEW_SIZE)
     if rng.random() < 0.7 * worse:  # a small face, enlarged
-        small = max(int(SIZE * np.exp(rng.uniform(np.log(0.25), 0))), 4)
+        small = max(int(VIEW_SIZE * np.exp(rng.uniform(np.log(0.25), 0))), 4)
         square = cv2.resize(square, (small, small), interpolation=cv2.INTER_AREA)
         square = worsen(square, rng) if rng.random() < 0.3 else square
-        square = cv2.resize(square, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+        square = cv2.resize(square, (VIEW_SIZE, VIEW_SIZE), interpolation=cv2.INTER_CUBIC)
     points = spot.landmarks @ view[:, :2].T + view[:, 2]
     if rng.random() < 0.5:
         square = square[:, ::-1]
-        points = points[MIRRORED] * (-1, 1) + (SIZE - 1, 0)
+        points = points[MIRRORED] * (-1, 1) + (VIEW_SIZE - 1, 0)
     square = worsen(np.ascontiguousarray(square), rng) if rng.random() < worse else square
     square = np.ascontiguousarray(square)
     if rng.random() < 0.3:
@@ -152,12 +152,12 @@ def draw_look(spot: Spot, rng: np.random.Generator, worse: float) -> tuple[NDArr
 
 def hide(square: NDArray[np.uint8], rng: np.random.Generator) -> None:
     """Covers a rectangle in place, with one colour or another part of the square: what is hidden must be guessed."""
-    (x, y), (width, height) = rng.integers(0, SIZE, 2), rng.integers(12, 40, 2)
+    (x, y), (width, height) = rng.integers(0, VIEW_SIZE, 2), rng.integers(12, 40, 2)
     part = square[y : y + height, x : x + width]
     if rng.random() < 0.5:
         part[:] = rng.integers(0, 256, 3)
     else:
-        top, left = rng.integers(0, SIZE - 40, 2)
+        top, left = rng.integers(0, VIEW_SIZE - 40, 2)
         part[:] = square[top : top + part.shape[0], left : left + part.shape[1]].copy()
 
 

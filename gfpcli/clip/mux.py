@@ -40,8 +40,8 @@ UNPLAYED = ("pcm_", "adpcm_", "vorbis")  # audio that MP4 can hold and players d
 BRANDS = ("major_brand", "minor_version", "compatible_brands")  # of the source's container, not of the film
 MP4_TAGS = {  # that MP4 has fields of its own for
     "title", "artist", "album_artist", "composer", "album", "date", "encoder", "comment", "genre", "copyright",
-    "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "track", "disc", "location",
-    "creation_time", "timecode", *BRANDS,
+    "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "track", "disc",
+    "location", "creation_time", "timecode", *BRANDS,
 }  # fmt: skip
 COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}  # suffix and type by codec
 MAX_CLOCK = 2**31 - 1  # ticks per second in MP4

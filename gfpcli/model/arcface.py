@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 LUMA = (0.2989, 0.5870, 0.1140)  # RGB weights upstream uses for the gray face
-SIZE = 128  # px
+INPUT_SIZE = 128  # px
 
 
 class IRBlock(nn.Module):
@@ -61,4 +61,4 @@ def gray_for_identity(faces: Tensor) -> Tensor:
     """(N, 3, S, S) RGB to the (N, 1, 128, 128) gray that ArcFace-R18 takes (bilinear, as upstream)."""
     weights = torch.tensor(LUMA, dtype=faces.dtype, device=faces.device)[:, None, None]
     gray = (faces * weights).sum(dim=1, keepdim=True)
-    return nn.functional.interpolate(gray, (SIZE, SIZE), mode="bilinear", align_corners=False)
+    return nn.functional.interpolate(gray, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gfpcli.model.stylegan2 import SLOPE
+
 DEFAULT_WIDTHS = (48, 96, 160, 224, 256)
 FOLD = 4  # pixels folded into channels before the first convolution
-SLOPE = 0.2
 N_FINE = 16  # channels of the layers at full size
 N_GROUPS = 8  # of the normalisation; every width is a multiple of it
 

@@ -15,7 +15,7 @@ from gfpcli.model.paper import DownBlock, EqualConv, EqualLinear, FirDown, Fused
 STDDEV_GROUP = 4  # samples whose spread is shown to the discriminator together
 
 
-def _conv(n_in: int, n_out: int, kernel: int = 3) -> nn.Sequential:
+def _conv2d(n_in: int, n_out: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(EqualConv(n_in, n_out, kernel, pad=kernel // 2, bias=False), FusedLeakyReLU(n_out))
 
 
@@ -42,9 +42,9 @@ class StyleGAN2Discriminator(nn.Module):
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
         pairs = zip(channels[:-1], channels[1:], strict=True)
-        self.conv_body = nn.Sequential(_conv(3, channels[0], 1), *(DownBlock(fine, coarse) for fine, coarse in pairs))
+        self.conv_body = nn.Sequential(_conv2d(3, channels[0], 1), *(DownBlock(fine, coarse) for fine, coarse in pairs))
         last = channels[-1]
-        self.final_conv = _conv(last + 1, last)
+        self.final_conv = _conv2d(last + 1, last)
         self.final_linear = nn.Sequential(FusedLinear(last * 16, last), EqualLinear(last, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,11 +68,11 @@ class ComponentDiscriminator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = _conv(3, 64)
+        self.conv1 = _conv2d(3, 64)
         self.conv2 = _half(64, 128)
-        self.conv3 = _conv(128, 128)
+        self.conv3 = _conv2d(128, 128)
         self.conv4 = _half(128, 256)
-        self.conv5 = _conv(256, 256)
+        self.conv5 = _conv2d(256, 256)
         self.final_conv = nn.Sequential(EqualConv(256, 1, 3, pad=1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -58,7 +58,7 @@ class ResBlock(nn.Module):
         return F.leaky_relu(self.conv2(out), SLOPE) + self.skip(self._resize(x))
 
 
-def _condition(n_in: int, n_out: int, start: float) -> nn.Sequential:
+def _modulation_head(n_in: int, n_out: int, start: float) -> nn.Sequential:
     """Features to an SFT scale or shift; `start` is its bias before training (1 leaves the decoder as it is, 0 too)."""
     last = nn.Conv2d(n_in, n_out, 3, 1, 1)
     nn.init.constant_(last.bias, start)  # type: ignore[arg-type]
@@ -136,5 +136,5 @@ class GFPGANClean(GFPGAN):
         self.stylegan_decoder = StyleGAN2Decoder(shape.decoder, shape.n_style, shape.n_mlp)
         parts = 2 if shape.is_half else 1
         sft = [(width, decoded // parts) for width, decoded in zip(widths[1:], shape.decoder[1:], strict=True)]
-        self.condition_scale = nn.ModuleList(_condition(*pair, 1.0) for pair in sft)
-        self.condition_shift = nn.ModuleList(_condition(*pair, 0.0) for pair in sft)
+        self.condition_scale = nn.ModuleList(_modulation_head(*pair, 1.0) for pair in sft)
+        self.condition_shift = nn.ModuleList(_modulation_head(*pair, 0.0) for pair in sft)

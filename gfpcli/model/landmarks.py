@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIZE = 80  # px of the square it sees
-FACE = 52.0  # px of the longer side of the face's box in it
+VIEW_SIZE = 80  # px of the square it sees
+FACE_SIDE = 52.0  # px of the longer side of the face's box in it
 WIDTHS = (16, 32, 64, 96)  # channels at 1/2, 1/4, 1/8 and 1/16 of the square
 N_HIDDEN = 48
 N_VOTE = 40  # channels where every place of the square votes
-CELL = 4  # px between those places
+VOTE_SPACING = 4  # px between those places
 VOTED = 0.35  # how much the vote counts beside what the whole square says, chosen on photos not trained on
-MEAN_SHAPE = (-0.22, -0.13, 0.22, -0.13, 0.0, 0.12, -0.18, 0.31, 0.18, 0.31)  # where the head starts, in units of FACE
+MEAN_SHAPE = (-0.22, -0.13, 0.22, -0.13, 0.0, 0.12, -0.18, 0.31, 0.18, 0.31)  # start, in FACE_SIDE
 
 
-def _conv(n_in: int, n_out: int, stride: int) -> nn.Sequential:
+def _conv_norm(n_in: int, n_out: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
 
@@ -25,7 +25,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = _conv(width, width, 1)
+        self.first = _conv_norm(width, width, 1)
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
         self.active = nn.ReLU(inplace=True)
 
@@ -46,15 +46,15 @@ class LandmarkNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_conv(3, WIDTHS[0], 2)]
+        layers: list[nn.Module] = [_conv_norm(3, WIDTHS[0], 2)]
         for narrow, wide in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
-            layers += [_conv(narrow, wide, 2), Residual(wide)]
+            layers += [_conv_norm(narrow, wide, 2), Residual(wide)]
         self.body = nn.Sequential(*layers)
-        self.hidden = nn.Sequential(nn.Linear(WIDTHS[-1] * (SIZE // 16) ** 2, N_HIDDEN), nn.ReLU(inplace=True))
+        self.hidden = nn.Sequential(nn.Linear(WIDTHS[-1] * (VIEW_SIZE // 16) ** 2, N_HIDDEN), nn.ReLU(inplace=True))
         self.points = nn.Linear(N_HIDDEN, 10)
         self.face = nn.Linear(N_HIDDEN, 1)
         self.across = nn.ModuleList(nn.Conv2d(width, N_VOTE, 1) for width in WIDTHS[1:])
-        self.joined = nn.ModuleList(_conv(N_VOTE, N_VOTE, 1) for _ in WIDTHS[2:])
+        self.joined = nn.ModuleList(_conv_norm(N_VOTE, N_VOTE, 1) for _ in WIDTHS[2:])
         self.votes = nn.Conv2d(N_VOTE, 15, 1)
         nn.init.zeros_(self.points.weight)
         self.points.bias.data.copy_(self.points.bias.new_tensor(MEAN_SHAPE))
@@ -71,7 +71,7 @@ class LandmarkNet(nn.Module):
             if isinstance(layer, Residual):
                 scales.append(x)  # (N, 32, 20, 20), (N, 64, 10, 10), (N, 96, 5, 5)
         seen = self.hidden(x.flatten(1))  # (N, 25 C) to (N, hidden)
-        whole = self.points(seen).view(-1, 5, 2).float() * FACE + (SIZE - 1) / 2
+        whole = self.points(seen).view(-1, 5, 2).float() * FACE_SIDE + (VIEW_SIZE - 1) / 2
         return whole, self._vote(scales), self.face(seen)[:, 0]
 
     def _vote(self, scales: list[Tensor]) -> Tensor:
@@ -80,7 +80,7 @@ class LandmarkNet(nn.Module):
             top = joined(F.interpolate(top, scale_factor=2.0, mode="nearest") + across(narrow))
         votes = self.votes(top).float().flatten(2)  # (N, 15, 400)
         weights = votes[:, :5].softmax(dim=2)
-        off = votes[:, 5:].unflatten(1, (5, 2)) * CELL  # (N, 5, 2, 400) px
-        side = torch.arange(0, SIZE, CELL, device=votes.device) + (CELL - 1) / 2
+        off = votes[:, 5:].unflatten(1, (5, 2)) * VOTE_SPACING  # (N, 5, 2, 400) px
+        side = torch.arange(0, VIEW_SIZE, VOTE_SPACING, device=votes.device) + (VOTE_SPACING - 1) / 2
         places = torch.stack(torch.meshgrid(side, side, indexing="xy")).flatten(1)  # (2, 400) xy
         return ((off + places) * weights[:, :, None]).sum(dim=3)

@@ -185,7 +185,7 @@ class PaperDecoder(StyleGAN2Decoder):
         return [EqualLinear(n_style, n_style)]
 
 
-def _condition(n_in: int, n_out: int, start: float) -> nn.Sequential:
+def _fused_modulation_head(n_in: int, n_out: int, start: float) -> nn.Sequential:
     last = EqualConv(n_in, n_out, 3, pad=1)
     nn.init.constant_(last.bias, start)  # type: ignore[arg-type]
     return nn.Sequential(EqualConv(n_in, n_in, 3, pad=1), ScaledLeakyReLU(), last)
@@ -211,8 +211,8 @@ class GFPGANPaper(GFPGAN):
         self.stylegan_decoder = PaperDecoder(shape.decoder, shape.n_style, shape.n_mlp)
         parts = 2 if shape.is_half else 1
         sft = [(width, decoded // parts) for width, decoded in zip(widths[1:], shape.decoder[1:], strict=True)]
-        self.condition_scale = nn.ModuleList(_condition(*pair, 1.0) for pair in sft)
-        self.condition_shift = nn.ModuleList(_condition(*pair, 0.0) for pair in sft)
+        self.condition_scale = nn.ModuleList(_fused_modulation_head(*pair, 1.0) for pair in sft)
+        self.condition_shift = nn.ModuleList(_fused_modulation_head(*pair, 0.0) for pair in sft)
 
     @staticmethod
     def activate(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfpcli.model.landmarks import FACE, SIZE, LandmarkNet
+from gfpcli.model.landmarks import FACE_SIDE, VIEW_SIZE, LandmarkNet
 from gfpcli.pipeline.align import invert, warp_area
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.types import Affine, Face
@@ -75,7 +75,7 @@ class LandmarkRefiner:
         self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool
     ) -> tuple[Points, NDArray[np.float64]]:
         """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean with the mirrored view."""
-        batch = to_tensor([warp_area(image, view, SIZE) for view in views]).to(self.device)
+        batch = to_tensor([warp_area(image, view, VIEW_SIZE) for view in views]).to(self.device)
         points, logits = self.net(batch)
         if is_mirrored:
             other, other_logits = self.net(batch.flip(3))
@@ -89,7 +89,7 @@ class LandmarkRefiner:
 
 def mirror(points: Tensor) -> Tensor:
     """Landmarks (N, 5, 2) of a mirrored square, left and right exchanged."""
-    return points[:, MIRRORED] * points.new_tensor((-1, 1)) + points.new_tensor((SIZE - 1, 0))
+    return points[:, MIRRORED] * points.new_tensor((-1, 1)) + points.new_tensor((VIEW_SIZE - 1, 0))
 
 
 def roll_of(landmarks: NDArray[np.float64]) -> float:
@@ -100,15 +100,25 @@ def roll_of(landmarks: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
-def view_of(centre: NDArray[np.float64], turn: float, side: float) -> Affine:
-    """The similarity (2, 3) that brings a face of `side` px, turned by `turn` degrees, upright into the square."""
-    zoom = FACE / max(side, 1.0)
+def view_of(centre: NDArray[np.float64], turn: float, side: float, *, size: int = VIEW_SIZE, face: float = FACE_SIDE) -> Affine:
+    """The similarity (2, 3) that brings a face of `side` px, turned by `turn` degrees, upright into a square.
+
+    Args:
+        size: edge of the square, px.
+        face: what `side` becomes in it, px.
+    """
+    zoom = face / max(side, 1.0)
     view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, zoom), np.float64)
-    view[:, 2] += (SIZE - 1) / 2 - centre
+    view[:, 2] += (size - 1) / 2 - centre
     return view
 
 
 def combine(score: float, logit: float) -> float:
     """The mean of a score and a logit, as a score."""
+    return float(1 / (1 + np.exp(-(logit_of(score) + logit) / 2)))
+
+
+def logit_of(score: float) -> float:
+    """The logit of a score; those of 0 and 1 are finite."""
     sure = min(max(score, 1e-6), 1 - 1e-6)
-    return float(1 / (1 + np.exp(-(np.log(sure / (1 - sure)) + logit) / 2)))
+    return float(np.log(sure / (1 - sure)))

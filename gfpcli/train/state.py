@@ -5,6 +5,7 @@ Each is written under a temporary name and then renamed: a kill at any moment le
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gfpcli.errors import CheckpointError, UsageError
-from gfpcli.files.atomic import os_errors_as, write_bytes, write_with
+from gfpcli.files.atomic import os_errors_as, write_bytes
 from gfpcli.train.nets import KIND_OF, Nets
 from gfpcli.train.options import TrainOptions
 
@@ -53,12 +54,9 @@ def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: TrainPr
         "best": progress.best,
         "rng": rng_state(),
     }
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:  # given a path, torch raises RuntimeError for a full disk
-            torch.save(content, file)
-
-    write_with(path, write)
+    data = io.BytesIO()  # in memory first: torch tells of a full disk by errors that do not name it
+    torch.save(content, data)
+    write_bytes(path, data.getvalue())
 
 
 def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOptions) -> TrainProgress:

@@ -29,16 +29,16 @@ from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_byt
 from gfpcli.files.locking import hold
 from gfpcli.files.storage import LOCAL
 
-GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
-FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
-ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
-TORCH = "https://download.pytorch.org/models"
+GFPGAN_URL = "https://github.com/TencentARC/GFPGAN/releases/download"
+FACEXLIB_URL = "https://github.com/xinntao/facexlib/releases/download"
+ESRGAN_URL = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+TORCH_URL = "https://download.pytorch.org/models"
 FID_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 GFPGAN_LICENCE = "Apache-2.0, StyleGAN2 parts non-commercial (NVIDIA)"
 TIMEOUT_S = 15.0
 LOCALHOST = ("localhost", "127.0.0.1", "::1")
 BLOCK = 1 << 20  # bytes read at once
-MAX_BYTES = 4 << 30  # of a file whose size is not published
+MAX_DOWNLOAD = 4 << 30  # bytes of a file whose size is not published
 DIGITS = re.compile(r"-([0-9a-f]{8})\.pth$")  # in the names that PyTorch gives: the SHA-256 begins with them
 BUILTIN = Path(__file__).parents[1] / "builtin"
 RECORD = "recorded.json"  # hashes seen at the first download, where upstream publishes none
@@ -72,50 +72,52 @@ WEIGHTS = {
     weight.name: weight
     for weight in (
         Weight(
-            "gfpgan-1.4", f"{GFPGAN}/v1.3.0/GFPGANv1.4.pth", GFPGAN_LICENCE, 348632874,
+            "gfpgan-1.4", f"{GFPGAN_URL}/v1.3.0/GFPGANv1.4.pth", GFPGAN_LICENCE, 348632874,
             "e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
         ),
         Weight(
-            "gfpgan-1.3", f"{GFPGAN}/v1.3.0/GFPGANv1.3.pth", GFPGAN_LICENCE, 348632874,
+            "gfpgan-1.3", f"{GFPGAN_URL}/v1.3.0/GFPGANv1.3.pth", GFPGAN_LICENCE, 348632874,
             "c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
         ),
-        Weight("gfpgan-1.2", f"{GFPGAN}/v0.2.0/GFPGANCleanv1-NoCE-C2.pth", GFPGAN_LICENCE),
-        Weight("gfpgan-1", f"{GFPGAN}/v0.1.0/GFPGANv1.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1.2", f"{GFPGAN_URL}/v0.2.0/GFPGANCleanv1-NoCE-C2.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1", f"{GFPGAN_URL}/v0.1.0/GFPGANv1.pth", GFPGAN_LICENCE),
         Weight(
-            "retinaface-r50", f"{FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth", "MIT", 109497761,
+            "retinaface-r50", f"{FACEXLIB_URL}/v0.1.0/detection_Resnet50_Final.pth", "MIT", 109497761,
             "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
         ),
         Weight(
-            "parsenet", f"{FACEXLIB}/v0.2.2/parsing_parsenet.pth", "MIT", 85331193,
+            "parsenet", f"{FACEXLIB_URL}/v0.2.2/parsing_parsenet.pth", "MIT", 85331193,
             "3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
         ),
         Weight(
-            "realesrgan-x2", f"{ESRGAN}/v0.2.1/RealESRGAN_x2plus.pth", "BSD-3-Clause", 67061725,
+            "realesrgan-x2", f"{ESRGAN_URL}/v0.2.1/RealESRGAN_x2plus.pth", "BSD-3-Clause", 67061725,
             "49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
         ),
         Weight(
-            "realesrgan-x4", f"{ESRGAN}/v0.1.0/RealESRGAN_x4plus.pth", "BSD-3-Clause", 67040989,
+            "realesrgan-x4", f"{ESRGAN_URL}/v0.1.0/RealESRGAN_x4plus.pth", "BSD-3-Clause", 67040989,
             "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
         ),
         Weight(
-            "realesr-general", f"{ESRGAN}/v0.2.5.0/realesr-general-x4v3.pth", "BSD-3-Clause", 4885111,
+            "realesr-general", f"{ESRGAN_URL}/v0.2.5.0/realesr-general-x4v3.pth", "BSD-3-Clause", 4885111,
             "8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
         ),
         Weight(
-            "realesr-general-wdn", f"{ESRGAN}/v0.2.5.0/realesr-general-wdn-x4v3.pth", "BSD-3-Clause", 4885111,
+            "realesr-general-wdn", f"{ESRGAN_URL}/v0.2.5.0/realesr-general-wdn-x4v3.pth", "BSD-3-Clause", 4885111,
             "1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
         ),
-        Weight("stylegan2-ffhq", f"{GFPGAN}/v0.1.0/StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth", GFPGAN_LICENCE),
-        Weight("arcface-r18", f"{GFPGAN}/v0.1.0/arcface_resnet18.pth", GFPGAN_LICENCE),
-        Weight("ffhq-components", f"{GFPGAN}/v0.1.0/FFHQ_eye_mouth_landmarks_512.pth", GFPGAN_LICENCE),
-        Weight("gfpgan-1-d", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d.pth", GFPGAN_LICENCE),
-        Weight("gfpgan-1-d-left-eye", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_left_eye.pth", GFPGAN_LICENCE),
-        Weight("gfpgan-1-d-right-eye", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_right_eye.pth", GFPGAN_LICENCE),
-        Weight("gfpgan-1-d-mouth", f"{GFPGAN}/v0.1.0/GFPGANv1_net_d_mouth.pth", GFPGAN_LICENCE),
+        Weight(
+            "stylegan2-ffhq", f"{GFPGAN_URL}/v0.1.0/StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth", GFPGAN_LICENCE,
+        ),
+        Weight("arcface-r18", f"{GFPGAN_URL}/v0.1.0/arcface_resnet18.pth", GFPGAN_LICENCE),
+        Weight("ffhq-components", f"{GFPGAN_URL}/v0.1.0/FFHQ_eye_mouth_landmarks_512.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d", f"{GFPGAN_URL}/v0.1.0/GFPGANv1_net_d.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d-left-eye", f"{GFPGAN_URL}/v0.1.0/GFPGANv1_net_d_left_eye.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d-right-eye", f"{GFPGAN_URL}/v0.1.0/GFPGANv1_net_d_right_eye.pth", GFPGAN_LICENCE),
+        Weight("gfpgan-1-d-mouth", f"{GFPGAN_URL}/v0.1.0/GFPGANv1_net_d_mouth.pth", GFPGAN_LICENCE),
         # torchvision's own `VGG19_Weights.IMAGENET1K_V1` and `VGG16_...`
-        Weight("vgg19", f"{TORCH}/vgg19-dcbb9e9d.pth", "BSD-3-Clause (torchvision)"),
+        Weight("vgg19", f"{TORCH_URL}/vgg19-dcbb9e9d.pth", "BSD-3-Clause (torchvision)"),
         Weight("inception-fid", FID_URL, "Apache-2.0 (pytorch-fid)"),
-        Weight("vgg16", f"{TORCH}/vgg16-397923af.pth", "BSD-3-Clause (torchvision)"),
+        Weight("vgg16", f"{TORCH_URL}/vgg16-397923af.pth", "BSD-3-Clause (torchvision)"),
     )
 }  # fmt: skip
 BUILTINS = {
@@ -241,7 +243,7 @@ def _download(weight: Weight, part: Path, progress: Progress | None) -> str:
     """
     mirror = os.environ.get("GFP_MIRROR")
     url = f"{mirror.rstrip('/')}/{weight.file}" if mirror else weight.url
-    source = _Source(weight.name, url, weight.size or MAX_BYTES, part.with_name(f"{part.name}.etag"))
+    source = _Source(weight.name, url, weight.size or MAX_DOWNLOAD, part.with_name(f"{part.name}.etag"))
     expected = expected_hash(weight)
     with os_errors_as(OutputError, part):
         start = part.stat().st_size if part.exists() and (expected or source.etag()) else 0

@@ -15,6 +15,7 @@ from gfpcli.options import PipelineOptions
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
+DETECTOR = "retinaface-r50"
 BACKGROUNDS = ("realesrgan-x2", "realesrgan-x4", "realesr-general", "realesr-general-wdn")
 Warn = Callable[[str], None]
 
@@ -50,13 +51,16 @@ def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | N
             mask = fetch("parsenet", offline=options.offline, progress=progress)
         else:
             mask = _file_of("mask", options.mask, ("auto", "parse", "soft"))
-    detector = None if options.aligned else _detector_of(options, progress)
+    missing: dict[str, str] = {}
+    detector = None if options.aligned else _detector_of(options, missing, progress)
     background = _background_of(options, progress)
-    model, name = _model_of(options, warn, progress)
+    model, name = _model_of(options, missing, progress)
+    if missing:
+        warn(_line_of(missing))
     return Parts(model, name, detector, mask, background)
 
 
-def _model_of(options: PipelineOptions, warn: Warn, progress: Progress | None) -> tuple[Path, str]:
+def _model_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> tuple[Path, str]:
     if options.model == "compact":
         return BUILTINS["compact"], "compact"
     if options.model in MODELS:
@@ -66,30 +70,42 @@ def _model_of(options: PipelineOptions, warn: Warn, progress: Progress | None) -
     for name in MODELS:
         if path := ready(name):
             return path, name
-    try:
-        return fetch(MODELS[0], offline=options.offline, progress=progress), MODELS[0]
-    except DownloadError as error:
-        why = "--offline is set" if options.offline else f"the network failed ({error})"
-        warn(f"{MODELS[0]} is not in the cache and {why}; the small built-in model is used; "
-             f"for full quality run `gfp models pull {MODELS[0]}` once, or give --model FILE")  # fmt: skip
-        return BUILTINS["compact"], "compact"
+    path = _fetch_if_possible(MODELS[0], options, missing, progress)
+    return (path, MODELS[0]) if path else (BUILTINS["compact"], "compact")
 
 
-def _detector_of(options: PipelineOptions, progress: Progress | None) -> Path:
+def _detector_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> Path:
     if options.detector == "builtin":
         return BUILTINS["builtin"]
-    if options.detector == "retinaface-r50":
-        return fetch("retinaface-r50", offline=options.offline, progress=progress)
+    if options.detector == DETECTOR:
+        return fetch(DETECTOR, offline=options.offline, progress=progress)
     if options.detector != "auto":
-        return _file_of("detector", options.detector, ("auto", "builtin", "retinaface-r50"))
-    if path := ready("retinaface-r50"):
+        return _file_of("detector", options.detector, ("auto", "builtin", DETECTOR))
+    if path := ready(DETECTOR):
         return path
-    if options.model == "compact" or options.offline:
+    if options.model == "compact":
         return BUILTINS["builtin"]  # somebody who asks for the built-in model wants no download
+    return _fetch_if_possible(DETECTOR, options, missing, progress) or BUILTINS["builtin"]
+
+
+def _fetch_if_possible(
+    name: str, options: PipelineOptions, missing: dict[str, str], progress: Progress | None
+) -> Path | None:
+    """The file, downloaded where it is not in the cache; where it cannot be had, the reason is kept in `missing`."""
     try:
-        return fetch("retinaface-r50", progress=progress)
-    except DownloadError:
-        return BUILTINS["builtin"]  # the model's warning names the network's failure
+        return fetch(name, offline=options.offline, progress=progress)
+    except DownloadError as error:
+        missing[name] = "--offline is set" if options.offline else f"the network failed ({error})"
+        return None
+
+
+def _line_of(missing: dict[str, str]) -> str:
+    """One warning for all weights that built-in ones are used in place of."""
+    roles = ["detector" if name == DETECTOR else "model" for name in missing]
+    pulls = " and ".join(f"`gfp models pull {name}`" for name in missing)
+    flags = " and ".join(f"--{role} FILE" for role in roles)
+    return (f"not in the cache: {', '.join(missing)}; {next(iter(missing.values()))}; the small built-in "
+            f"{' and '.join(roles)} will be used; for full quality run {pulls} once, or give {flags}")  # fmt: skip
 
 
 def _background_of(options: PipelineOptions, progress: Progress | None) -> Path | None:

@@ -6,7 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+from PIL import Image
 
 from gfpcli.clip.probe import probe
 from gfpcli.clip.read import read_frames
@@ -70,8 +72,11 @@ def test_transparency_is_told_where_there_is_some(tmp_path: Path) -> None:
     opaque = write_clip(tmp_path / "in.mp4", faceless(3, 64, 64))
     ffmpeg("-i", opaque, tmp_path / "opaque.gif")
     clear = ("-vf", "format=rgba,colorchannelmixer=aa=0.5")
-    ffmpeg("-i", opaque, "-vf", "format=rgba,geq=r=90:g=90:b=90:a=if(lt(X\\,20)\\,0\\,255)", tmp_path / "clear.gif")
+    pixels = np.full((64, 64, 4), 255, np.uint8)
+    pixels[:20] = 0
+    Image.fromarray(pixels).save(tmp_path / "clear.gif")
     ffmpeg("-i", opaque, *clear, "-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", tmp_path / "clear.webm")
-    ffmpeg("-i", opaque, *clear, "-c:v", "prores_ks", "-profile:v", 4, "-pix_fmt", "yuva444p10le", tmp_path / "clear.mov")
+    words = ("-c:v", "prores_ks", "-profile:v", 4, "-pix_fmt", "yuva444p10le")
+    ffmpeg("-i", opaque, *clear, *words, tmp_path / "clear.mov")
     names = ("in.mp4", "opaque.gif", "clear.gif", "clear.webm", "clear.mov")
     assert [probe(tmp_path / name).has_alpha for name in names] == [False, False, True, True, True]

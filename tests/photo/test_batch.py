@@ -27,7 +27,7 @@ from gfpcli.photo.batch import (
     plan_photos,
     restore_photos,
 )
-from gfpcli.photo.codec import decode_frame
+from gfpcli.photo.codec import decode_photo
 from gfpcli.photo.report import pictures_for
 from gfpcli.types import Face, FaceOutcome, Failed, Listener, Outcome, Restored
 from gfpcli.weights.choose import Parts
@@ -53,7 +53,7 @@ def listening(heard: list[object]) -> Listener:
 def test_a_run_tells_how_many_inputs_it_has_and_the_outcome_of_each(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = replace(restorer(Model()), detector=lambda image: ())
+    nobody = replace(restorer(Model()), detector=lambda images: [()] * len(images))
     monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", lambda *_, **__: nobody)
     heard: list[object] = []
     plan = plan_photos([str(photos)], tmp_path / "out", OPTIONS)
@@ -80,13 +80,14 @@ def test_another_engine_takes_the_place_of_this_machine_s(photos: Path, tmp_path
 
 def result_of(run: PhotoRun, job: Job) -> tuple[PhotoTask, Restored | Failed]:
     """A photo with two faces, of which one failed."""
-    frame = decode_frame(job.source.read_bytes(), str(job.source), 0)
+    photo = decode_photo(job.source.read_bytes(), str(job.source), 0)
+    frame = photo.frame
     face = Face(np.array([10.123, 10, 60, 60]), np.full((5, 2), 30.456), 0.98765)
     done = Restored(
         frame, frame.image, 1.0, (face, face), (), (), (), (FaceOutcome("restored"), FaceOutcome("failed", "why")),
         timings={"network": 0.25, "total": 1.23456},
     )  # fmt: skip
-    return PhotoTask(job, "digest", frame), done
+    return PhotoTask(job, "digest", photo), done
 
 
 def test_an_outcome_keeps_numbers_only(photos: Path, tmp_path: Path) -> None:
@@ -113,18 +114,54 @@ def test_an_output_that_gets_no_name_leaves_nothing(
     run = PhotoRun(options, out, Ledger(out), "settings", "compact")
     job = Job(photos / "a.png", out / "a.png")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OutputError("the disk is full")
 
     with monkeypatch.context() as full:
-        full.setattr(gfpcli.photo.batch, "encode_image", fail)
+        full.setattr(gfpcli.photo.batch, "encode_photo", fail)
         failed = run.encode(result_of(run, job))
     assert isinstance(failed, FinishedPhoto) and failed.outcome.error == "the disk is full"
     pending = run.encode(result_of(run, job))
     with monkeypatch.context() as full:
-        full.setattr(run.ledger._lines, "add", partial(fail))
+        full.setattr(run.ledger._journal, "append", partial(fail))
         assert run.commit(pending).outcome.error == "the disk is full"
     assert not [path for path in out.rglob("*") if path.is_file()]
+
+
+def test_the_restorer_is_told_how_many_inputs_there_are_and_where_to_warn(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number decides whether compiling pays."""
+    told: list[object] = []
+
+    def load(options: RestoreOptions, parts: Parts, **rest: object) -> object:
+        told.extend((options, parts.model_name, rest))
+        return replace(restorer(Model()), detector=lambda images: [() for _ in images])
+
+    monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", load)
+    listener = listening([])
+    restore_photos(plan_photos([str(photos)], tmp_path / "out", OPTIONS), OPTIONS, listener)
+    assert told == [OPTIONS, "compact", {"n_inputs": 3, "warn": listener.warn, "watch": listener.tiles}]
+
+
+def test_what_became_of_the_faces_is_what_became_of_the_photo(photos: Path, tmp_path: Path) -> None:
+    run = PhotoRun(OPTIONS, tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact")
+    job = Job(photos / "a.png", tmp_path / "out" / "a.png")
+    _, result = result_of(run, job)
+    assert isinstance(result, Restored)
+    restored, failed, skipped = FaceOutcome("restored"), FaceOutcome("failed", "why"), FaceOutcome("skipped")
+    face = result.found[0]
+    for outcomes, status in (
+        ((restored,), "restored"), ((restored, failed), "restored"), ((failed, skipped), "failed"),
+        ((skipped,), "no_face"), ((), "no_face"),
+    ):  # fmt: skip
+        found = (face,) * len(outcomes)
+        outcome = run.outcome_of(job, replace(result, found=found, outcomes=outcomes, scale=2.5))
+        n_failed = outcomes.count(failed)
+        assert (outcome.status, len(outcome.faces), outcome.scale) == (status, len(outcomes), 2.5)
+        assert (outcome.width, outcome.height, outcome.model) == (240, 120, "compact")
+        told = f"{job.source}: {n_failed} of {len(outcomes)} faces failed and were left alone: why"
+        assert outcome.error == (told if n_failed else None)
 
 
 def test_a_photo_done_before_is_shown_with_the_faces_of_the_ledger(photos: Path, tmp_path: Path) -> None:

