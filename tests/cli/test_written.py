@@ -74,10 +74,11 @@ def test_channels_keep_their_places(tmp_path: Path, kind: str, unit: int) -> Non
 def test_a_plain_picture_has_no_note_and_one_with_several_is_told(tmp_path: Path) -> None:
     one, two = (Pillow.new("RGB", (24, 24), colour) for colour in ("red", "blue"))
     one.save(tmp_path / "one.png")
+    one.save(tmp_path / "one.bmp")
     one.save(tmp_path / "two.gif", save_all=True, append_images=[two])
-    done = restore(tmp_path / "one.png", tmp_path / "two.gif", "-o", tmp_path / "out", "--scale", 1, "--json", "-")
+    done = restore(tmp_path, "-o", tmp_path / "out", "--scale", 1, "--suffix", "_r", "--json", "-")
     notes = {Path(row["input"]).name: row.get("note") for row in map(json.loads, done.stdout.splitlines())}
-    assert notes["one.png"] is None and "first picture" in notes["two.gif"]
+    assert notes["one.png"] is notes["one.bmp"] is None and "first picture" in notes["two.gif"]
 
 
 def test_a_damaged_picture_is_not_called_a_lack_of_memory(smooth_image: Make, tmp_path: Path) -> None:

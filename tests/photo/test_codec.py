@@ -85,6 +85,7 @@ def test_16_bit_keeps_profile_and_resolution(tmp_path: Path, kind: str) -> None:
     again = read_frame(tmp_path / f"out.{kind}", 0)
     assert (again.image == deep).all()
     assert again.metadata.icc == facts.icc and again.metadata.dpi is not None
+    assert kind == "png" or again.metadata.xmp == facts.xmp
     assert round(again.metadata.dpi[0]) == 300
 
 
@@ -125,3 +126,15 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"text")
     with pytest.raises(InputError, match=r"bad\.jpg"):
         size_of(tmp_path / "bad.jpg")
+
+
+def test_a_deep_png_whose_chunk_lies_about_its_length_is_refused(tmp_path: Path) -> None:
+    """Any chunk, not the first one only."""
+    deep = np.arange(48, dtype=np.uint16).reshape(4, 4, 3)
+    path = tmp_path / "deep.png"
+    write_image(path, deep, Frame(0, deep, "deep"), alpha=None, quality=95, strip=False)
+    whole = path.read_bytes()
+    at = whole.index(b"IDAT") - 4
+    path.write_bytes(whole[:at] + (1 << 30).to_bytes(4, "big") + whole[at + 4 :])
+    with pytest.raises(InputError, match=r"deep\.png"):
+        read_frame(path, 0)
