@@ -1,10 +1,11 @@
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3.12))
 BIN := .venv/bin
+OLDEST := .venv-oldest/bin
 
 FUZZ_SECONDS ?= 1800
 MUTANTS ?= 150
 
-.PHONY: help setup demo check test torture load cluster fuzz mutants bench clean
+.PHONY: help setup demo check test oldest torture load cluster fuzz mutants bench clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -28,6 +29,14 @@ check: setup ## ruff and mypy
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q
 
+# aiobotocore[boto3] names the one boto3 that fits s3fs: without it pip tries hundreds
+oldest: ## run the tests with the oldest release of each dependency that pyproject.toml allows, in .venv-oldest
+	test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
+	$(PYTHON) -m tests.oldest > .venv-oldest/constraints.txt
+	$(OLDEST)/python -m pip install -q -c .venv-oldest/constraints.txt "setuptools>=68" wheel cython numpy torch torchvision
+	$(OLDEST)/python -m pip install -q -c .venv-oldest/constraints.txt --no-build-isolation -e ".[dev]" "aiobotocore[boto3]"
+	$(OLDEST)/python -m pytest -q
+
 torture: setup ## kill -9 at 26 random moments, Ctrl-C once (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.torture
 
@@ -37,9 +46,9 @@ load: setup ## 2,000 photos in one run with its memory watched, and a batch ten 
 cluster: setup ## 200 photos on two simulated Ray nodes: as locally, one node lost, the driver killed (minutes)
 	GFP_RAY_PHOTOS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v tests/cluster/test_photos.py -k "two_nodes or is_lost or is_killed"
 
-fuzz: setup ## coverage-guided fuzzing of the image readers and the checkpoint loader, FUZZ_SECONDS each
+fuzz: setup ## coverage-guided fuzzing of the image and metadata readers and the checkpoint loader, FUZZ_SECONDS each
 	$(BIN)/pip install -q atheris
-	for kind in images weights; do \
+	for kind in images metadata weights; do \
 		$(BIN)/python -m tests.fuzz.seeds $$kind out/fuzz/$$kind/seeds && mkdir -p out/fuzz/$$kind/corpus && \
 		OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.fuzz_$$kind -max_total_time=$(FUZZ_SECONDS) -timeout=25 \
 			-rss_limit_mb=1500 -max_len=16384 -artifact_prefix=out/fuzz/$$kind/ out/fuzz/$$kind/corpus out/fuzz/$$kind/seeds \
@@ -53,4 +62,4 @@ bench: setup ## time the original pipeline and this one in turn (about half an h
 	$(BIN)/python examples/against_original.py
 
 clean: ## remove what was made
-	rm -rf .venv out build mutants *.egg-info
+	rm -rf .venv .venv-oldest out build mutants *.egg-info

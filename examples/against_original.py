@@ -167,11 +167,11 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
     timed = _Timed(restorer.model.size, clock.timed("net", restorer.model))
     detector, masker = clock.timed("detect", restorer.detector), clock.timed("mask", restorer.masker)
     restorer = Restorer(detector, timed, masker, restorer.options)
-    for codec in ("decode_frame", "encode_image"):  # in threads of their own: what the rest takes is then told too low
+    for codec in ("decode_photo", "encode_photo"):  # in threads of their own: what the rest takes is then told too low
         setattr(restore, codec, clock.timed("codecs", getattr(restore, codec)))
 
     def run(source: Path, target: Path) -> int:
-        jobs = plan_jobs([str(source)], target, wanted="jpg", added="")
+        jobs, _ = plan_jobs([str(source)], target, wanted="jpg", added="")
         told: list[FinishedPhoto] = []
         PhotoRun(options, target, Ledger(target), "bench", "random").process(jobs, lambda: restorer, told.append)
         outcomes = [each.outcome for each in told]

@@ -30,6 +30,9 @@ from gfpcli.cli.restore import run_restore
 from gfpcli.cluster import photos as on_ray
 from gfpcli.options import RestoreOptions
 from gfpcli.photo import batch
+from gfpcli.photo.carried import Carried
+from gfpcli.photo.codec import Photo
+from gfpcli.photo.encode import EncodedPhoto
 from gfpcli.photo.profile import peak_memory
 from gfpcli.types import Face, FaceOutcome, Frame, Outcome, Restored
 
@@ -51,9 +54,8 @@ class NoRestorer:
 
 def stub(module: Any) -> None:
     """No pictures: every input is a dot, every output its name."""
-    module.decode_frame = lambda data, name, index: Frame(index, DOT, name)
-    module.encode_image = lambda image, frame, *_: frame.name.encode()
-    module.writable = lambda frame, kind: frame
+    module.decode_photo = lambda data, name, index: Photo(Frame(index, DOT, name), "JPEG", Carried())
+    module.encode_photo = lambda photo, *_, **__: EncodedPhoto(photo.frame.name.encode())
 
 
 class StubWorker(on_ray.PhotoWorker):

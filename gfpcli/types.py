@@ -38,16 +38,6 @@ class Face:
     score: float  # 0..1
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What a file carries besides its pixels; None where it carries none."""
-
-    exif: bytes | None = None  # raw EXIF, orientation already reset to 1
-    icc: bytes | None = None  # ICC profile
-    xmp: bytes | None = None  # XMP packet
-    dpi: tuple[float, float] | None = None  # dots per inch, x and y
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture on its way through the stream, already upright."""
@@ -60,9 +50,6 @@ class Frame:
     pixel_aspect: float = 1.0  # width / height of a pixel as it is shown
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # (H, W), same depth as the image
     is_gray: bool = False  # stored with one colour channel; `image` then has three equal channels
-    format: str = "PNG"  # Pillow's name of the input's format: JPEG, PNG, WEBP, TIFF, BMP, ...
-    metadata: Metadata = field(default_factory=Metadata)
-    note: str | None = None  # one line worth telling the user (extra pages ignored, ...)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +134,6 @@ class ClipFacts:
     n_faces: int = 0  # restored, over all frames
     flicker: float | None = None  # grey levels that consecutive faces change more than the input's do
     fps: float | None = None  # frames restored in a second
-    notes: tuple[str, ...] = ()  # what of the source is changed or left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +149,7 @@ class Outcome:
     height: int | None = None
     seconds: float = 0.0
     error: str | None = None  # one line; also where some faces failed and the output was written
-    note: str | None = None  # one line worth telling
+    notes: tuple[str, ...] = ()  # one line each: what of the input is changed or left out; why it was skipped
     faces: tuple[FaceRecord, ...] = ()  # of a photo
     clip: ClipFacts | None = None  # of a clip
 
@@ -178,11 +164,11 @@ class Outcome:
         costs: dict[str, Any] = {"seconds": self.seconds}
         if clip := self.clip:
             what = {"n_frames": clip.n_frames, "n_faces": clip.n_faces}
-            costs = {"flicker": clip.flicker, **costs, "fps": clip.fps, "notes": list(clip.notes)}
+            costs = {"flicker": clip.flicker, **costs, "fps": clip.fps}
         return {
             "input": self.source, "output": self.output, "status": self.status, **what, "width": self.width,
-            "height": self.height, "scale": self.scale, "model": self.model, **costs, "error": self.error,
-            **({"note": self.note} if self.note else {}),
+            "height": self.height, "scale": self.scale, "model": self.model, **costs,
+            "notes": list(self.notes), "error": self.error,
         }  # fmt: skip
 
 

@@ -19,9 +19,10 @@ import tifffile
 from PIL import Image as Pillow
 
 from gfpcli.errors import CheckpointError, InputError
+from gfpcli.files.kinds import kind_of_file
 from gfpcli.model.checkpoint import load_face_net
-from gfpcli.photo.codec import decode_frame, encode_image, read_frame, writable
-from gfpcli.photo.inputs import format_of
+from gfpcli.photo.codec import decode_frame, decode_photo, read_frame
+from gfpcli.photo.encode import encode_photo
 from tests.fuzz.seeds import images
 
 FOUND = Path(__file__).parent / "fuzz" / "found"
@@ -33,10 +34,9 @@ def tried(data: bytes, name: str = "bad") -> str | None:
     """None for a picture that can be written in every format, else the reason; within the time limit."""
     start = time.process_time()
     try:
-        frame = decode_frame(data, name, 0)
+        photo = decode_photo(data, name, 0)
         for kind in ("JPEG", "PNG", "TIFF"):
-            kept = writable(frame, kind)
-            encode_image(frame.image, kept, frame.alpha, kind, 90, False)
+            encode_photo(photo, photo.frame.image, photo.frame.alpha, kind, quality="90")
         reason = None
     except InputError as error:
         reason = str(error)
@@ -194,13 +194,12 @@ def test_damaged_exif_and_profile_never_refuse_a_picture(kind: str) -> None:
             bad[draw.randrange(6, len(bad))] = draw.randrange(256)
         out = io.BytesIO()
         picture.save(out, kind, exif=bytes(bad), icc_profile=draw.randbytes(40))
-        frame = decode_frame(out.getvalue(), "photo", 0)
-        assert sorted(frame.image.shape) == [3, 24, 32]
+        photo = decode_photo(out.getvalue(), "photo", 0)
+        assert sorted(photo.frame.image.shape) == [3, 24, 32]
         for target in ("JPEG", "PNG", "WEBP", "TIFF"):
-            kept = writable(frame, target)
-            assert encode_image(frame.image, kept, None, target, 90, False)
-            n_told += kept.note is not None
-    assert n_told or kind == "JPEG"
+            encoded = encode_photo(photo, photo.frame.image, None, target)
+            n_told += any("profile" in note for note in encoded.notes)
+    assert n_told == 150 * 4, "the profile is damaged in each"
 
 
 def test_what_a_camera_writes_is_kept_in_tiff_too() -> None:
@@ -210,15 +209,15 @@ def test_what_a_camera_writes_is_kept_in_tiff_too() -> None:
     exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
     out = io.BytesIO()
     picture.save(out, "JPEG", exif=exif.tobytes())
-    frame = decode_frame(out.getvalue(), "photo", 0)
-    kept = writable(frame, "TIFF")
-    assert kept.note is None
-    with Pillow.open(io.BytesIO(encode_image(frame.image, kept, None, "TIFF", 90, False))) as again:
+    photo = decode_photo(out.getvalue(), "photo", 0)
+    encoded = encode_photo(photo, photo.frame.image, None, "TIFF")
+    assert encoded.notes == ()
+    with Pillow.open(io.BytesIO(encoded.data)) as again:
         assert again.getexif().get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
 
 
 def test_files_that_start_programs_are_no_images(tmp_path: Path) -> None:
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     (tmp_path / "a.jpg").write_bytes(postscript)
-    assert format_of(tmp_path / "a.jpg") is None
-    assert "not an image" in str(tried(postscript))
+    assert kind_of_file(tmp_path / "a.jpg").role == "unread picture"
+    assert "EPS: pictures of this kind are not read" in str(tried(postscript))

@@ -57,10 +57,10 @@ def run_bench(inputs: list[str], options: BenchOptions, json_to: str | None) -> 
 
 def restore_one(path: Path, restorer: Restorer, options: BenchOptions, watch: Stopwatch) -> int:
     """One picture through all stages, one after the other; the number of faces the network made. Raises GfpError."""
-    frame = decode(path, watch)
-    result = observed(restorer, watch).restore(frame)
-    suffix = FORMAT_SUFFIXES.get(frame.format, ".png") if options.format == "auto" else f".{options.format}"
-    encode(result, SUFFIX_FORMATS[suffix], options, watch)
+    photo = decode(path, watch)
+    result = observed(restorer, watch).restore(photo.frame)
+    suffix = FORMAT_SUFFIXES[photo.format] if options.format == "auto" else f".{options.format}"
+    encode(photo, result, SUFFIX_FORMATS[suffix], options, watch)
     return len(result.crops)
 
 

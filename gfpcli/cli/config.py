@@ -49,12 +49,14 @@ def read_table(path: Path, kind: type[object], table: str) -> dict[str, Any]:
             raise UsageError(f"{path}: no command reads {name!r}: choose one of [{'], ['.join(TABLES)}]")
         if not isinstance(under, dict):
             raise UsageError(f"{path}: {name} must be a table: write [{name}], and its options below")
-    hints, known = get_type_hints(kind), [each.name for each in options_of(kind)]
+    hints, known = get_type_hints(kind), {each.name: each for each in options_of(kind)}
     values: dict[str, Any] = {}
     for key, value in content.get(table, {}).items():
         name = key.replace("-", "_")
         if name not in known:
             raise UsageError(f"{path}: [{table}] has no {key!r}: choose one of {', '.join(known)}")
+        if hints[name] is str and known[name].metadata["within"] and type(value) is int:
+            value = str(value)  # of an option that takes a word or a number
         values[name] = _as_kind(value, hints[name], f"{path}: {key}")
     return values
 

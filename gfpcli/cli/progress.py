@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from gfpcli.cli.console import plain, tell
 from gfpcli.cli.output import json_line, json_sink
+from gfpcli.files.folders import LeftOut
 from gfpcli.types import Listener, Outcome
 from gfpcli.weights.cache import BLOCK
 
@@ -29,16 +30,19 @@ class Tally:
 
     n_faces: int = 0
     n_failed: int = 0  # inputs with an error, be it of one face
+    n_noted: int = 0  # outputs to which something of the input is not carried over, or changed
     by_status: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome) -> None:
         self.n_faces += outcome.n_restored
         self.by_status[outcome.status] += 1
         self.n_failed += outcome.error is not None
+        self.n_noted += bool(outcome.notes) and outcome.status in ("restored", "no_face")
 
     def line(self) -> str:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
-        return f"{counts or 'nothing to do'}; {self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
+        faces = f"{self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
+        return "; ".join([counts or "nothing to do", faces, *([f"{self.n_noted} with notes"] if self.n_noted else [])])
 
 
 class Lines:
@@ -143,7 +147,8 @@ class RunView:
         """What the run is given."""
         with self._stack:
             yield Listener(
-                warn=tell, begin=self._begin, outcome=self._take, tiles=lambda *counts: self._display.tiles(*counts),
+                warn=Listener().warn if self.is_quiet else tell, begin=self._begin, outcome=self._take,
+                tiles=lambda *counts: self._display.tiles(*counts),
                 frames=lambda *counts: self._display.frames(*counts),
                 download=Listener().download if self.is_quiet else tell_download,
             )  # fmt: skip
@@ -173,16 +178,22 @@ def line_of(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"failed    {outcome.error}"
     if outcome.status == "skipped":
-        return f"skipped   {outcome.source} ({outcome.note or 'done before'})"
+        return f"skipped   {outcome.source} ({'; '.join(outcome.notes) or 'done before'})"
     start, clip = f"{outcome.status:9} {outcome.source} -> {outcome.output}", outcome.clip
     errors = [outcome.error] if outcome.error else []
     if outcome.status == "previewed" and clip:
-        return f"{start} ({clip.notes[0]})"
+        return f"{start} ({outcome.notes[0]})"
     if clip:
         counts = f"{clip.n_frames} frames, {clip.n_faces} faces, {clip.fps:g} frames/s"
-        return f"{start} ({'; '.join([counts, *clip.notes, *errors])})"
+        return f"{start} ({'; '.join([counts, *outcome.notes, *errors])})"
     count = f"{outcome.n_restored} face{'' if outcome.n_restored == 1 else 's'}"
-    return "; ".join([f"{start} ({count})", *errors, *([outcome.note] if outcome.note else [])])
+    return "; ".join([f"{start} ({count})", *errors, *outcome.notes])
+
+
+def tell_files_left_out(left_out: LeftOut) -> None:
+    """The files of searched folders that are no inputs, by number."""
+    for line in left_out.lines():
+        tell(line)
 
 
 def tell_download(done: int, total: int | None) -> None:

@@ -20,6 +20,7 @@ from gfpcli.clip.preview import preview_names, write_preview
 from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.errors import InputError, OutputError, UsageError, failure_line
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
+from gfpcli.files.folders import LeftOut
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
@@ -92,8 +93,8 @@ class ClipRun:
             open_clip(job, self.options), self.restorer(),
             lambda path, output_digest: self.ledger.add(path, digest, self.settings, output_digest),
         )  # fmt: skip
-        facts = ClipFacts(notes=(f"side by side: {short}",))
-        return replace(self.outcome(job, "previewed"), output=str(strip), clip=facts)
+        notes = (f"side by side: {short}",)
+        return replace(self.outcome(job, "previewed"), output=str(strip), notes=notes, clip=ClipFacts())
 
     def open(self, job: VideoJob) -> OpenClip | Outcome:
         """A clip that is to be restored; the outcome of one that is done. Raises GfpError."""
@@ -101,7 +102,7 @@ class ClipRun:
         check_inside(self.root, job.target)
         digest = digest_of(job)
         if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
-            return replace(self.outcome(job, "skipped"), note=reason)
+            return replace(self.outcome(job, "skipped"), notes=(reason,))
         clip = open_clip(job, self.options)
         if self.options.frames_dir:
             claim_frames_folder(Path(self.options.frames_dir) / clip.target.stem, is_forced=self.options.force)
@@ -118,7 +119,7 @@ class ClipRun:
             self.outcome(job, "restored" if done.n_faces else "no_face"), width=width, height=height,
             seconds=round(seconds, 3),
             error=f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None,
-            clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2), done.notes),
+            notes=done.notes, clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2)),
         )  # fmt: skip
 
     def outcome(self, job: VideoJob, status: OutcomeStatus) -> Outcome:
@@ -157,6 +158,7 @@ class ClipPlan:
     jobs: list[VideoJob]
     root: Path  # folder of the outputs
     file: Path | None  # the output, where `--output` names one file
+    left_out: LeftOut = LeftOut()
 
 
 def plan_clips(inputs: list[str], output: Path, options: VideoOptions) -> ClipPlan:
@@ -167,8 +169,10 @@ def plan_clips(inputs: list[str], output: Path, options: VideoOptions) -> ClipPl
     """
     is_file = is_file_name(output, CONTAINERS)
     root = output.parent if is_file else output
-    jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
-    return ClipPlan(jobs, root, output if is_file else None)
+    jobs, left_out = plan_videos(
+        inputs, output, added=options.suffix, made=Ledger(root).outputs(), takes_hidden=options.hidden
+    )
+    return ClipPlan(jobs, root, output if is_file else None, left_out)
 
 
 ClipEngine: TypeAlias = Callable[[ClipRun, list[VideoJob], Parts, Listener, Callable[[Outcome], None]], None]

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gfpcli.files.kinds import NAMED, UNREAD_SUFFIXES
+from gfpcli.files.raw_kinds import RAW_SUFFIXES
+
 
 @dataclass(frozen=True, slots=True)
 class PictureFormat:
     """A format of photos."""
 
-    name: str  # Pillow's
+    name: str  # Pillow's, or HEIF, JXL, RAW
+    label: str  # for people
     suffixes: tuple[str, ...] = ()  # by which it is told without a look inside; outputs get the first
-    is_written: bool = True  # else its outputs are PNG
-    variants: tuple[str, ...] = ()  # other names that Pillow's reader of this format gives
+    written_as: str = ""  # suffix of its outputs, where it is read only
 
 
-# photo formats with a sure signature. Others of Pillow's start programs (EPS) or take any bytes for a picture (TGA)
 PICTURE_FORMATS = (
-    PictureFormat("JPEG", (".jpg", ".jpeg"), variants=("MPO",)),  # MPO: several pictures
-    PictureFormat("PNG", (".png",)),
-    PictureFormat("WEBP", (".webp",)),
-    PictureFormat("TIFF", (".tif", ".tiff")),
-    PictureFormat("BMP", (".bmp",)),
-    PictureFormat("GIF", (".gif",), is_written=False),
-    PictureFormat("PPM", is_written=False),
-    PictureFormat("JPEG2000", is_written=False),
-    PictureFormat("AVIF", is_written=False),
+    PictureFormat("JPEG", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif")),
+    PictureFormat("PNG", "PNG", (".png",)),
+    PictureFormat("WEBP", "WebP", (".webp",)),
+    PictureFormat("TIFF", "TIFF", (".tif", ".tiff")),
+    PictureFormat("HEIF", "HEIC", (".heic", ".heif", ".hif")),
+    PictureFormat("AVIF", "AVIF", (".avif",)),
+    PictureFormat("JXL", "JPEG XL", (".jxl",)),
+    PictureFormat("BMP", "BMP", (".bmp",)),
+    PictureFormat("GIF", "GIF", (".gif",), written_as=".png"),
+    PictureFormat("PPM", "PPM", (".ppm", ".pgm", ".pbm", ".pnm"), written_as=".png"),
+    PictureFormat("JPEG2000", "JPEG 2000", (".jp2", ".j2k", ".jpx", ".jpf", ".j2c"), written_as=".png"),
+    # its 16 bit are kept; the bare `.raw` names many other things
+    PictureFormat("RAW", "camera raw", tuple(each for each in RAW_SUFFIXES if each != ".raw"), written_as=".tif"),
 )
-READ_FORMATS = tuple(each.name for each in PICTURE_FORMATS)
 PICTURE_SUFFIXES = tuple(suffix for each in PICTURE_FORMATS for suffix in each.suffixes)
-SUFFIX_FORMATS = {suffix: each.name for each in PICTURE_FORMATS if each.is_written for suffix in each.suffixes}
-FORMAT_SUFFIXES = {
-    name: each.suffixes[0] for each in PICTURE_FORMATS if each.is_written for name in (each.name, *each.variants)
-}
+SUFFIX_FORMATS = {suffix: each.name for each in PICTURE_FORMATS if not each.written_as for suffix in each.suffixes}
+FORMAT_SUFFIXES = {each.name: each.written_as or each.suffixes[0] for each in PICTURE_FORMATS}
+LABELS = {each.name: each.label for each in PICTURE_FORMATS}
 
 VIDEO_CONTAINERS = {  # suffix: container by ffmpeg's name; None where it is read only, and its outputs are .mp4
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
@@ -41,3 +45,8 @@ VIDEO_CONTAINERS = {  # suffix: container by ffmpeg's name; None where it is rea
 }  # fmt: skip
 CONTAINERS = {suffix: container for suffix, container in VIDEO_CONTAINERS.items() if container}
 VIDEOS = tuple(VIDEO_CONTAINERS)
+# names that promise a picture, or a video, of a kind in which no photo is written
+UNWRITTEN_SUFFIXES = {
+    *(suffix for suffix in (*PICTURE_SUFFIXES, *NAMED, *UNREAD_SUFFIXES, *VIDEOS) if suffix not in SUFFIX_FORMATS),
+    ".raw", ".pdf", ".apng",
+}  # fmt: skip

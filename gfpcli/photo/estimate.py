@@ -20,7 +20,7 @@ from gfpcli.errors import GfpError
 from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.codec import size_of
+from gfpcli.photo.codec import Photo, size_of
 from gfpcli.photo.profile import Stopwatch, decode, encode, observed, resident_memory
 from gfpcli.pipeline.faults import FAULTS, fault_text
 from gfpcli.pipeline.restorer import Restorer
@@ -114,17 +114,17 @@ def _estimate_input(
 ) -> InputEstimate:
     timed, suffix = observed(restorer, watch), job.target.suffix.lower()
     try:
-        frame = decode(job.source, watch)
-        (aligned,) = map(timed.align, timed.detect([frame]))
+        photo = decode(job.source, watch)
+        (aligned,) = map(timed.align, timed.detect([photo.frame]))
         if isinstance(aligned, Failed):
             raise aligned.error
-        size = frame.image.shape[0], frame.image.shape[1]
+        size = photo.frame.image.shape[0], photo.frame.image.shape[1]
         costs.add("read", watch, ["decode"], size[0] * size[1])
         costs.add("look", watch, ["detect", "align"], 1)
         if n_probed[suffix] < N_PROBES or (aligned.crops and n_probed["with faces"] < N_PROBES):
             n_probed[suffix] += 1
             n_probed["with faces"] += bool(aligned.crops)
-            _probe(aligned, suffix, restorer, options, watch.device, costs)
+            _probe(photo, aligned, suffix, restorer, options, watch.device, costs)
     except GfpError as error:
         return InputEstimate(job, (0, 0), (0, 0), problem=str(error))
     except FAULTS as error:
@@ -147,7 +147,8 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def _probe(
-    aligned: AlignedFaces, suffix: str, restorer: Restorer, options: RestoreOptions, device: torch.device, costs: Costs
+    photo: Photo, aligned: AlignedFaces, suffix: str, restorer: Restorer, options: RestoreOptions,
+    device: torch.device, costs: Costs,
 ) -> None:
     """Measures what follows detection: the network and the paste by faces, the rest by pixels of the result."""
     faces = tuple(crop.face for crop in aligned.crops[:N_FACES])
@@ -157,7 +158,7 @@ def _probe(
     if not options.aligned:  # without its face an aligned picture is nothing
         _restore_faces(observed(restorer, bare_watch), aligned.frame, ())
     result = _restore_faces(observed(restorer, watch), aligned.frame, faces)
-    encode(result, SUFFIX_FORMATS[suffix], options, watch)
+    encode(photo, result, SUFFIX_FORMATS[suffix], options, watch)
     n_pixels = result.image.shape[0] * result.image.shape[1]
     costs.add("net", watch, ["net", "mask"], len(faces))
     costs.add("frame", bare_watch, ["background", "paste"], n_pixels)

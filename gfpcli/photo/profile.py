@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.codec import encode_image, read_frame
+from gfpcli.photo.codec import Photo, read_photo
+from gfpcli.photo.encode import encode_photo
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.types import Frame, Restored
+from gfpcli.types import Restored
 
 STAGES = ("decode", "detect", "align", "net", "mask", "background", "paste", "encode")  # in the order of the work
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -98,14 +99,16 @@ def observed(restorer: Restorer, watch: Stopwatch) -> Restorer:
     return replace(restorer, observer=watch.stage, replicas=())
 
 
-def decode(path: Path, watch: Stopwatch) -> Frame:
+def decode(path: Path, watch: Stopwatch) -> Photo:
     """A picture from its file. Raises InputError."""
     with watch.stage("decode"):
-        return read_frame(path, 0)
+        return read_photo(path, 0)
 
 
-def encode(result: Restored, kind: str, options: RestoreOptions, watch: Stopwatch) -> int:
+def encode(photo: Photo, result: Restored, kind: str, options: RestoreOptions, watch: Stopwatch) -> int:
     """Bytes of the output's file. Raises OutputError."""
     with watch.stage("encode"):
-        data = encode_image(result.image, result.frame, result.alpha, kind, options.quality, options.strip)
-    return len(data)
+        encoded = encode_photo(
+            photo, result.image, result.alpha, kind, quality=options.quality, strip=options.strip
+        )
+    return len(encoded.data)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ from gfpcli.errors import OutputError
 from gfpcli.files.ledger import LEDGER
 from gfpcli.files.locking import hold, lock_of
 from gfpcli.options import RestoreOptions
+from gfpcli.photo.codec import Photo
+from gfpcli.photo.encode import EncodedPhoto
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.types import Frame, Outcome
+from gfpcli.types import Outcome
 from tests.clips import faceless, write_clip
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -73,13 +76,13 @@ def test_names_of_every_kind_come_through(tmp_path: Path) -> None:
     ]  # fmt: skip
     for name in names:
         picture(photos / name)
-    done = restore(photos, "-o", out, "--json", tmp_path / "r.jsonl")
+    done = restore(photos, "-o", out, "--hidden", "--json", tmp_path / "r.jsonl")
     assert done.exit_code == 0 and len(done.stderr.splitlines()) == len(names) + 1, done.stderr
     assert not any(sign in done.stderr for sign in "\x1b\u202e") and "line\\nbreak" in done.stderr
     assert {os.fsencode(name) for name in names} == {os.fsencode(name) for name in names_in(out)} - {LEDGER.encode()}
     rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert {row["input"] for row in rows} == {str(photos / name) for name in names}
-    assert {row["status"] for row in rows_of(photos, "-o", out)} == {"skipped"}
+    assert {row["status"] for row in rows_of(photos, "-o", out, "--hidden")} == {"skipped"}
     assert gfp("restore", "-o", out, *BUILTIN, "--", photos / "-rf.png").exit_code == 0
 
 
@@ -146,7 +149,7 @@ def test_other_people_s_files_and_touched_up_results_are_kept(tmp_path: Path) ->
     touched = picture(out / "b.png", 8).read_bytes()
     rows = rows_of(photos, "-o", out, "--strength", 0.5)
     assert [row["status"] for row in rows] == ["failed", "skipped", "no_face"]
-    assert "was changed after gfp wrote it" in str(rows[1]["note"]) and (out / "b.png").read_bytes() == touched
+    assert "was changed after gfp wrote it" in str(rows[1]["notes"]) and (out / "b.png").read_bytes() == touched
     assert {row["status"] for row in rows_of(photos, "-o", out, "--force")} == {"no_face"}
     assert (out / "a.png").read_bytes() != theirs and (out / "b.png").read_bytes() != touched
 
@@ -192,7 +195,7 @@ def test_an_input_that_vanishes_stops_nothing(tmp_path: Path, monkeypatch: pytes
     ("error", "told"), [(MemoryError(), "not enough memory"), (KeyError("inside"), "KeyError"),
                         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory")]
 )  # fmt: skip
-@pytest.mark.parametrize("stage", ["decode_frame", "prepare_extras", "writable"])
+@pytest.mark.parametrize("stage", ["decode_photo", "prepare_extras", "encode_photo"])
 def test_a_fault_in_one_photo_is_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception, told: str
 ) -> None:
@@ -200,11 +203,11 @@ def test_a_fault_in_one_photo_is_its_reason(
         picture(tmp_path / "in" / name)
     true, calls = getattr(gfpcli.photo.batch, stage), []
 
-    def once(*words: object) -> object:
+    def once(*words: object, **flags: object) -> object:
         calls.append(words)
         if len(calls) == 1:
             raise error
-        return true(*words)
+        return true(*words, **flags)
 
     monkeypatch.setattr(gfpcli.photo.batch, stage, once)
     rows = rows_of(tmp_path / "in", "-o", tmp_path / "out", "--save", "crops")
@@ -369,14 +372,14 @@ def test_all_that_is_written_is_told_after_the_first_failure(
     """Outputs are written behind: those that are under way when a failure is told have their records too."""
     for i in range(16):
         picture(tmp_path / "in" / f"{i:02d}.png")
-    true = gfpcli.photo.batch.encode_image
+    true = gfpcli.photo.batch.encode_photo
 
-    def encode(image: object, frame: Frame, *more: object) -> bytes:
-        if Path(frame.name).stem == f"{bad:02d}":
-            raise OutputError(f"{frame.name}: no")
-        return true(image, frame, *more)  # type: ignore[arg-type]
+    def encode(photo: Photo, *more: Any, **flags: Any) -> EncodedPhoto:
+        if Path(photo.frame.name).stem == f"{bad:02d}":
+            raise OutputError(f"{photo.frame.name}: no")
+        return true(photo, *more, **flags)
 
-    monkeypatch.setattr(gfpcli.photo.batch, "encode_image", encode)
+    monkeypatch.setattr(gfpcli.photo.batch, "encode_photo", encode)
     told = gfpcli.cli.progress.Tally.add
 
     def slowly(self: gfpcli.cli.progress.Tally, outcome: Outcome) -> None:

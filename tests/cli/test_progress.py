@@ -41,19 +41,19 @@ def outcome(source: str = "in/a.mp4", **more: Any) -> Outcome:
 
 def test_a_line_says_what_became_of_an_input() -> None:
     face, failed = FaceRecord((0, 0, 9, 9), 0.9, "restored"), FaceRecord((0, 0, 9, 9), 0.9, "failed", error="why")
-    facts = ClipFacts(30, 29, 0.2, 12.5, ("its transparency is lost",))
+    facts = ClipFacts(30, 29, 0.2, 12.5)
     lines = {
         "restored  a -> out/a (1 face)": outcome("a", faces=(face,)),
         "restored  a -> out/a (2 faces); a: why; 2 pages": outcome(
-            "a", faces=(face, face, failed), error="a: why", note="2 pages"
+            "a", faces=(face, face, failed), error="a: why", notes=("2 pages",)
         ),
         "failed    a: why": outcome("a", status="failed", error="a: why"),
-        "skipped   a (done before)": outcome("a", status="skipped", note="done before"),
+        "skipped   a (done before)": outcome("a", status="skipped", notes=("done before",)),
         "restored  a -> out/a (30 frames, 29 faces, 12.5 frames/s; its transparency is lost; a: why)": outcome(
-            "a", clip=facts, error="a: why"
+            "a", clip=facts, notes=("its transparency is lost",), error="a: why"
         ),
         "previewed a -> out/a (side by side: b)": outcome(
-            "a", status="previewed", clip=ClipFacts(notes=("side by side: b",))
+            "a", status="previewed", clip=ClipFacts(), notes=("side by side: b",)
         ),
     }
     assert [progress.line_of(each) for each in lines.values()] == list(lines)
@@ -79,3 +79,10 @@ def test_a_terminal_has_bars_and_a_line_for_what_failed(monkeypatch: pytest.Monk
     assert "failed    in/b[0].mp4: broken" in text
     assert ("restored  in/a.mp4" in text) == is_video and ("restoring, 0 faces" in text) != is_video
     assert view.tally.line() == "1 failed, 1 restored; 0 faces restored" and view.tally.n_failed == 1
+
+
+def test_outputs_with_notes_are_counted() -> None:
+    tally = progress.Tally()
+    for status, notes in (("restored", ("2 pages",)), ("no_face", ("a", "b")), ("skipped", ("done before",))):
+        tally.add(outcome("a", status=status, notes=notes))
+    assert tally.line() == "1 no face, 1 restored, 1 skipped; 0 faces restored; 2 with notes"

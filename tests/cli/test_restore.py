@@ -18,8 +18,7 @@ from typer.testing import CliRunner, Result
 
 from gfpcli.cli.app import app
 from gfpcli.model.checkpoint import read_state
-from gfpcli.photo.codec import read_frame
-from gfpcli.photo.inputs import format_of
+from gfpcli.photo.codec import read_frame, read_photo
 from gfpcli.weights.cache import BUILTINS
 from tests.model.test_gfpgan import reference
 
@@ -76,11 +75,12 @@ def test_all_photos_good_odd_and_broken(shared_data: Path, tmp_path: Path) -> No
     for name, row in rows.items():
         if name in failed:
             continue
-        before, after = read_frame(odd / name, 0), read_frame(Path(row["output"]), 0)
+        photo, written = read_photo(odd / name, 0), read_photo(Path(row["output"]), 0)
+        before, after = photo.frame, written.frame
         assert after.image.shape == before.image.shape and after.is_gray == before.is_gray, name
         assert after.image.dtype == before.image.dtype and (after.alpha is None) == (before.alpha is None), name
-        assert after.metadata.icc == before.metadata.icc, name
-        assert format_of(Path(row["output"])) == (before.format if before.format != "GIF" else "PNG"), name
+        assert written.carried.icc == photo.carried.icc, name
+        assert written.format == (photo.format if photo.format != "GIF" else "PNG"), name
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     again = restore(odd, "-o", out, "--scale", 1, "--json", records, "--faces", "largest")
     assert again.exit_code == 1

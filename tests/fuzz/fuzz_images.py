@@ -11,29 +11,30 @@ import atheris
 
 with atheris.instrument_imports(include=["PIL", "gfpcli", "tifffile"]):
     from gfpcli.errors import InputError, OutputError
-    from gfpcli.photo import codec as images
-    from gfpcli.photo.codec import decode_frame, encode_image, writable
+    from gfpcli.photo import pixels
+    from gfpcli.photo.codec import decode_photo
+    from gfpcli.photo.encode import encode_photo
 
-images.MAX_PIXELS = 1_000_000  # small pictures find as much, and faster
-KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+pixels.MAX_PIXELS = 1_000_000  # small pictures find as much, and faster
+KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "HEIF", "AVIF", "JXL")
 
 
 def read_one(data: bytes) -> None:
     """Decodes a file's bytes, then encodes the picture."""
     try:
-        frame = decode_frame(data, "fuzz", 0)
+        photo = decode_photo(data, "fuzz", 0)
     except InputError as error:
         assert "\n" not in str(error)
         return
+    frame = photo.frame
     height, width = frame.image.shape[:2]
     assert frame.image.ndim == 3 and frame.image.shape[2] == 3 and height and width
     assert frame.alpha is None or frame.alpha.shape == (height, width)
     if height * width > 65536:
         return
     kind = KINDS[len(data) % len(KINDS)]
-    kept = writable(frame, kind)
     try:
-        encode_image(frame.image, kept, frame.alpha, kind, 90, False)
+        encode_photo(photo, frame.image, frame.alpha, kind)
     except OutputError as error:
         assert kind in ("JPEG", "WEBP") and max(height, width) > 16383, error  # the formats' own limits
 

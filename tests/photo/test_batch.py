@@ -27,7 +27,7 @@ from gfpcli.photo.batch import (
     plan_photos,
     restore_photos,
 )
-from gfpcli.photo.codec import decode_frame
+from gfpcli.photo.codec import decode_photo
 from gfpcli.photo.report import pictures_for
 from gfpcli.types import Face, FaceOutcome, Failed, Listener, Outcome, Restored
 from gfpcli.weights.choose import Parts
@@ -80,13 +80,14 @@ def test_another_engine_takes_the_place_of_this_machine_s(photos: Path, tmp_path
 
 def result_of(run: PhotoRun, job: Job) -> tuple[PhotoTask, Restored | Failed]:
     """A photo with two faces, of which one failed."""
-    frame = decode_frame(job.source.read_bytes(), str(job.source), 0)
+    photo = decode_photo(job.source.read_bytes(), str(job.source), 0)
+    frame = photo.frame
     face = Face(np.array([10.123, 10, 60, 60]), np.full((5, 2), 30.456), 0.98765)
     done = Restored(
         frame, frame.image, 1.0, (face, face), (), (), (), (FaceOutcome("restored"), FaceOutcome("failed", "why")),
         timings={"network": 0.25, "total": 1.23456},
     )  # fmt: skip
-    return PhotoTask(job, "digest", frame), done
+    return PhotoTask(job, "digest", photo), done
 
 
 def test_an_outcome_keeps_numbers_only(photos: Path, tmp_path: Path) -> None:
@@ -113,11 +114,11 @@ def test_an_output_that_gets_no_name_leaves_nothing(
     run = PhotoRun(options, out, Ledger(out), "settings", "compact")
     job = Job(photos / "a.png", out / "a.png")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OutputError("the disk is full")
 
     with monkeypatch.context() as full:
-        full.setattr(gfpcli.photo.batch, "encode_image", fail)
+        full.setattr(gfpcli.photo.batch, "encode_photo", fail)
         failed = run.encode(result_of(run, job))
     assert isinstance(failed, FinishedPhoto) and failed.outcome.error == "the disk is full"
     pending = run.encode(result_of(run, job))

@@ -83,7 +83,7 @@ def test_a_result_that_its_format_cannot_hold_is_foreseen(tmp_path: Path, smooth
     job = Job(tmp_path / "wide.png", tmp_path / "out" / "wide.webp")
     parts = replace(restorer(Model()), options=RestoreOptions(scale=2))
     (each,) = estimate([job], parts, RestoreOptions(scale=2), CPU).inputs
-    assert each.problem and "WEBP" in each.problem
+    assert each.problem and "WebP" in each.problem
 
 
 def test_a_fault_of_a_library_is_not_called_a_lack_of_memory(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def write(path: Path, entries: list[tuple[Outcome, Pictures | None]], n_inputs: 
 
 def test_it_tells_everything_and_loads_nothing(tmp_path: Path, pictures: Pictures) -> None:
     failed = outcome("bad.png", "failed", error="bad.png: not an image")
-    text = write(tmp_path / "r.html", [(outcome("a.png", note="2 pages"), pictures), (failed, None)], 3)
+    text = write(tmp_path / "r.html", [(outcome("a.png", notes=("2 pages",)), pictures), (failed, None)], 3)
     plain = " ".join(
         unescape(re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]*>", " ", text, flags=re.S)).split()
     )

