@@ -171,7 +171,7 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
         setattr(restore, codec, clock.timed("codecs", getattr(restore, codec)))
 
     def run(source: Path, target: Path) -> int:
-        jobs = plan_jobs([str(source)], target, wanted="jpg", added="")
+        jobs, _ = plan_jobs([str(source)], target, wanted="jpg", added="")
         told: list[FinishedPhoto] = []
         PhotoRun(options, target, Ledger(target), "bench", "random").process(jobs, lambda: restorer, told.append)
         outcomes = [each.outcome for each in told]

@@ -113,6 +113,11 @@ class FaceOptions(Options):
                            in_fingerprint=False)  # fmt: skip
     det_threshold: float = option(0.8, "lowest score of a face, 0 to 1", panel=FACES, within=(0, 1))
     det_size: int = option(1280, "longest side the detector sees, px; 0 = full", panel=FACES, within=(0, 1 << 20))
+    turns: int = option(
+        3, "turns in which a picture without an upright face is looked at too: 1 = 180 degrees, 3 = also 90 and 270, "
+        "0 = none (all that clips do unless asked: each frame without a face would be looked at again)",
+        panel=FACES, within=(0, 3),
+    )  # fmt: skip
     mask: str = option("auto", "auto, parse, soft, or a ParseNet checkpoint", panel=FACES, in_fingerprint=False)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
@@ -154,6 +159,8 @@ class RunOptions(CommandOptions):
                           in_fingerprint=False, within=(0, 10_000))  # fmt: skip
     json: str | None = option(None, "FILE or -: one JSON record a line for each input", panel=IN_OUT,
                               in_fingerprint=False)  # fmt: skip
+    hidden: bool = option(False, "in folders: take hidden files too, and what a NAS, a Mac or Windows leaves there",
+                          panel=IN_OUT, in_fingerprint=False)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,6 +187,8 @@ class RestoreOptions(RunOptions, FaceOptions):
         panel=IN_OUT, within=(1, 100),
     )  # fmt: skip
     suffix: str = option("", "added to each file name's stem", panel=IN_OUT)
+    # not in the fingerprint: an output that is done is given the dates without being made again
+    keep_times: bool = option(False, "give each output the dates of its input", panel=IN_OUT, in_fingerprint=False)
     save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
     report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
                                 panel=IN_OUT, in_fingerprint=False)  # fmt: skip
@@ -203,8 +212,8 @@ class BenchOptions(RestoreOptions):
     """Options of `gfp bench`. Raises UsageError as `FaceOptions`."""
 
     left_out = (
-        "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "suffix", "save",
-        "report",
+        "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "hidden", "suffix",
+        "keep_times", "save", "report",
     )  # fmt: skip
     rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
     threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))
@@ -218,11 +227,14 @@ class VideoOptions(RunOptions, FaceOptions):
 
     left_out = ("aligned",)
     scale: float = option_of(FaceOptions, "scale", 1.0)  # a clip is mostly wanted at its own size, a photo larger
+    turns: int = option_of(FaceOptions, "turns", 0)
     suffix: str = option_of(RestoreOptions, "suffix", "")
     codec: str = option("copy-of-source", f"{', '.join(CODECS)}, or a hardware encoder (h264_nvenc)", panel=IN_OUT)
     crf: int = option(-1, "constant quality, lower is better; -1 = the codec's usual", panel=IN_OUT, within=(-1, 63))
     preset: str = option("", "the encoder's speed: medium, slow, ...; empty = its usual", panel=IN_OUT)
     pix_fmt: str = option("auto", "ffmpeg's name; auto keeps depth and chroma", panel=IN_OUT)
+    audio: str = option("auto", "auto: AAC for what players of .mp4 do not know; copy: as it is", panel=IN_OUT,
+                        words=("auto", "copy"))  # fmt: skip
     start: float = option(0.0, "leave out what comes before, s", panel=IN_OUT, within=(0, 1e9))
     end: float = option(0.0, "leave out what comes after, s; 0 = nothing", panel=IN_OUT, within=(0, 1e9))
     smooth: float = option(0.5, "temporal stability, 0 to 1; 0 = each frame alone", panel=FACES, within=(0, 1))

@@ -19,10 +19,10 @@ import tifffile
 from PIL import Image as Pillow
 
 from gfpcli.errors import CheckpointError, InputError
+from gfpcli.files.kinds import kind_of_file
 from gfpcli.model.checkpoint import load_face_net
 from gfpcli.photo.codec import decode_frame, decode_photo, read_frame
 from gfpcli.photo.encode import encode_photo
-from gfpcli.photo.inputs import format_of
 from tests.fuzz.seeds import images
 
 FOUND = Path(__file__).parent / "fuzz" / "found"
@@ -219,5 +219,5 @@ def test_what_a_camera_writes_is_kept_in_tiff_too() -> None:
 def test_files_that_start_programs_are_no_images(tmp_path: Path) -> None:
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     (tmp_path / "a.jpg").write_bytes(postscript)
-    assert format_of(tmp_path / "a.jpg") is None
+    assert kind_of_file(tmp_path / "a.jpg").role == "unread picture"
     assert "EPS: pictures of this kind are not read" in str(tried(postscript))

@@ -16,6 +16,7 @@ from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Ledger
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.estimate import Estimate, InputEstimate, estimate
+from gfpcli.photo.sidecars import read_sidecars, settings_with
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts, fingerprint
 from gfpcli.weights.devices import choose_devices
@@ -50,6 +51,7 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
 
 def _is_done(job: Job, ledger: Ledger, settings: str) -> bool:
     try:
+        settings = settings_with(settings, read_sidecars(job)[0])
         return ledger.state_of(job.target, sha256_of(job.source), settings) != "open"
     except OSError:
         return False  # reading it will say why

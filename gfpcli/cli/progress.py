@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from gfpcli.cli.console import plain, tell
 from gfpcli.cli.output import json_line, json_sink
+from gfpcli.files.folders import LeftOut
 from gfpcli.types import Listener, Outcome
 from gfpcli.weights.cache import BLOCK
 
@@ -146,7 +147,8 @@ class RunView:
         """What the run is given."""
         with self._stack:
             yield Listener(
-                warn=tell, begin=self._begin, outcome=self._take, tiles=lambda *counts: self._display.tiles(*counts),
+                warn=Listener().warn if self.is_quiet else tell, begin=self._begin, outcome=self._take,
+                tiles=lambda *counts: self._display.tiles(*counts),
                 frames=lambda *counts: self._display.frames(*counts),
                 download=Listener().download if self.is_quiet else tell_download,
             )  # fmt: skip
@@ -186,6 +188,12 @@ def line_of(outcome: Outcome) -> str:
         return f"{start} ({'; '.join([counts, *outcome.notes, *errors])})"
     count = f"{outcome.n_restored} face{'' if outcome.n_restored == 1 else 's'}"
     return "; ".join([f"{start} ({count})", *errors, *outcome.notes])
+
+
+def tell_files_left_out(left_out: LeftOut) -> None:
+    """The files of searched folders that are no inputs, by number."""
+    for line in left_out.lines():
+        tell(line)
 
 
 def tell_download(done: int, total: int | None) -> None:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from gfpcli.cli.console import tell
 from gfpcli.cli.plan import tell_plan
-from gfpcli.cli.progress import RunView
+from gfpcli.cli.progress import RunView, tell_files_left_out
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.storage import is_remote, is_url, place_of
 from gfpcli.options import RestoreOptions
@@ -65,6 +65,7 @@ def _restore(
             tell(f"{view.tally.line()}{where}")
             raise
     if not view.is_quiet:
+        tell_files_left_out(plan.left_out)
         tell(f"{view.tally.line()}{where}" + (f", report in {report_to}" if report_to else ""))
 
 
@@ -126,3 +127,4 @@ def _dry_run(plan: PhotoPlan, options: RestoreOptions, began: float) -> None:
     if is_remote(plan.root) or any(is_remote(job.source) for job in plan.jobs):
         raise UsageError("--dry-run looks into every input: it is for files of this machine, not for URLs")
     tell_plan(plan.jobs, plan.root, options, began)
+    tell_files_left_out(plan.left_out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gfpcli.cli.console import tell
-from gfpcli.cli.progress import RunView
+from gfpcli.cli.progress import RunView, tell_files_left_out
 from gfpcli.clip.batch import ClipEngine, open_clip, plan_clips, restore_clips, restore_clips_here
 from gfpcli.errors import UsageError
 from gfpcli.files.jobs import VideoJob
@@ -27,10 +27,13 @@ def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_t
     plan = plan_clips(inputs, output, options)
     if options.dry_run:
         tell_clips(plan.jobs, options)
+        tell_files_left_out(plan.left_out)
         return 0
     view = RunView(json_to, quiet, options.force, is_video=True)
     with view.listening() as listener:
         restore_clips(plan, options, listener, engine=engine)
+    if not quiet:
+        tell_files_left_out(plan.left_out)
     return view.tally.n_failed
 
 

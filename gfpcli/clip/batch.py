@@ -20,6 +20,7 @@ from gfpcli.clip.preview import preview_names, write_preview
 from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.errors import InputError, OutputError, UsageError, failure_line
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
+from gfpcli.files.folders import LeftOut
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
@@ -157,6 +158,7 @@ class ClipPlan:
     jobs: list[VideoJob]
     root: Path  # folder of the outputs
     file: Path | None  # the output, where `--output` names one file
+    left_out: LeftOut = LeftOut()
 
 
 def plan_clips(inputs: list[str], output: Path, options: VideoOptions) -> ClipPlan:
@@ -167,8 +169,10 @@ def plan_clips(inputs: list[str], output: Path, options: VideoOptions) -> ClipPl
     """
     is_file = is_file_name(output, CONTAINERS)
     root = output.parent if is_file else output
-    jobs = plan_videos(inputs, output, added=options.suffix, made=Ledger(root).outputs())
-    return ClipPlan(jobs, root, output if is_file else None)
+    jobs, left_out = plan_videos(
+        inputs, output, added=options.suffix, made=Ledger(root).outputs(), takes_hidden=options.hidden
+    )
+    return ClipPlan(jobs, root, output if is_file else None, left_out)
 
 
 ClipEngine: TypeAlias = Callable[[ClipRun, list[VideoJob], Parts, Listener, Callable[[Outcome], None]], None]

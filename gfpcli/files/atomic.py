@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gfpcli.errors import GfpError, OutputError, os_reason
-from gfpcli.files.storage import LOCAL, store_of
+from gfpcli.files.storage import LOCAL, NEW_FILE, FileFacts, store_of
 
 PART = ".part"
 
@@ -83,9 +83,13 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     _reserve(path, fill).publish()
 
 
-def prepare_output(target: Path, chunks: Iterable[bytes]) -> PendingOutput:
-    """Writes what shall become `target` under a hidden name beside it. Raises OutputError."""
-    return _reserve(target, lambda temporary: store_of(target).write(temporary, chunks))
+def prepare_output(target: Path, chunks: Iterable[bytes], facts: FileFacts = NEW_FILE) -> PendingOutput:
+    """Writes what shall become `target` under a hidden name beside it, with its permissions and dates.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    return _reserve(target, lambda temporary: store_of(target).write(temporary, chunks, facts))
 
 
 def prepare_file(made: Path, target: Path) -> PendingOutput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gfpcli.files.kinds import NAMED
+from gfpcli.files.kinds import NAMED, UNREAD_SUFFIXES
 from gfpcli.files.raw_kinds import RAW_SUFFIXES
 
 
@@ -47,8 +47,6 @@ CONTAINERS = {suffix: container for suffix, container in VIDEO_CONTAINERS.items(
 VIDEOS = tuple(VIDEO_CONTAINERS)
 # names that promise a picture, or a video, of a kind in which no photo is written
 UNWRITTEN_SUFFIXES = {
-    *(suffix for suffix in (*PICTURE_SUFFIXES, *NAMED, *VIDEOS) if suffix not in SUFFIX_FORMATS),
-    ".psd", ".psb", ".pcx", ".ico", ".cur", ".jxr", ".wdp", ".hdp", ".svg", ".xcf", ".exr", ".hdr", ".dds", ".eps",
-    ".icns", ".qoi", ".bpg", ".flif", ".mng", ".jng", ".ras", ".sgi", ".dpx", ".cin", ".fits", ".dcm", ".xpm", ".wmf",
-    ".emf", ".djvu", ".pam", ".pfm", ".jls", ".raw", ".pdf", ".apng",
+    *(suffix for suffix in (*PICTURE_SUFFIXES, *NAMED, *UNREAD_SUFFIXES, *VIDEOS) if suffix not in SUFFIX_FORMATS),
+    ".raw", ".pdf", ".apng",
 }  # fmt: skip

@@ -19,6 +19,8 @@ class Job:
     source: Path
     target: Path
     data: bytes | None = None  # the input's content where it is no file: it came by stdin
+    sidecars: tuple[Path, ...] = ()  # XMP files beside the input, whose copies belong beside the result
+    notes: tuple[str, ...] = ()  # lines worth telling that are known before work starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,15 @@ def is_same(path: Path, other: Path | None) -> bool:
     return one == two if one and two else resolved(path) == resolved(other)  # the latter where it is not made yet
 
 
-def check_no_input(jobs: Sequence[Job]) -> None:
-    """Raises UsageError where an output is an input, be it by a link, a mount or other letters' case."""
+def check_no_input(jobs: Sequence[Job], unwritten: Container[Path] = ()) -> None:
+    """Raises UsageError where an output is an input, be it by a link, a mount or other letters' case.
+
+    Args:
+        unwritten: sources of which it is known that no output is made.
+    """
     sources = {resolved(job.source) for job in jobs}
     files = {identity(job.source) for job in jobs} - {None}
-    for job in jobs:
+    for job in (job for job in jobs if job.source not in unwritten):
         if resolved(job.target) in sources or identity(job.target) in files:
             raise UsageError(f"{job.target} is an input: choose another --output or a --suffix")
 

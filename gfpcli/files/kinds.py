@@ -127,6 +127,11 @@ NAMED = {  # kinds without a signature of their own, by suffix
     ".xbm": _foreign("XBM"),
     ".m2v": _video("MPEG"), ".dv": _video("DV"),
 }  # fmt: skip
+UNREAD_SUFFIXES = (  # by which pictures of kinds that are not read are told where nothing can be looked at
+    ".psd", ".psb", ".tga", ".pcx", ".ico", ".cur", ".dib", ".jxr", ".wdp", ".hdp", ".svg", ".svgz", ".xcf", ".exr",
+    ".hdr", ".dds", ".eps", ".icns", ".qoi", ".bpg", ".flif", ".mng", ".jng", ".ras", ".sgi", ".dpx", ".cin", ".fits",
+    ".dcm", ".xpm", ".wmf", ".emf", ".djvu", ".pam", ".pfm", ".jls", ".kra", ".ora",
+)  # fmt: skip
 BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}  # sizes of the information header, by version
 NAS_FOLDERS = {"@eadir", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information", "lost+found"}
 NAS_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}

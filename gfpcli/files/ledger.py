@@ -21,6 +21,7 @@ from gfpcli.types import FaceRecord
 
 LEDGER = ".gfp-ledger.jsonl"  # behind a URL a folder, without the suffix
 NOT_OURS = ": is there already and is not gfp's: choose another --output, or --force"
+DONE = "done before"
 CHANGED = " was changed after gfp wrote it and is kept; --force replaces it"
 State: TypeAlias = Literal["done", "open", "edited", "foreign"]
 """Of an output: as it should be; to be made (again); changed since it was made; there, but never made by us."""
@@ -113,6 +114,10 @@ class Ledger:
         if state in ("foreign", "edited"):
             raise OutputError(f"{output}{NOT_OURS if state == 'foreign' else CHANGED}")
 
+    def is_gone(self, output: Path) -> bool:
+        """Whether gfp made this file and it is not there any more. Raises OSError behind a URL."""
+        return self._key(output) in self._entries and not store_of(output).exists(output)
+
     def faces_of(self, output: Path) -> tuple[FaceRecord, ...]:
         """A finished output's faces without landmarks; none where they are not known, or were tampered with."""
         entry = self._entries.get(self._key(output))
@@ -154,4 +159,4 @@ def what_stands(ledger: Ledger, target: Path, digest: str, settings: str) -> str
     state = ledger.state_of(target, digest, settings)
     if state == "foreign":
         raise OutputError(f"{target}{NOT_OURS}")
-    return {"done": "done before", "edited": f"{target}{CHANGED}"}.get(state)
+    return {"done": DONE, "edited": f"{target}{CHANGED}"}.get(state)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -30,10 +31,22 @@ from filelock import FileLock
 from gfpcli.errors import UsageError, os_reason
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
+PERMISSIONS = 0o777  # without the bits that make a program run as another user
 LINES = 200  # of a journal in one object
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # file systems without it, folders that may not be read
 # os.path instead of pathlib, which raises for a name that no file system takes
 # ruff: noqa: PTH110, PTH112
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file system keeps of a file besides its name and content."""
+
+    mode: int | None = None  # permission bits; None for those that the system gives new files
+    times_ns: tuple[int, int] | None = None  # last access and last change, since 1970; None for now
+
+
+NEW_FILE = FileFacts()
 
 
 class Journal(Protocol):
@@ -70,8 +83,14 @@ class Store(Protocol):
     def reserve(self, target: Path, prefix: str, suffix: str) -> Path:
         """A place in the target's folder that nobody else has. The folder is made."""
 
-    def write(self, place: Path, chunks: Iterable[bytes]) -> None:
-        """Makes or replaces a file, which is on the disk when this returns."""
+    def facts(self, place: Path) -> FileFacts:
+        """Permissions and dates of a file, as far as the store has such."""
+
+    def set_times(self, place: Path, times_ns: tuple[int, int]) -> None:
+        """Gives a file these dates of last access and last change, where the store has such."""
+
+    def write(self, place: Path, chunks: Iterable[bytes], facts: FileFacts = NEW_FILE) -> None:
+        """Makes or replaces a file, which is on the disk when this returns. Nobody reads it who may not by `facts`."""
 
     def replace(self, place: Path, target: Path) -> None:
         """Gives a file another name, which is on the disk when this returns."""
@@ -129,16 +148,25 @@ class LocalStore:
         os.close(handle)
         return Path(name)
 
-    def write(self, place: Path, chunks: Iterable[bytes]) -> None:
+    def facts(self, place: Path) -> FileFacts:
+        facts = place.stat()
+        return FileFacts(facts.st_mode & PERMISSIONS, (facts.st_atime_ns, facts.st_mtime_ns))
+
+    def set_times(self, place: Path, times_ns: tuple[int, int]) -> None:
+        os.utime(place, ns=times_ns)
+
+    def write(self, place: Path, chunks: Iterable[bytes], facts: FileFacts = NEW_FILE) -> None:
         with place.open("wb") as file:
             file.writelines(chunks)
-        self.finish(place)
+        self.finish(place, facts)
 
-    def finish(self, place: Path) -> None:
-        """Brings a file to the disk, and gives it the usual permissions: a name must not outlive its content."""
+    def finish(self, place: Path, facts: FileFacts = NEW_FILE) -> None:
+        """Brings a file to the disk, and gives it its permissions and dates: a name must not outlive its content."""
         with place.open("rb+") as file:
             os.fsync(file.fileno())
-        place.chmod(0o666 & ~_umask())
+        if facts.times_ns:
+            self.set_times(place, facts.times_ns)
+        place.chmod(0o666 & ~_umask() if facts.mode is None else facts.mode)
 
     def replace(self, place: Path, target: Path) -> None:
         place.replace(target)
@@ -223,7 +251,13 @@ class RemoteStore:
     def reserve(self, target: Path, prefix: str, suffix: str) -> Path:
         return target.with_name(f"{prefix}{secrets.token_hex(8)}{suffix}")
 
-    def write(self, place: Path, chunks: Iterable[bytes]) -> None:
+    def facts(self, place: Path) -> FileFacts:
+        return NEW_FILE
+
+    def set_times(self, place: Path, times_ns: tuple[int, int]) -> None:
+        """Objects have the date of their upload only."""
+
+    def write(self, place: Path, chunks: Iterable[bytes], facts: FileFacts = NEW_FILE) -> None:
         _ask(place, "pipe_file", _key(place), b"".join(chunks))
 
     def replace(self, place: Path, target: Path) -> None:

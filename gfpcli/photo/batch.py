@@ -15,20 +15,22 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from gfpcli.errors import GfpError, failure_line
-from gfpcli.files.atomic import PendingOutput, prepare_output
+from gfpcli.errors import GfpError, InputError, OutputError, failure_line
+from gfpcli.files.atomic import PendingOutput, os_errors_as, prepare_output
+from gfpcli.files.folders import LeftOut
 from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job
-from gfpcli.files.ledger import Ledger, what_stands
+from gfpcli.files.ledger import DONE, Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
-from gfpcli.files.storage import is_remote
+from gfpcli.files.storage import NEW_FILE, FileFacts, is_remote, store_of
 from gfpcli.options import RestoreOptions
-from gfpcli.photo.codec import Photo, decode_frame, decode_photo, read_file, read_frame
+from gfpcli.photo.codec import Photo, decode_frame, decode_photo, known_kind, read_file, read_frame
 from gfpcli.photo.encode import encode_photo
 from gfpcli.photo.extras import about, prepare_extras
 from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
 from gfpcli.photo.sheets import Layers
+from gfpcli.photo.sidecars import Sidecar, prepare_sidecars, read_sidecars, settings_with
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop, deliver, map_ahead
 from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, Restored
@@ -46,6 +48,9 @@ class PhotoTask:
     job: Job
     sha256: str  # of the input's content
     photo: Photo
+    facts: FileFacts = NEW_FILE  # what the output gets: permissions, and with `--keep-times` dates
+    sidecars: tuple[Sidecar, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,11 @@ class PendingPhoto:
     input_sha256: str
     settings: str
     output_sha256: str
+    sidecars: tuple[tuple[PendingOutput, str], ...] = ()  # copies of them, with the SHA-256 of the content
 
     def discard(self) -> None:
         """Removes everything that was written."""
-        for each in (self.output, *(extra for extra, _ in self.extras)):
+        for each in (self.output, *(extra for extra, _ in (*self.extras, *self.sidecars))):
             each.discard()
 
 
@@ -96,11 +102,36 @@ class PhotoRun:
         with self.failing(job) as failed:
             check_inside(self.root, job.target)
             data = read_file(job.source) if job.data is None else job.data
-            digest = hashlib.sha256(data).hexdigest()
-            if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
+            known_kind(data, str(job.source))  # first: of another kind nothing becomes, whatever stands at its target
+            digest, (sidecars, notes) = hashlib.sha256(data).hexdigest(), read_sidecars(job)
+            facts = self.facts_of(job)
+            if not self.options.force and (reason := self.what_stands(job, digest, sidecars)):
+                if facts.times_ns and reason == DONE:
+                    self.keep_times(job.target, facts.times_ns)
                 return self.skipped(job, data, reason)
-            return PhotoTask(job, digest, decode_photo(data, str(job.source), index))
+            photo = decode_photo(data, str(job.source), index)
+            return PhotoTask(job, digest, photo, facts, sidecars, (*job.notes, *notes))
         return failed[0]
+
+    def facts_of(self, job: Job) -> FileFacts:
+        """Permissions and dates for the outputs of a job. Raises InputError."""
+        if job.data is not None:
+            return NEW_FILE
+        with os_errors_as(InputError, job.source):
+            facts = store_of(job.source).facts(job.source)
+        return facts if self.options.keep_times else replace(facts, times_ns=None)
+
+    def keep_times(self, target: Path, times_ns: tuple[int, int]) -> None:
+        """Gives an output that is done the dates of its input. Raises OutputError."""
+        with os_errors_as(OutputError, target):
+            known = store_of(target).facts(target).times_ns
+            if known and known[1] != times_ns[1]:
+                store_of(target).set_times(target, times_ns)
+
+    def what_stands(self, job: Job, digest: str, sidecars: tuple[Sidecar, ...]) -> str | None:
+        """Why an output is left as it is, None where it is to be made: also where a copy of a sidecar is gone."""
+        reason = what_stands(self.ledger, job.target, digest, settings_with(self.settings, sidecars))
+        return None if reason == DONE and any(self.ledger.is_gone(each.target) for each in sidecars) else reason
 
     @contextmanager
     def failing(self, job: Job) -> Iterator[list[FinishedPhoto]]:
@@ -137,19 +168,30 @@ class PhotoRun:
         if isinstance(result, Failed):
             return self.failed(job, str(result.error))
         with self.failing(job) as failed, ExitStack() as pending:
-            extras = tuple(prepare_extras(self.root, job, result, options, pending))
+            extras = tuple(prepare_extras(self.root, job, result, options, task.facts, pending))
             kind = SUFFIX_FORMATS[job.target.suffix.lower()]
             encoded = encode_photo(
                 task.photo, result.image, result.alpha, kind, quality=options.quality, strip=options.strip
             )
-            outcome = replace(self.outcome_of(job, result), notes=encoded.notes)
+            sidecars, notes = self.prepare_sidecars(task, result, pending)
+            outcome = replace(self.outcome_of(job, result), notes=(*encoded.notes, *task.notes, *notes))
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
             finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
-            settings = self.settings if outcome.error is None else FACES_FAILED
-            output, digest = prepare_output(job.target, [encoded.data]), hashlib.sha256(encoded.data).hexdigest()
+            settings = settings_with(self.settings, task.sidecars) if outcome.error is None else FACES_FAILED
+            output = prepare_output(job.target, [encoded.data], task.facts)
+            digest = hashlib.sha256(encoded.data).hexdigest()
             pending.pop_all()
-            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest)
+            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest, sidecars)
         return failed[0]
+
+    def prepare_sidecars(
+        self, task: PhotoTask, result: Restored, pending: ExitStack
+    ) -> tuple[tuple[tuple[PendingOutput, str], ...], list[str]]:
+        """The copies of a photo's sidecars under hidden names, and notes on what is lost. Raises OutputError."""
+        placement = task.photo.placement((result.image.shape[0], result.image.shape[1]))
+        made = list(prepare_sidecars(task.sidecars, placement, pending, keeps_times=self.options.keep_times))
+        copies = tuple(each for each in made if not isinstance(each, str))
+        return copies, [each for each in made if isinstance(each, str)]
 
     def commit(self, made: PendingPhoto | FinishedPhoto) -> FinishedPhoto:
         """Enters a photo into the ledger, then gives its outputs their names: what has a name is never done again."""
@@ -157,17 +199,34 @@ class PhotoRun:
             return made
         with self.failing(made.job) as failed, ExitStack() as pending:
             pending.callback(made.discard)
-            extras = {extra.target: digest for extra, digest in made.extras}
-            for path in () if self.options.force else extras:
-                self.ledger.check_ours(path)
-            faces = made.finished.outcome.faces
-            self.ledger.add(made.job.target, made.input_sha256, made.settings, made.output_sha256, faces, extras)
-            for extra, _ in made.extras:
+            for extra, _ in () if self.options.force else made.extras:
+                self.ledger.check_ours(extra.target)
+            sidecars, notes = self.sidecars_to_publish(made)
+            beside = {extra.target: digest for extra, digest in (*made.extras, *sidecars)}
+            outcome = made.finished.outcome
+            self.ledger.add(
+                made.job.target, made.input_sha256, made.settings, made.output_sha256, outcome.faces, beside
+            )
+            for extra, _ in (*made.extras, *sidecars):
                 extra.publish()
             made.output.publish()
             pending.pop_all()
-            return made.finished
+            return replace(made.finished, outcome=replace(outcome, notes=(*outcome.notes, *notes)))
         return failed[0]
+
+    def sidecars_to_publish(self, made: PendingPhoto) -> tuple[list[tuple[PendingOutput, str]], list[str]]:
+        """The copies of sidecars in whose places nothing stands that is not ours, and notes on the others."""
+        if self.options.force:
+            return list(made.sidecars), []
+        kept, notes = [], []
+        for output, digest in made.sidecars:
+            try:
+                self.ledger.check_ours(output.target)
+                kept.append((output, digest))
+            except OutputError as error:
+                output.discard()
+                notes.append(str(error))
+        return kept, notes
 
     def outcome(self, job: Job, status: OutcomeStatus) -> Outcome:
         """An outcome without faces."""
@@ -250,6 +309,7 @@ class PhotoPlan:
     jobs: list[Job]
     root: Path  # folder of the outputs
     file: Path | None  # the output, where `--output` names one file
+    left_out: LeftOut = LeftOut()
 
 
 def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin: bytes | None = None) -> PhotoPlan:
@@ -263,12 +323,15 @@ def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin:
     """
     is_file = is_photo_name(output)
     root = output.parent if is_file else output
+    left_out = LeftOut()
     if stdin is not None:
         jobs = [plan_stdin(stdin, output, wanted=options.format, added=options.suffix)]
     else:
-        made = Ledger(root).outputs()
-        jobs = plan_jobs(inputs, output, wanted=options.format, added=options.suffix, made=made)
-    return PhotoPlan(jobs, root, output if is_file else None)
+        jobs, left_out = plan_jobs(
+            inputs, output, wanted=options.format, added=options.suffix, made=Ledger(root).outputs(),
+            takes_hidden=options.hidden, has_sidecars=not options.strip,
+        )  # fmt: skip
+    return PhotoPlan(jobs, root, output if is_file else None, left_out)
 
 
 PhotoEngine: TypeAlias = Callable[[PhotoRun, list[Job], Parts, Listener, Emit], None]

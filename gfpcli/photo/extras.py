@@ -15,6 +15,7 @@ from gfpcli import __version__
 from gfpcli.files.atomic import PendingOutput, prepare_output
 from gfpcli.files.jobs import Job
 from gfpcli.files.locking import check_inside
+from gfpcli.files.storage import FileFacts
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.report import About
 from gfpcli.photo.sheets import compare_sheet
@@ -45,11 +46,12 @@ def _words_of(value: object) -> str:
 
 
 def prepare_extras(
-    root: Path, job: Job, result: Restored, options: RestoreOptions, pending: ExitStack
+    root: Path, job: Job, result: Restored, options: RestoreOptions, facts: FileFacts, pending: ExitStack
 ) -> Iterator[tuple[PendingOutput, str]]:
     """Writes what `--save` asks for under hidden names: a sheet of the whole picture as JPEG, a PNG for each face.
 
     Args:
+        facts: permissions and dates that they get.
         pending: discards them when it is closed.
 
     Yields:
@@ -63,7 +65,7 @@ def prepare_extras(
     for kind in options.save:
         check_inside(root, root / kind / stem)
         for ending, data in _files_of(kind, result):
-            output = prepare_output(root / kind / f"{stem}{ending}", [data])
+            output = prepare_output(root / kind / f"{stem}{ending}", [data], facts)
             pending.callback(output.discard)
             yield output, hashlib.sha256(data).hexdigest()
 

@@ -76,13 +76,13 @@ def test_names_of_every_kind_come_through(tmp_path: Path) -> None:
     ]  # fmt: skip
     for name in names:
         picture(photos / name)
-    done = restore(photos, "-o", out, "--json", tmp_path / "r.jsonl")
+    done = restore(photos, "-o", out, "--hidden", "--json", tmp_path / "r.jsonl")
     assert done.exit_code == 0 and len(done.stderr.splitlines()) == len(names) + 1, done.stderr
     assert not any(sign in done.stderr for sign in "\x1b\u202e") and "line\\nbreak" in done.stderr
     assert {os.fsencode(name) for name in names} == {os.fsencode(name) for name in names_in(out)} - {LEDGER.encode()}
     rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert {row["input"] for row in rows} == {str(photos / name) for name in names}
-    assert {row["status"] for row in rows_of(photos, "-o", out)} == {"skipped"}
+    assert {row["status"] for row in rows_of(photos, "-o", out, "--hidden")} == {"skipped"}
     assert gfp("restore", "-o", out, *BUILTIN, "--", photos / "-rf.png").exit_code == 0
 
 

@@ -31,11 +31,13 @@ from gfpcli.options import RestoreOptions
 from gfpcli.photo.batch import FinishedPhoto, PendingPhoto, PhotoRun
 from tests.cluster.actors import Adder
 from tests.faults.load import hashes_of
+from tests.photo.made import made_xmp
 
 pytest.importorskip("ray", reason="the extra gfpcli[ray] is not installed")
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--scale", "1")
 N_PHOTOS = int(os.environ.get("GFP_RAY_PHOTOS", "32"))
+PRIVATE = "album 0/000.jpg"
 MIDWAY = N_PHOTOS // 3  # each worker still has photos before it
 
 
@@ -45,7 +47,7 @@ def gfp(*words: object) -> Result:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small portraits in two folders, no two the same."""
+    """Small portraits in two folders, no two the same; one is private and has a sidecar."""
     folder = tmp_path_factory.mktemp("photos")
     portrait = cv2.imread(str(ROOT / "examples/photos/grace_hopper.jpg"))
     assert portrait is not None
@@ -55,6 +57,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / f"album {i % 2}" / f"{i:03d}.jpg"
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), np.clip(small + rng.normal(0, 6, small.shape), 0, 255).astype(np.uint8))
+    (folder / PRIVATE).chmod(0o600)
+    (folder / PRIVATE).with_suffix(".xmp").write_bytes(made_xmp())
     return folder
 
 
@@ -86,6 +90,8 @@ def assert_same(out: Path, local: Path, n_twice: int = 0) -> None:
         n_twice: lines that may be there again: a killed run may have entered an output that has no name yet.
     """
     assert hashes_of(out) == hashes_of(local)
+    assert {path.stat().st_mode & 0o777 for path in (out / PRIVATE, local / PRIVATE)} == {0o600}
+    assert (out / PRIVATE).with_suffix(".xmp").exists()
     lines, wanted = lines_of(out), lines_of(local)
     assert set(lines) == set(wanted) and len(wanted) <= len(lines) <= len(wanted) + n_twice
     assert [path.name for path in out.rglob(".gfp-*")] == [LEDGER]

@@ -132,3 +132,12 @@ def test_what_is_kept_beside_an_output_is_known_as_ours(tmp_path: Path) -> None:
     line = json.loads((tmp_path / LEDGER).read_text())
     (tmp_path / LEDGER).write_text("".join(json.dumps({**line, "extras": each}) + "\n" for each in ("{", "7", "[1]")))
     assert Ledger(tmp_path).outputs() == frozenset()
+
+
+def test_what_was_made_and_taken_away_is_gone(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    add(ledger, tmp_path / "a.png", b"made")
+    assert not ledger.is_gone(tmp_path / "a.png") and not ledger.is_gone(tmp_path / "never.png")
+    (tmp_path / "a.png").unlink()
+    assert ledger.is_gone(tmp_path / "a.png")
+    assert Ledger(tmp_path, ledger.known_of(tmp_path / "a.png")).is_gone(tmp_path / "a.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from filelock import Timeout
 
 from gfpcli.errors import UsageError
-from gfpcli.files.storage import LOCAL, REMOTE, StoreError, is_remote, matches, place_of, store_of
+from gfpcli.files.storage import LOCAL, NEW_FILE, REMOTE, FileFacts, StoreError, is_remote, matches, place_of, store_of
 
 
 @pytest.fixture(params=["local", "remote"])
@@ -65,6 +66,24 @@ def test_renaming_and_removing(root: Path) -> None:
         store.remove(target)
         store.remove(target)  # is silent
         assert not store.exists(target)
+
+
+def test_permissions_and_dates_are_kept_where_a_store_has_such(root: Path) -> None:
+    store, place = store_of(root), root / "kept.png"
+    store.write(place, [b"new"], FileFacts(0o440, (10**18, 10**18 + 5 * 10**9)))
+    store.write(root / "plain.png", [b"new"])
+    if is_remote(root):
+        assert store.facts(place) == NEW_FILE
+        store.set_times(place, (1, 1))
+        return
+    assert store.facts(place) == FileFacts(0o440, (10**18, 10**18 + 5 * 10**9))
+    store.set_times(place, (10**18, 10**18))
+    assert store.facts(place).times_ns == (10**18, 10**18)
+    place.chmod(0o4755)
+    assert store.facts(place).mode == 0o755, "no program runs as another user by it"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert store.facts(root / "plain.png").mode == 0o666 & ~umask
 
 
 def test_left_overs_are_swept_by_their_names(root: Path) -> None:

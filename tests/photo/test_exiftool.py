@@ -14,7 +14,8 @@ from tests.photo.made import exiftool_all, needs_exiftool
 from tests.photo.test_carried import FILES, everything, suffix, written
 
 STORED = (  # how the pixels lie in the file, which each encoder chooses
-    "File:", "PNG:Filter", "PNG:Compression", "PNG:Interlace", "ExifTool:", "Meta:", "QuickTime:", "RIFF:", "Composite:",
+    "File:", "PNG:Filter", "PNG:Compression", "PNG:Interlace", "ExifTool:", "Meta:", "QuickTime:", "RIFF:",
+    "Composite:",
     "IFD0:Strip", "IFD0:RowsPerStrip", "IFD0:Compression", "IFD0:Predictor", "IFD0:PlanarConfiguration",
     "IFD0:SampleFormat", "IFD0:NewSubfileType", "IFD0:SubfileType",
 )  # fmt: skip
