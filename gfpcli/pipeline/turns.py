@@ -23,7 +23,7 @@ LEAST_SCORE = 0.9  # of a turned face: many looks must not add false faces
 MARGIN = 2.0  # logit by which a turned face scores higher the right way up, in a picture that may be upright
 MOST_ROLL = 60.0  # degrees by which an upright face may lean
 N_DOUBTED = 4  # of the faces of a picture without a sure one: pictures are turned as a whole
-N_AT_ONCE = 8  # faces looked at in one call: bounded memory in a crowd
+N_TURNED_AT_ONCE = 8  # faces looked at in one call: bounded memory in a crowd
 CLOSE_VIEW, CLOSE_FACE = 224, 112  # px: the square of a close look, and the face's longer side in it
 MAX_IOU = 0.4  # of two faces
 
@@ -68,8 +68,8 @@ class TurningDetector:
             margin: that the logit of a turned face must be higher the right way up than as the picture is.
         """
         found: list[Face | None] = []
-        for start in range(0, len(faces), N_AT_ONCE):
-            found += self._turned_at_once(image, faces[start : start + N_AT_ONCE], margin)
+        for start in range(0, len(faces), N_TURNED_AT_ONCE):
+            found += self._turned_at_once(image, faces[start : start + N_TURNED_AT_ONCE], margin)
         return found
 
     def _turned_at_once(self, image: NDArray[np.uint8], faces: Sequence[Face], margin: float) -> list[Face | None]:
