@@ -1,9 +1,10 @@
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3.12))
 BIN := .venv/bin
+OLDEST := .venv-oldest/bin
 
 FUZZ_SECONDS ?= 1800
 
-.PHONY: help setup demo check test torture load cluster fuzz bench clean
+.PHONY: help setup demo check test oldest torture load cluster fuzz bench clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -27,6 +28,14 @@ check: setup ## ruff and mypy
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q
 
+# aiobotocore[boto3] names the one boto3 that fits s3fs: without it pip tries hundreds
+oldest: ## run the tests with the oldest release of each dependency that pyproject.toml allows, in .venv-oldest
+	test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
+	$(PYTHON) -m tests.oldest > .venv-oldest/constraints.txt
+	$(OLDEST)/python -m pip install -q -c .venv-oldest/constraints.txt "setuptools>=68" wheel cython numpy torch torchvision
+	$(OLDEST)/python -m pip install -q -c .venv-oldest/constraints.txt --no-build-isolation -e ".[dev]" "aiobotocore[boto3]"
+	$(OLDEST)/python -m pytest -q
+
 torture: setup ## kill -9 at 26 random moments, Ctrl-C once (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.torture
 
@@ -49,4 +58,4 @@ bench: setup ## time the original pipeline and this one in turn (about half an h
 	$(BIN)/python examples/against_original.py
 
 clean: ## remove what was made
-	rm -rf .venv out build *.egg-info
+	rm -rf .venv .venv-oldest out build *.egg-info

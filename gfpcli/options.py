@@ -113,6 +113,11 @@ class FaceOptions(Options):
                            in_fingerprint=False)  # fmt: skip
     det_threshold: float = option(0.8, "lowest score of a face, 0 to 1", panel=FACES, within=(0, 1))
     det_size: int = option(1280, "longest side the detector sees, px; 0 = full", panel=FACES, within=(0, 1 << 20))
+    turns: int = option(
+        3, "turns in which a picture without an upright face is looked at too: 1 = 180 degrees, 3 = also 90 and 270, "
+        "0 = none (all that clips do unless asked: each frame without a face would be looked at again)",
+        panel=FACES, within=(0, 3),
+    )  # fmt: skip
     mask: str = option("auto", "auto, parse, soft, or a ParseNet checkpoint", panel=FACES, in_fingerprint=False)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
@@ -222,6 +227,7 @@ class VideoOptions(RunOptions, FaceOptions):
 
     left_out = ("aligned",)
     scale: float = option_of(FaceOptions, "scale", 1.0)  # a clip is mostly wanted at its own size, a photo larger
+    turns: int = option_of(FaceOptions, "turns", 0)
     suffix: str = option_of(RestoreOptions, "suffix", "")
     codec: str = option("copy-of-source", f"{', '.join(CODECS)}, or a hardware encoder (h264_nvenc)", panel=IN_OUT)
     crf: int = option(-1, "constant quality, lower is better; -1 = the codec's usual", panel=IN_OUT, within=(-1, 63))

@@ -100,15 +100,25 @@ def roll_of(landmarks: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
-def view_of(centre: NDArray[np.float64], turn: float, side: float) -> Affine:
-    """The similarity (2, 3) that brings a face of `side` px, turned by `turn` degrees, upright into the square."""
-    zoom = FACE_SIDE / max(side, 1.0)
+def view_of(centre: NDArray[np.float64], turn: float, side: float, *, size: int = VIEW_SIZE, face: float = FACE_SIDE) -> Affine:
+    """The similarity (2, 3) that brings a face of `side` px, turned by `turn` degrees, upright into a square.
+
+    Args:
+        size: edge of the square, px.
+        face: what `side` becomes in it, px.
+    """
+    zoom = face / max(side, 1.0)
     view = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, zoom), np.float64)
-    view[:, 2] += (VIEW_SIZE - 1) / 2 - centre
+    view[:, 2] += (size - 1) / 2 - centre
     return view
 
 
 def combine(score: float, logit: float) -> float:
     """The mean of a score and a logit, as a score."""
+    return float(1 / (1 + np.exp(-(logit_of(score) + logit) / 2)))
+
+
+def logit_of(score: float) -> float:
+    """The logit of a score; those of 0 and 1 are finite."""
     sure = min(max(score, 1e-6), 1 - 1e-6)
-    return float(1 / (1 + np.exp(-(np.log(sure / (1 - sure)) + logit) / 2)))
+    return float(np.log(sure / (1 - sure)))

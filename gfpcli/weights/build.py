@@ -16,6 +16,7 @@ from gfpcli.options import FaceOptions
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.tensors import DTYPES
+from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
 from gfpcli.types import Masker, Upsampler
 from gfpcli.weights import autotune
@@ -50,7 +51,8 @@ def load_restorer(
     if parts.detector is None:
         return replace(first, replicas=tuple(others))
     kind = devices[0].type
-    detector = load_detector_for(options, parts.detector, devices[0] if kind == "cuda" else None)
+    upright = load_detector_for(options, parts.detector, devices[0] if kind == "cuda" else None)
+    detector = TurningDetector(upright, options.turns) if options.turns else upright
     return replace(first, detector=detector, n_detect=N_DETECT.get(kind, 1), replicas=tuple(others))
 
 
