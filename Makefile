@@ -3,8 +3,9 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 
 FUZZ_SECONDS ?= 1800
+MUTANTS ?= 150
 
-.PHONY: help setup demo check test oldest torture load cluster fuzz bench clean
+.PHONY: help setup demo check test oldest torture load cluster fuzz mutants bench clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -54,8 +55,11 @@ fuzz: setup ## coverage-guided fuzzing of the image and metadata readers and the
 			|| exit 1; \
 	done
 
+mutants: setup ## change the code in MUTANTS small ways: how many do the nearest tests notice (an hour)
+	GFP_TEST_DATA=$(abspath ../shared/data) OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m tests.faults.mutants $(MUTANTS)
+
 bench: setup ## time the original pipeline and this one in turn (about half an hour)
 	$(BIN)/python examples/against_original.py
 
 clean: ## remove what was made
-	rm -rf .venv .venv-oldest out build *.egg-info
+	rm -rf .venv .venv-oldest out build mutants *.egg-info

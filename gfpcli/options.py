@@ -233,6 +233,8 @@ class VideoOptions(RunOptions, FaceOptions):
     crf: int = option(-1, "constant quality, lower is better; -1 = the codec's usual", panel=IN_OUT, within=(-1, 63))
     preset: str = option("", "the encoder's speed: medium, slow, ...; empty = its usual", panel=IN_OUT)
     pix_fmt: str = option("auto", "ffmpeg's name; auto keeps depth and chroma", panel=IN_OUT)
+    audio: str = option("auto", "auto: AAC for what players of .mp4 do not know; copy: as it is", panel=IN_OUT,
+                        words=("auto", "copy"))  # fmt: skip
     start: float = option(0.0, "leave out what comes before, s", panel=IN_OUT, within=(0, 1e9))
     end: float = option(0.0, "leave out what comes after, s; 0 = nothing", panel=IN_OUT, within=(0, 1e9))
     smooth: float = option(0.5, "temporal stability, 0 to 1; 0 = each frame alone", panel=FACES, within=(0, 1))

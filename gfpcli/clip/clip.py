@@ -17,8 +17,8 @@ import cv2
 from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
-from gfpcli.clip.mux import Trim, join_segments, mux, plan_streams
-from gfpcli.clip.pixels import UPRIGHT
+from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams
+from gfpcli.clip.pixels import UPRIGHT, is_richer
 from gfpcli.clip.probe import VideoInfo, frames_info, probe
 from gfpcli.clip.read import read_frames, read_pictures
 from gfpcli.clip.segments import (
@@ -45,6 +45,9 @@ MAX_DECODED = 8  # decoded frames that may wait
 MAX_RESTORED = 4  # finished frames that may wait for the encoder
 DETECT_EVERY = 2  # frames, where the options leave it open; measured: see README
 
+NTSC_NEAR = 0.005  # frames/s, by which people round these rates
+MAX_TOLD = 5  # places that a note names
+
 ClipProgress: TypeAlias = Callable[[int, int, int], None]  # told frames done, frames in all, and faces restored
 SegmentProgress: TypeAlias = Callable[[int, int], None]  # told how many more frames are done and faces restored
 RecordOutput: TypeAlias = Callable[[str], None]  # records the SHA-256 of a file that is about to be published
@@ -52,7 +55,7 @@ RecordOutput: TypeAlias = Callable[[str], None]  # records the SHA-256 of a file
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A source, and what is to be made of it; times are seconds of the source's clock."""
+    """A source, and what is to be made of it; times are seconds of the clip's clock."""
 
     info: VideoInfo
     pictures: tuple[Path, ...]  # the files of a folder of frames
@@ -111,11 +114,17 @@ class ClipResult:
 def open_clip(job: VideoJob, options: VideoOptions) -> Clip:
     """The source examined and its encoder chosen. Raises GfpError."""
     if job.pictures:
-        rate = Fraction(options.rate).limit_denominator(1001)
+        rate = exact_rate(options.rate)
         info = frames_info(read_frame(job.pictures[0], 0), len(job.pictures), rate, job.source)
     else:
         info = probe(job.source, wanted_s=options.end)
     return Clip(info, job.pictures, choose_encoder(options, info, job.target), options, job.target)
+
+
+def exact_rate(rate: float) -> Fraction:
+    """A rate in frames/s as it is meant: 23.976 and 29.97 are 24000/1001 and 30000/1001."""
+    ntsc = Fraction(round(rate * 1.001) * 1000, 1001)
+    return ntsc if abs(rate - float(ntsc)) < NTSC_NEAR else Fraction(rate).limit_denominator(1001)
 
 
 def restore_clip(
@@ -252,15 +261,16 @@ def assemble(
     """Joins the segments in `folder`, adds what else the source holds, and gives the finished file its name.
 
     Returns:
-        A line for each stream of the source that is not copied.
+        A line for each stream of the source that is not copied, and for times that came out otherwise.
 
     Raises:
-        OutputError: something cannot be written.
+        OutputError: something cannot be written, or frames are missing when it is read back.
     """
     joined, whole = folder / f"joined{clip.encoder.suffix}", folder / f"whole{clip.target.suffix}"
     join_segments(segments, folder, joined, clip.encoder, trim.zero)
-    mapped, notes = plan_streams(clip.info, clip.target)
+    mapped, notes = plan_streams(clip.info, clip.target, clip.options.audio)
     mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=clip.options.strip)
+    notes += check_times(segments, folder, trim.zero, whole)
     pending = prepare_file(whole, clip.target)
     with os_errors_as(OutputError, clip.target):
         record_output(sha256_of(whole))
@@ -277,6 +287,40 @@ def notes_of(clip: Clip) -> list[str]:
         notes.append("its frames are stored turned: they are written upright")
     if info.has_alpha:
         notes.append("its transparency is lost")
+    notes += _notes_of_format(clip)
+    notes += _notes_of_damage(info)
     if clip.options.smooth == 0 and clip.detect_every > 1:
         notes.append(f"faces are detected in every {clip.detect_every}th frame; between them they are interpolated")
+    return notes
+
+
+def _notes_of_format(clip: Clip) -> list[str]:
+    """What players of h264 can show."""
+    made, asked = clip.encoder.pix_fmt, clip.options.pix_fmt
+    if clip.encoder.stream != "h264" or asked != "auto":
+        return []
+    if made != "yuv420p":
+        return [f"h264 with {made} plays in few players: --pix-fmt yuv420p plays everywhere"]
+    if not clip.info.is_rgb and is_richer(clip.info.pix_fmt, made):
+        return [f"its {clip.info.pix_fmt} becomes yuv420p, which players of h264 know: --pix-fmt chooses another"]
+    return []
+
+
+def _notes_of_damage(info: VideoInfo) -> list[str]:
+    """Where packets of a recording were lost and where its clock jumps, from the clip's first frame on."""
+
+    def listed(words: list[str]) -> str:
+        more = f" and {len(words) - MAX_TOLD} more" if len(words) > MAX_TOLD else ""
+        return ", ".join(words[:MAX_TOLD]) + more
+
+    notes = []
+    if info.broken:
+        told = listed([f"{float(at - info.start):.2f} s" for at in info.broken])
+        notes.append(f"packets were lost: frames may be damaged at {told}")
+    if info.gaps:
+        told = listed([f"{float(gap.by):.2f} s at {float(gap.at - info.start):.2f} s" for gap in info.gaps])
+        notes.append(f"frames are missing: {told}; the frame before stays")
+    if info.timeline.jumps:
+        told = listed([f"{float(jump.at - info.start):.2f} s" for jump in info.timeline.jumps])
+        notes.append(f"its clock jumps at {told}: the gap is closed")
     return notes

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import cast
 
 import av
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from gfpcli.clip.pixels import Color, bits_of, from_bgr
+from gfpcli.clip.pixels import Color, bits_of, from_bgr, is_rgb, output_color
 from gfpcli.clip.probe import VideoInfo
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.files.atomic import os_errors_as
@@ -34,6 +35,11 @@ DEFAULT_SETTINGS = {  # a constant quality that is hard to tell from the input, 
     "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
     "prores_ks": {"profile": "hq", "vendor": "apl0"},
 }
+NOT_HELD = {"mov": {"vp9", "av1", "opus", "flac", "truehd"}, "mp4": {"truehd"}}  # though listed
+AVX_512F = 13  # OpenCV's number of these instructions
+# x264's macroblock tree, with AVX-512 and B-frames, reads memory that nothing was written to, so that the same frames
+# gave other bytes from run to run. Every processor with AVX-512 has these
+X264_WITHOUT_AVX_512 = "MMX2,SSE2Fast,SSE3,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 QUALITY_NAMES = {"_nvenc": "cq", "_qsv": "global_quality"}  # options of hardware encoders that mean crf
 SPEED_NAMES = {"libvpx-vp9": "cpu-used"}  # options that mean preset
 
@@ -87,12 +93,17 @@ def choose_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Enco
         formats = [each.name for each in av.Codec(name, "w").video_formats or ()]
     except av.codec.codec.UnknownCodecError as error:
         raise OutputError(f"--codec {codec}: this ffmpeg has none; it has {', '.join(available())}") from error
-    pix_fmt = choose_pix_fmt(info.pix_fmt, formats) if options.pix_fmt == "auto" else options.pix_fmt
+    pix_fmt = options.pix_fmt
+    if pix_fmt == "auto":
+        is_new = stream == "h264" and info.codec != "h264"  # its players know 4:2:0 with 8 bit only
+        pix_fmt = "yuv420p" if is_new and "yuv420p" in formats else choose_pix_fmt(info.pix_fmt, formats)
     if pix_fmt not in formats:
         raise UsageError(f"--pix-fmt {pix_fmt!r}: for {codec} choose one of {', '.join(formats)}")
     base = Fraction(1, info.time_base.denominator)
     settings = _settings_of(name, options)
-    encoder = Encoder(name, stream, pix_fmt, settings, info.color, base, info.rate, info.pixel_aspect)
+    made_size = round(info.size[0] * options.scale), round(info.size[1] * options.scale)
+    color = output_color(info.color, info.pix_fmt, pix_fmt, info.size, made_size)
+    encoder = Encoder(name, stream, pix_fmt, settings, color, base, info.rate, info.pixel_aspect)
     _check_starts(encoder)
     return encoder
 
@@ -103,7 +114,7 @@ def held_by(target: Path) -> set[str]:
     if container is None:
         raise UsageError(f"{target}: choose a name that ends in one of {', '.join(CONTAINERS)}")
     with av.open(os.devnull, "w", format=container) as output:
-        return set(output.supported_codecs)
+        return set(output.supported_codecs) - NOT_HELD.get(container, set())
 
 
 def available() -> list[str]:
@@ -119,8 +130,7 @@ def choose_pix_fmt(source: str, formats: list[str]) -> str:
     if plain in formats or not formats:
         return plain
     layout = av.VideoFormat(plain, 16, 16)
-    is_rgb = layout.is_rgb or plain.startswith(("gbr", "bgr", "pal"))
-    width, height = (8, 8) if is_rgb else (layout.chroma_width(16), layout.chroma_height(16))
+    width, height = (8, 8) if is_rgb(plain) else (layout.chroma_width(16), layout.chroma_height(16))
     chroma = {(16, 16): "444", (8, 16): "422"}.get((width, height), "420")
     ends = ("10le", "12le", "") if bits_of(plain) > 8 else ("", "10le")
     wanted = [f"yuv{each}p{end}" for end in ends for each in (chroma, "420", "422", "444")]
@@ -129,6 +139,8 @@ def choose_pix_fmt(source: str, formats: list[str]) -> str:
 
 def _settings_of(name: str, options: VideoOptions) -> dict[str, str]:
     settings = dict(DEFAULT_SETTINGS.get(name, {}))
+    if name == "libx264" and cv2.checkHardwareSupport(AVX_512F):
+        settings["x264-params"] = f"asm={X264_WITHOUT_AVX_512}"
     if options.crf >= 0:
         words = [word for end, word in QUALITY_NAMES.items() if name.endswith(end)]
         if not words and "crf" not in settings:

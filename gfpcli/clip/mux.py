@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -17,8 +18,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from gfpcli.clip.encode import Encoder, held_by
-from gfpcli.clip.probe import ONE_FILE, OtherStream, VideoInfo
+from gfpcli.clip.probe import ONE_FILE, OtherStream, VideoInfo, open_video
 from gfpcli.clip.segments import EncodedSegment
+from gfpcli.clip.timeline import Timeline
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import CONTAINERS
@@ -33,12 +35,15 @@ TEXT_CODECS = ("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text")
 ALSO_HELD = {  # codecs that ffmpeg writes into a container although its list does not name them
     "matroska": {"subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"},
 }
+COPIED = "copied.nut"  # in a workspace: the other streams of a recording, with one clock
+UNPLAYED = ("pcm_", "adpcm_", "vorbis")  # audio that MP4 can hold and players do not expect in it
+COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}  # suffix and type by codec
 MAX_CLOCK = 2**31 - 1  # ticks per second in MP4
 
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """Which part of the source the finished file holds, in seconds of the source's clock."""
+    """Which part of the source the finished file holds, in seconds of the clip's clock."""
 
     zero: Fraction = Fraction(0)  # the time that becomes 0; at 0 all times stay as they are
     end: Fraction | None = None  # None = the end of the source
@@ -101,23 +106,35 @@ def _copy_packets(
             out.mux(packet)
 
 
-def plan_streams(info: VideoInfo, target: Path) -> tuple[list[MappedStream], list[str]]:
-    """The other streams that go into `target`, and a line for each stream that is not copied."""
+def plan_streams(info: VideoInfo, target: Path, audio: str = "auto") -> tuple[list[MappedStream], list[str]]:
+    """The other streams that go into `target`, and a line for each stream that is not copied, or not restored.
+
+    Args:
+        audio: copy = keep what the container can hold although players do not play it.
+    """
     suffix = target.suffix.lower()
     held = held_by(target) | ALSO_HELD.get(CONTAINERS[suffix], set())
     mapped, notes = [], []
     for stream in info.others:
         name = f"{stream.kind} stream {stream.index} ({stream.codec})"
         is_attachment = stream.kind == "attachment"
-        if stream.codec in held and not is_attachment or is_attachment and suffix == ".mkv":
+        is_unplayed = suffix in (".mp4", ".m4v") and stream.codec.startswith(UNPLAYED)
+        if stream.is_cover and suffix == ".mkv":
             mapped.append(MappedStream(stream, "copy"))
+        elif audio == "auto" and stream.codec in held and is_unplayed:
+            mapped.append(MappedStream(stream, "aac"))
+            notes.append(f"{name} is encoded as aac: few players know it in {suffix}; --audio copy keeps it")
+        elif stream.codec in held and not is_attachment or is_attachment and suffix == ".mkv":
+            mapped.append(MappedStream(stream, "copy"))
+            if stream.kind == "video" and not stream.is_cover:
+                notes.append(f"{name} is copied as it is: one video stream is restored")
         elif stream.kind == "audio":
             mapped.append(MappedStream(stream, AUDIO_CODECS[suffix]))
             notes.append(f"{name} does not fit into {suffix} and is encoded as {AUDIO_CODECS[suffix]}")
         elif stream.kind == "subtitle" and stream.codec in TEXT_CODECS:
             mapped.append(MappedStream(stream, SUBTITLE_CODECS[suffix]))
             notes.append(f"{name} does not fit into {suffix} and becomes {SUBTITLE_CODECS[suffix]}")
-        else:
+        elif not stream.is_timecode:  # which is kept with the video stream
             has_home = stream.kind in ("subtitle", "attachment") and suffix != ".mkv"
             hint = "; .mkv can hold it" if has_home else ""
             notes.append(f"{name} does not fit into {suffix} and is left out{hint}")
@@ -130,28 +147,62 @@ def mux(
 ) -> None:  # fmt: skip
     """Writes the joined video with the mapped streams of the source, and unless `strip` its chapters and metadata.
 
+    Args:
+        joined: beside it streams are copied that ffmpeg would give wrong times.
+
     Raises:
         OutputError: ffmpeg cannot write it.
     """
+    container = CONTAINERS[target.suffix.lower()]
+    covers = [each.stream for each in mapped if each.stream.is_cover and container == "matroska"]
+    mapped = [each for each in mapped if each.stream not in covers]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
-    command += [] if trim.zero else ["-copyts"]
-    command += [*_one_file_flags(), "-i", _url(joined)]
-    if not info.is_pictures:
-        command += _source_flags(info, trim)
-    command += ["-map", "0:v:0", *(word for each in mapped for word in ("-map", f"1:{each.stream.index}"))]
+    command += _input_flags(joined, info, mapped, trim, target)
     command += ["-c", "copy"]
     for i, each in enumerate(mapped, 1):
         command += [] if each.codec == "copy" else [f"-c:{i}", each.codec]
-    command += _metadata_flags(info, mapped, strip=strip)
+        command += _cut_subtitle_flags(i, trim) if each.stream.kind == "subtitle" else []
+    command += _metadata_flags(info, mapped, trim, strip=strip)
+    command += _cover_flags(info, covers, joined.parent, len(mapped) + 1)
+    command += ["-t", f"{float(trim.end - trim.zero):.6f}"] if trim.end is not None else []  # cuts chapters too
     command += ["-copypriorss", "0"] if trim.zero else []  # else copied streams begin at the key frame before
     command += ["-disposition:0", "default", "-avoid_negative_ts", "disabled", "-max_interleave_delta", "0"]
-    container = CONTAINERS[target.suffix.lower()]
     command += _mp4_flags(encoder, info, mapped) if container in ("mp4", "mov") else []
-    command += ["-f", container, _url(target)]
+    # without random numbers (Matroska's) and ffmpeg's version: same input, same bytes
+    command += ["-fflags", "+bitexact", "-f", container, _url(target)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["ffmpeg failed"]
         raise OutputError(f"{target}: {next((line for line in lines if 'No space left' in line), lines[-1])}")
+
+
+def check_times(segments: Sequence[EncodedSegment], folder: Path, zero: Fraction, whole: Path) -> list[str]:
+    """Reads the finished file back and compares its frames and their times with those of the segments.
+
+    Returns:
+        A line where times differ by more than a tick of the container's clock.
+
+    Raises:
+        OutputError: frames are missing, or it cannot be read.
+    """
+    meant = [each.first - zero + at for each in segments for at in _shown_times(folder / each.file)[0]]
+    times, tick = _shown_times(whole)
+    n_frames = sum(segment.n_frames for segment in segments)
+    if not n_frames == len(meant) == len(times):
+        raise OutputError(f"{whole.name}: read back, it shows {len(times)} of {n_frames} frames: choose another suffix")
+    apart, at = max((abs(time - wanted), wanted) for time, wanted in zip(times, meant, strict=True))
+    if apart <= tick and all(one < other for one, other in pairwise(times)):
+        return []
+    return [f"read back, its times differ from the source's by up to {float(apart):.3f} s, at {float(at):.3f} s"]
+
+
+def _shown_times(path: Path) -> tuple[list[Fraction], Fraction]:
+    """When each frame of the first video stream that is shown begins, and a tick of its clock; seconds."""
+    with os_errors_as(OutputError, path, also=(av.FFmpegError,)), av.open(_url(path)) as container:
+        stream = container.streams.video[0]
+        packets = container.demux(stream)
+        shown = sorted((p.pts or 0) * Fraction(p.time_base) for p in packets if p.size and not p.is_discard)
+        return shown, Fraction(stream.time_base or 1)
 
 
 def _url(path: Path) -> str:
@@ -159,12 +210,102 @@ def _url(path: Path) -> str:
     return f"file:{path.resolve()}"
 
 
+def _input_flags(
+    joined: Path, info: VideoInfo, mapped: Sequence[MappedStream], trim: Trim, target: Path
+) -> list[str]:
+    """The joined video, the source, and where they are needed copies of its streams; then which streams are taken."""
+    words = [] if trim.zero else ["-copyts"]
+    words += [*_one_file_flags(), "-i", _url(joined)]
+    copied = [each.stream.index for each in mapped if _is_copied(each.stream, info, trim, target)]
+    if not info.is_pictures:
+        words += _source_flags(info, trim)
+    if copied:
+        words += _source_flags(_with_one_clock(info, copied, joined.with_name(COPIED)), trim)
+    words += ["-map", "0:v:0"]
+    for index in (each.stream.index for each in mapped):
+        words += ["-map", f"2:{copied.index(index)}" if index in copied else f"1:{index}"]
+    return words
+
+
+def _cover_flags(info: VideoInfo, covers: Sequence[OtherStream], folder: Path, first: int) -> list[str]:
+    """Covers as attachments, as Matroska holds them; saved in `folder`, and `first` is the number of their stream."""
+    words: list[str] = []
+    for i, cover in enumerate(covers):
+        suffix, mime = COVERS.get(cover.codec, (cover.codec, f"image/{cover.codec}"))
+        path = folder / f"cover{i}.{suffix}"
+        with open_video(info.path) as source:
+            path.write_bytes(bytes(next(p for p in source.demux(source.streams[cover.index]) if p.size)))
+        name = path.name if i else f"cover.{suffix}"  # the name that players look for
+        words += ["-attach", _url(path), f"-metadata:s:{first + i}", f"mimetype={mime}"]
+        words += [f"-metadata:s:{first + i}", f"filename={name}"]
+    return words
+
+
+def _is_copied(stream: OtherStream, info: VideoInfo, trim: Trim, target: Path) -> bool:
+    """Whether ffmpeg must get a copy of the stream, because it would give it wrong times.
+
+    It does not close the jumps of a recording as we do. And Matroska would drop the hidden start of MP4's sound once
+    more behind a cut, which has already left it out.
+    """
+    is_cut_sound = stream.kind == "audio" and trim.zero > 0 and CONTAINERS[target.suffix.lower()] not in ("mp4", "mov")
+    return bool(info.timeline.jumps) and stream.kind != "attachment" or is_cut_sound
+
+
+def _with_one_clock(info: VideoInfo, indices: Sequence[int], copied: Path) -> VideoInfo:
+    """The streams copied into a file with the clip's clock, and that file as a source. Raises OutputError."""
+    last: dict[int, int] = {}
+    with (
+        os_errors_as(OutputError, copied, also=(av.FFmpegError, ValueError)),
+        open_video(info.path) as source,
+        av.open(_url(copied), "w", format="nut") as out,
+    ):
+        streams = {i: out.add_stream_from_template(source.streams[i], opaque=True) for i in indices}
+        for packet in info.timeline.mend(source.demux()):
+            index, dts = packet.stream_index, packet.dts
+            if packet.size and index in streams and dts is not None and dts > last.get(index, -1):
+                last[index] = dts
+                packet.stream = streams[index]
+                out.mux(packet)
+    return replace(info, path=copied, timeline=Timeline())
+
+
 def _source_flags(info: VideoInfo, trim: Trim) -> list[str]:
     """The source as second input, within `trim`."""
-    words = ["-seek_timestamp", "1", "-ss", f"{float(trim.zero):.6f}"] if trim.zero else []
+    shift = info.timeline.shift
+    words = ["-itsoffset", f"{float(shift):.6f}"] if shift and not trim.zero else []
+    words += ["-seek_timestamp", "1", "-ss", f"{float(trim.zero - shift):.6f}"] if trim.zero else []
     if trim.end is not None:
         words += ["-t", f"{float(trim.end - (trim.zero or info.file_start)):.6f}"]
     return [*words, *_one_file_flags(), "-i", _url(info.path)]
+
+
+def _cut_subtitle_flags(index: int, trim: Trim) -> list[str]:
+    """A subtitle goes when the clip ends."""
+    if trim.end is None:
+        return []
+    return [f"-bsf:{index}", f"setts=duration=min(DURATION\\,{float(trim.end - trim.zero):.6f}/TB-PTS)"]
+
+
+def _timecode_flags(info: VideoInfo, trim: Trim) -> list[str]:
+    """The timecode of the first frame that is kept."""
+    if not info.timecode:
+        return []
+    return ["-metadata:s:0", f"timecode={advance_timecode(info.timecode, info.rate, trim.zero - info.start)}"]
+
+
+def advance_timecode(timecode: str, rate: Fraction, seconds: Fraction) -> str:
+    """The timecode (HH:MM:SS:FF, with ; before FF where frame numbers are dropped) that many seconds later."""
+    a, b, c, d = (int(word) for word in timecode.replace(";", ":").split(":"))
+    fps, is_dropping = round(rate), ";" in timecode
+    dropped = fps // 15 if is_dropping else 0  # numbers left out at each minute but every tenth (SMPTE ST 12-1)
+    minutes = a * 60 + b
+    n = (minutes * 60 + c) * fps + d - dropped * (minutes - minutes // 10) + round(max(seconds, Fraction(0)) * rate)
+    if is_dropping:
+        tens, rest = divmod(n, 600 * fps - 9 * dropped)
+        n += 9 * dropped * tens + dropped * max(0, (rest - dropped) // (60 * fps - dropped))
+    clock, d = divmod(n, fps)
+    sign = ";" if is_dropping else ":"
+    return f"{clock // 3600 % 24:02d}:{clock // 60 % 60:02d}:{clock % 60:02d}{sign}{d:02d}"
 
 
 def _mp4_flags(encoder: Encoder, info: VideoInfo, mapped: Sequence[MappedStream]) -> list[str]:
@@ -182,11 +323,11 @@ def _one_file_flags() -> list[str]:
     return [word for key, value in ONE_FILE.items() for word in (f"-{key}", value)]
 
 
-def _metadata_flags(info: VideoInfo, mapped: Sequence[MappedStream], *, strip: bool) -> list[str]:
+def _metadata_flags(info: VideoInfo, mapped: Sequence[MappedStream], trim: Trim, *, strip: bool) -> list[str]:
     """Metadata and chapters of the source; stripped, only those of attachments, which need their names."""
     is_bare = info.is_pictures or strip
     words = ["-map_metadata", "-1" if is_bare else "1", "-map_chapters", "-1" if is_bare else "1"]
-    words += [] if is_bare else ["-map_metadata:s:0", f"1:s:{info.index}"]
+    words += [] if is_bare else ["-map_metadata:s:0", f"1:s:{info.index}", *_timecode_flags(info, trim)]
     for i, each in enumerate(mapped, 1):
         if not is_bare or each.stream.kind == "attachment":
             words += [f"-map_metadata:s:{i}", f"1:s:{each.stream.index}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import av
@@ -18,6 +18,8 @@ EXACT = int(
 )  # YUV to BGR and back without a drift in brightness
 Turn: TypeAlias = tuple[int, int, int, int]
 """Signs of the display matrix (a, b, c, d): upright x and y as sums of stored x and y."""
+UNTAGGED, BT709, BT601 = 2, 1, 6  # matrices as H.273 numbers them
+SD_SIZE = (576, 1024)  # (height, width), px; players read larger clips without a tag as BT.709
 UPRIGHT: Turn = (1, 0, 0, 1)
 
 
@@ -34,6 +36,18 @@ class Color:
 def bits_of(pix_fmt: str) -> int:
     """Bits of one component."""
     return max(part.bits for part in av.VideoFormat(pix_fmt, 16, 16).components)
+
+
+def is_rgb(pix_fmt: str) -> bool:
+    """Whether a format holds RGB or a palette of it."""
+    return av.VideoFormat(pix_fmt, 16, 16).is_rgb or pix_fmt.startswith(("gbr", "bgr", "pal"))
+
+
+def is_richer(pix_fmt: str, other: str) -> bool:
+    """Whether a YUV format has more depth or more chroma than another one."""
+    one, two = (av.VideoFormat(each, 16, 16) for each in (pix_fmt, other))
+    chroma = [each.chroma_width(16) * each.chroma_height(16) for each in (one, two)]
+    return bits_of(pix_fmt) > bits_of(other) or chroma[0] > chroma[1] and len(one.components) > 2
 
 
 def turn_of(picture: VideoFrame) -> Turn:
@@ -54,9 +68,36 @@ def upright(image: Image, turn: Turn) -> Image:
     return cast(Image, np.ascontiguousarray(image[::d, ::a]))
 
 
+def matrix_of(color: Color, pix_fmt: str, size: tuple[int, int]) -> int:
+    """The matrix by which players read a clip: its tag; of a YUV clip without one by its (height, width)."""
+    if is_rgb(pix_fmt) or color.matrix not in (0, UNTAGGED):
+        return color.matrix
+    return BT601 if size[0] <= SD_SIZE[0] and size[1] <= SD_SIZE[1] else BT709
+
+
+def output_color(color: Color, source: str, made: str, size: tuple[int, int], made_size: tuple[int, int]) -> Color:
+    """The tags of a clip made from another one.
+
+    RGB becomes BT.709, and a clip without a tag gets one where players would read its new size by another matrix.
+
+    Args:
+        source, made: ffmpeg's names of the pixel formats.
+        size, made_size: (height, width) of both, px.
+    """
+    if is_rgb(made):
+        return color
+    if is_rgb(source):
+        return replace(color, range=1, matrix=BT709)
+    meant = matrix_of(color, source, size)
+    return color if meant == matrix_of(color, made, made_size) else replace(color, matrix=meant)
+
+
 def to_bgr(picture: VideoFrame, *, is_deep: bool) -> Image:
     """(H, W, 3) BGR, full range, uint16 where `is_deep`."""
-    converted = picture.reformat(format="bgr48le" if is_deep else "bgr24", interpolation=EXACT)
+    color = Color(0, UNTAGGED, UNTAGGED, int(picture.colorspace))
+    matrix = matrix_of(color, picture.format.name, (picture.height, picture.width))
+    form = "bgr48le" if is_deep else "bgr24"
+    converted = picture.reformat(format=form, interpolation=EXACT, src_colorspace=matrix or None)
     return cast(Image, converted.to_ndarray())
 
 
@@ -65,10 +106,11 @@ def from_bgr(image: Image, pix_fmt: str, color: Color) -> VideoFrame:
     layout = "bgr48le" if image.dtype == np.uint16 else "bgr24"
     picture = VideoFrame.from_ndarray(cast("NDArray[Any]", image), format=layout)
     is_yuv = "yuv" in pix_fmt or pix_fmt.startswith("nv")
+    matrix = matrix_of(color, pix_fmt, image.shape[:2])
     out = picture.reformat(
         format=pix_fmt,
         interpolation=EXACT,
-        dst_colorspace=color.matrix if is_yuv and color.matrix not in (0, 2) else None,
+        dst_colorspace=matrix if is_yuv else None,
         dst_color_range=(color.range or 1) if is_yuv else None,
     )
     out.color_primaries, out.color_trc, out.colorspace = color.primaries, color.transfer, color.matrix

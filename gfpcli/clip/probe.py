@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -11,10 +12,12 @@ from typing import cast
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, turn_of
+from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, is_rgb, turn_of
+from gfpcli.clip.timeline import RECORDINGS, Jump, StreamClock, Timeline, timeline_of
 from gfpcli.errors import InputError, os_reason
 from gfpcli.types import Frame
 
@@ -22,6 +25,11 @@ HDR = {16: "PQ", 18: "HLG"}  # transfer curves (ITU-T H.273)
 ATTACHED_PICTURE = 0x0400  # disposition bit of a cover image
 UNSURE_S = 0.2  # before damage, in which frames may be damaged too
 MISSING_S = Fraction(1)  # that may be missing at the end before a file counts as cut short
+FAR_START_S = Fraction(10)  # a clip that starts later is a piece of a longer one: its times count from its start
+LONG_FRAME = 3  # usual frames; where a recording holds one for longer, packets were lost
+TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d+")
+MAX_GAPS = 1000  # that are remembered
+DURATION_FROM_0 = ("matroska,webm", "flv")  # their header tells when the last frame ends, not how long they are
 # ffmpeg's demuxers that may open a file. Playlists are not among them: they would open other files and addresses
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "live_flv", "ogg",
@@ -38,11 +46,13 @@ class OtherStream:
     index: int
     kind: str  # audio | video | subtitle | attachment | data
     codec: str
+    is_cover: bool = False  # a picture that is shown for the file
+    is_timecode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What is known of a clip before its frames are decoded; times are seconds of the file's clock."""
+    """What is known of a clip before its frames are decoded; times are seconds of the clip's clock (`timeline`)."""
 
     path: Path
     index: int  # of the video stream
@@ -50,7 +60,7 @@ class VideoInfo:
     time_base: Fraction  # seconds of one tick of its time stamps
     rate: Fraction  # frames/s, a mean where it varies
     n_frames: int
-    start: Fraction  # of the first frame
+    start: Fraction  # of the first frame that is shown
     end: Fraction  # when the last frame is no longer shown
     codec: str
     pix_fmt: str
@@ -62,6 +72,10 @@ class VideoInfo:
     others: tuple[OtherStream, ...]
     clocks: tuple[int, ...]  # ticks per second of the other streams
     file_start: Fraction  # of the earliest stream
+    timecode: str = ""  # of the first frame, where it has one
+    timeline: Timeline = Timeline()
+    gaps: tuple[Jump, ...] = ()  # where a recording lacks frames, and for how long
+    broken: tuple[Fraction, ...] = ()  # times of a recording's video packets that are damaged
 
     @property
     def is_pictures(self) -> bool:
@@ -74,6 +88,11 @@ class VideoInfo:
         return len(av.VideoFormat(self.pix_fmt, 16, 16).components) in (2, 4)
 
     @property
+    def is_rgb(self) -> bool:
+        """Whether its pixels are stored as RGB."""
+        return is_rgb(self.pix_fmt)
+
+    @property
     def is_deep(self) -> bool:
         """Whether a component has more than 8 bit."""
         return bits_of(self.pix_fmt) > 8
@@ -83,16 +102,19 @@ class VideoInfo:
 class _PacketFacts:
     """What the packets of a file say together; times are seconds of the file's clock."""
 
-    n_frames: int = 0
-    first: Fraction | None = None  # of the video
+    n_packets: int = 0  # of the video
+    n_frames: int = 0  # that are shown: an edit list may hide some
+    first: Fraction | None = None  # of the video's frames that are shown
     last: Fraction = Fraction(0)  # when the video's last frame is no longer shown
     end: Fraction = Fraction(0)  # when the last packet of any stream ends
     has_all_times: bool = True
     n_broken: int = 0
+    duration: Fraction = Fraction(0)  # of a video packet
+    clocks: dict[int, StreamClock] = field(default_factory=dict)  # of the video and audio streams
 
 
 def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
-    """Reads all packets once and decodes the first frame.
+    """Reads all packets, of a recording twice, and decodes the first frame.
 
     Args:
         wanted_s: seconds of the clip that are asked for; 0 = all. What lies behind them may be damaged.
@@ -102,27 +124,35 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
     """
     with open_video(path) as container:
         stream = _main_stream(container, path)
+        is_recording = container.format.name in RECORDINGS
         clocks = tuple(Fraction(each.time_base).denominator for each in container.streams if each.time_base)
         others = _other_streams(container, stream)
-        facts = _read_packets(container, stream)
-        header_s = Fraction(container.duration or 0, 1_000_000)
-        start_s = Fraction(container.start_time or 0, 1_000_000)
-        _check_whole(path, facts, n_told=stream.frames, end_told=start_s + header_s, wanted_s=wanted_s)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        n_told, end_told, start_s = _told(container, stream)
+        facts = _read_packets(container.demux(), stream.index)
+        _check_whole(path, facts, n_told=n_told, end_told=end_told, wanted_s=wanted_s, is_recording=is_recording)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or Fraction(25))
         base = Fraction(stream.time_base or Fraction(1, 90_000))
+        told = stream.metadata.get("timecode") or container.metadata.get("timecode", "")
+        timecode = told if TIMECODE.fullmatch(told) else ""
         index, codec = stream.index, stream.codec_context.name
         aspect = Fraction(stream.sample_aspect_ratio or 1)  # PyAV gives None or 0 where it is unknown
+    rate = 1 / facts.duration if facts.first is None and facts.duration else rate  # raw streams have no clock
+    clock = _clip_clock(path, facts, index, start_s, is_recording=is_recording, usual=1 / rate)
+    facts = clock.facts
     picture, field_order = _first_picture(path)
     turn = turn_of(picture)
     size = picture.height, picture.width
     if turn[0] == 0:
         size, aspect = (size[1], size[0]), 1 / aspect
     start = facts.first or Fraction(0)
+    end = max(facts.last, start) if facts.first is not None else facts.n_frames / rate
     return VideoInfo(
-        path=path, index=index, size=size, time_base=base, rate=Fraction(rate), n_frames=facts.n_frames, start=start,
-        end=max(facts.last, start), codec=codec, pix_fmt=picture.format.name, color=_color_of(picture, path),
+        path=path, index=index, size=size, time_base=base, rate=rate, n_frames=facts.n_frames, start=start,
+        end=end, codec=codec, pix_fmt=picture.format.name, color=_color_of(picture, path),
         pixel_aspect=aspect, turn=turn, is_interlaced=picture.interlaced_frame or field_order > 1,
-        can_seek=facts.has_all_times, others=others, clocks=clocks, file_start=start_s,
+        can_seek=facts.has_all_times and not clock.timeline.jumps, others=others, clocks=clocks,
+        file_start=clock.start, timecode=timecode,
+        timeline=clock.timeline, gaps=clock.gaps, broken=clock.broken,
     )  # fmt: skip
 
 
@@ -147,9 +177,9 @@ def open_video(path: Path) -> InputContainer:
         raise InputError(f"{path}: not a video, or cut short ({ffmpeg_reason(error)})") from error
 
 
-def decode_pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Every picture; packets that cannot be decoded are skipped, as players do."""
-    for packet in container.demux(stream):
+def decode_pictures(container: InputContainer, stream: VideoStream, timeline: Timeline) -> Iterator[VideoFrame]:
+    """Every picture, with the clip's times; packets that cannot be decoded are skipped, as players do."""
+    for packet in timeline.mend(container.demux(stream)):
         try:
             pictures = packet.decode()
         except (av.InvalidDataError, av.EOFError):
@@ -175,45 +205,123 @@ def _main_stream(container: InputContainer, path: Path) -> VideoStream:
 def _other_streams(container: InputContainer, main: VideoStream) -> tuple[OtherStream, ...]:
     """All but the restored one."""
     return tuple(
-        OtherStream(each.index, each.type, each.codec_context.name if each.codec_context else "unknown")
+        OtherStream(
+            each.index, each.type, each.codec_context.name if each.codec_context else "unknown",
+            is_cover=bool(int(each.disposition) & ATTACHED_PICTURE),
+            is_timecode=each.type == "data" and "timecode" in each.metadata,
+        )
         for each in container.streams
         if each.index != main.index
-    )
+    )  # fmt: skip
 
 
-def _read_packets(container: InputContainer, stream: VideoStream) -> _PacketFacts:
-    facts = _PacketFacts()
+def _told(container: InputContainer, stream: VideoStream) -> tuple[int, Fraction, Fraction]:
+    """What the header tells: number of video packets, when the last stream ends, when the first one starts (s)."""
+    header_s = Fraction(container.duration or 0, 1_000_000)
+    start_s = Fraction(container.start_time or 0, 1_000_000)
+    n_told = stream.frames and (len(stream.index_entries) or stream.frames)  # edit lists leave out what they cut off
+    return n_told, header_s if container.format.name in DURATION_FROM_0 else start_s + header_s, start_s
+
+
+def _read_packets(packets: Iterator[Packet], index: int) -> _PacketFacts:
+    """The facts of all packets; those of stream `index` are the video's."""
+    facts = _PacketFacts(clocks={index: StreamClock()})
     try:
-        for packet in container.demux():
-            if packet.size == 0:
-                continue
-            pts = packet.pts if packet.pts is not None else packet.dts
-            is_main = packet.stream_index == stream.index
-            facts.n_broken += is_main and packet.is_corrupt
-            facts.n_frames += is_main and not packet.is_discard
-            if pts is None or packet.stream.type not in ("audio", "video"):
-                facts.has_all_times &= not is_main
-                continue
-            at = pts * packet.time_base
-            ends = at + (packet.duration or 0) * packet.time_base
-            facts.end = max(facts.end, ends)
-            if is_main:
-                facts.has_all_times &= packet.pts is not None
-                facts.first = at if facts.first is None else min(facts.first, at)
-                facts.last = max(facts.last, ends)
+        for packet in packets:
+            if packet.size:
+                _note_packet(facts, packet, is_main=packet.stream_index == index)
     except (av.FFmpegError, OSError):
         facts.n_broken += 1  # `_check_whole` decides by what could be read
     return facts
 
 
-def _check_whole(path: Path, facts: _PacketFacts, *, n_told: int, end_told: Fraction, wanted_s: float) -> None:
-    """Raises InputError for a file without frames, or damaged or cut short within what is wanted."""
+def _note_packet(facts: _PacketFacts, packet: Packet, *, is_main: bool) -> None:
+    base, pts = Fraction(packet.time_base), packet.pts if packet.pts is not None else packet.dts
+    facts.n_broken += is_main and packet.is_corrupt
+    facts.n_packets += is_main
+    facts.n_frames += is_main and not packet.is_discard
+    if packet.stream.type not in ("audio", "video"):
+        return
+    clock = facts.clocks.setdefault(packet.stream_index, StreamClock())
+    duration = (packet.duration or 0) * base
+    shown = None if packet.pts is None else packet.pts * base
+    clock.add(None if packet.dts is None else packet.dts * base, shown, duration)
+    if is_main:
+        facts.has_all_times &= packet.pts is not None
+        facts.duration = duration
+    if pts is None:
+        return
+    at = pts * base
+    facts.end = max(facts.end, at + duration)
+    if is_main and not packet.is_discard:
+        facts.first = at if facts.first is None else min(facts.first, at)
+        facts.last = max(facts.last, at + duration)
+
+
+@dataclass(frozen=True, slots=True)
+class _ClipClock:
+    """A file's facts by the clip's clock."""
+
+    facts: _PacketFacts
+    timeline: Timeline
+    start: Fraction  # seconds, of the earliest stream
+    gaps: tuple[Jump, ...] = ()
+    broken: tuple[Fraction, ...] = ()
+
+
+def _clip_clock(
+    path: Path, facts: _PacketFacts, index: int, start: Fraction, *, is_recording: bool, usual: Fraction
+) -> _ClipClock:
+    """The clock that the clip gets, and the facts by it.
+
+    Args:
+        start: seconds of the file's clock, of the earliest stream.
+        usual: seconds from frame to frame.
+    """
+    if is_recording and facts.clocks[index].runs:
+        return _read_recording(path, timeline_of(facts.clocks, index), index, usual)
+    if start < FAR_START_S:
+        return _ClipClock(facts, Timeline(), start)
+    moved = replace(facts, first=(facts.first or start) - start, last=facts.last - start)
+    return _ClipClock(moved, Timeline(-start), Fraction(0))
+
+
+def _read_recording(path: Path, timeline: Timeline, index: int, usual: Fraction) -> _ClipClock:
+    """The facts read again; and where frames are missing and for how long, and where they are damaged."""
+    gaps: list[Jump] = []
+    broken: list[Fraction] = []
+
+    def watched(packets: Iterator[Packet]) -> Iterator[Packet]:
+        last: Fraction | None = None
+        for packet in packets:
+            if packet.size and packet.stream_index == index and packet.dts is not None:
+                at = packet.dts * Fraction(packet.time_base)
+                if packet.is_corrupt and len(broken) < MAX_GAPS:
+                    broken.append((packet.pts or packet.dts) * Fraction(packet.time_base))
+                if last is not None and at - last > LONG_FRAME * usual and len(gaps) < MAX_GAPS:
+                    gaps.append(Jump(last + usual, at - last - usual))
+                last = at
+            yield packet
+
+    with open_video(path) as container:
+        facts = _read_packets(watched(timeline.mend(container.demux())), index)
+    return _ClipClock(facts, timeline, Fraction(0), tuple(gaps), tuple(broken))
+
+
+def _check_whole(
+    path: Path, facts: _PacketFacts, *, n_told: int, end_told: Fraction, wanted_s: float, is_recording: bool
+) -> None:
+    """Raises InputError for a file without frames, or damaged or cut short within what is wanted.
+
+    A recording is never refused for damage: packets are lost in broadcasting, and the rest is all that there is.
+    """
     if not facts.n_frames:
         raise InputError(f"{path}: its video stream holds no picture")
-    is_short = n_told > facts.n_frames + 1 or facts.end + MISSING_S < end_told or facts.n_broken
+    is_short = n_told > facts.n_packets + 1 or facts.end + MISSING_S < end_told or facts.n_broken
     readable_s = max(0.0, float(facts.last - (facts.first or 0)) - UNSURE_S)
-    if is_short and not 0 < wanted_s <= readable_s:
-        told = f"{facts.n_frames} of {n_told or 'its'} frames, up to {float(facts.last):.2f} of {float(end_told):.2f} s"
+    if is_short and not is_recording and not 0 < wanted_s <= readable_s:
+        until = f"{float(facts.last):.2f} of {float(end_told):.2f} s"
+        told = f"{facts.n_packets} of {n_told or 'its'} frames, up to {until}"
         hint = f"--end {int(readable_s * 10) / 10:g} restores what is whole"
         raise InputError(f"{path}: cut short or damaged: it holds {told}; {hint}")
 
@@ -222,7 +330,7 @@ def _first_picture(path: Path) -> tuple[VideoFrame, int]:
     """The first picture that can be decoded, and the stream's field order (ffmpeg's AVFieldOrder)."""
     with open_video(path) as container:
         stream = _main_stream(container, path)
-        for picture in decode_pictures(container, stream):
+        for picture in decode_pictures(container, stream, Timeline()):
             return picture, stream.codec_context.field_order
     raise InputError(f"{path}: no picture of it can be decoded")
 

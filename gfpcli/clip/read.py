@@ -28,21 +28,21 @@ SEEK_AHEAD = Fraction(5)  # seconds decoded before a frame that is sought, so th
 def read_frames(
     info: VideoInfo, *, start: Fraction | None = None, end: Fraction | None = None, first_index: int = 0
 ) -> Generator[Frame, None, None]:
-    """Upright frames from `start` on and before `end`, seconds of the file's own clock.
+    """Upright frames from `start` on and before `end`, seconds of the clip's clock.
 
     Args:
         first_index: of the frame at `start`.
 
     Raises:
-        InputError: the file can no longer be read.
+        InputError: the file can no longer be read, or its picture changes its size.
     """
     begin = info.start if start is None else start
     with open_video(info.path) as container:
         stream = cast(VideoStream, container.streams[info.index])
         stream.thread_type = "AUTO"
         if info.can_seek and begin - SEEK_AHEAD > info.start:
-            container.seek(int((begin - SEEK_AHEAD) / info.time_base), stream=stream)
-        pictures = decode_pictures(container, stream)
+            container.seek(int((begin - SEEK_AHEAD - info.timeline.shift) / info.time_base), stream=stream)
+        pictures = _of_one_size(decode_pictures(container, stream, info.timeline), info, begin, end)
         if info.is_interlaced:
             pictures = _deinterlaced(pictures, stream)
         aspect = 1.0 if abs(info.pixel_aspect - 1) < NEAR_SQUARE else float(info.pixel_aspect)
@@ -58,6 +58,23 @@ def read_frames(
                 index += 1
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"{info.path}: {ffmpeg_reason(error)}") from error
+
+
+def _of_one_size(
+    pictures: Iterator[VideoFrame], info: VideoInfo, begin: Fraction, end: Fraction | None
+) -> Iterator[VideoFrame]:
+    """The pictures. Raises InputError where their size changes between `begin` and `end`: a clip has one size."""
+    size: tuple[int, int] | None = None  # (width, height) as stored
+    for picture in pictures:
+        own = picture.width, picture.height
+        at = (picture.pts or 0) * Fraction(picture.time_base or info.time_base)
+        if size not in (None, own) and at > begin and (end is None or at < end):
+            told = f"changes from {'{}x{}'.format(*size or own)} to {'{}x{}'.format(*own)}"
+            at_s = f"{math.ceil((at - info.start) * 1000) / 1000:g}"
+            hint = f"restore it in two runs, --end {at_s} and --start {at_s}"
+            raise InputError(f"{info.path}: its picture {told} at {at_s} s: {hint}")
+        size = own
+        yield picture
 
 
 def _with_times(pictures: Iterator[VideoFrame], info: VideoInfo) -> Iterator[tuple[VideoFrame, Fraction, Fraction]]:

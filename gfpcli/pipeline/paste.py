@@ -17,7 +17,7 @@ CLEAN_LEVELS = 1.6  # rms grey levels of change up to which a face counts as cle
 
 @lru_cache(maxsize=4)
 def soft_mask(size: int) -> Mask:
-    """A feathered oval (size, size): 1 on the face, 0 at the crop's border. Read-only."""
+    """A feathered oval (size, size): 1 on the face, at most 0.03 at the crop's border. Read-only."""
     mask = np.zeros((size, size), np.float32)
     unit = size / 512
     centre = (round(256 * unit), round(285 * unit))

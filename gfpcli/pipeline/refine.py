@@ -100,7 +100,9 @@ def roll_of(landmarks: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
-def view_of(centre: NDArray[np.float64], turn: float, side: float, *, size: int = VIEW_SIZE, face: float = FACE_SIDE) -> Affine:
+def view_of(
+    centre: NDArray[np.float64], turn: float, side: float, *, size: int = VIEW_SIZE, face: float = FACE_SIDE
+) -> Affine:
     """The similarity (2, 3) that brings a face of `side` px, turned by `turn` degrees, upright into a square.
 
     Args:

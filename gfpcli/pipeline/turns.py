@@ -24,7 +24,7 @@ MARGIN = 2.0  # logit by which a turned face scores higher the right way up, in 
 MOST_ROLL = 60.0  # degrees by which an upright face may lean
 N_DOUBTED = 4  # of the faces of a picture without a sure one: pictures are turned as a whole
 N_AT_ONCE = 8  # faces looked at in one call: bounded memory in a crowd
-VIEW, VIEW_FACE = 224, 112  # px: the square of a close look, and the face's longer side in it
+CLOSE_VIEW, CLOSE_FACE = 224, 112  # px: the square of a close look, and the face's longer side in it
 MAX_IOU = 0.4  # of two faces
 
 
@@ -49,7 +49,7 @@ class TurningDetector:
         turned = self._turned(image, doubted, MARGIN)
         if upright and (any(map(_is_sure, upright)) or not any(turned)):
             return _with_turned(upright, doubted, turned)
-        candidates = _best_of([*upright, *self._in_turned_pictures(image)])
+        candidates = _without_overlaps([*upright, *self._in_turned_pictures(image)])
         return _with_turned(upright, candidates, self._turned(image, candidates, 0.0))
 
     def _in_turned_pictures(self, image: NDArray[np.uint8]) -> list[Face]:
@@ -74,7 +74,7 @@ class TurningDetector:
 
     def _turned_at_once(self, image: NDArray[np.uint8], faces: Sequence[Face], margin: float) -> list[Face | None]:
         views = [_view_of(face, turn) for face in faces for turn in (0, *TURNS[: self.n_turns])]
-        seen = self.detector([warp_area(image, view, VIEW) for view in views])
+        seen = self.detector([warp_area(image, view, CLOSE_VIEW) for view in views])
         n_views = 1 + self.n_turns
         found: list[Face | None] = []
         for start in range(0, len(views), n_views):
@@ -101,7 +101,7 @@ def _with_turned(
         return upright
     lying = [face for face, new in zip(looked_at, turned, strict=True) if new]
     stay = [face for face in upright if not any(face is each for each in lying)]
-    return _best_of([*stay, *(new for new in turned if new)])
+    return _without_overlaps([*stay, *(new for new in turned if new)])
 
 
 def _is_upright(face: Face) -> bool:
@@ -116,13 +116,13 @@ def _view_of(face: Face, turn: int) -> Affine:
     """The similarity (2, 3) to a close look at a face, turned by `turn` degrees."""
     centre = (face.box[:2] + face.box[2:] - 1) / 2
     side = float(max(face.box[2:] - face.box[:2]))
-    return view_of(centre, turn, side, size=VIEW, face=VIEW_FACE)
+    return view_of(centre, turn, side, size=CLOSE_VIEW, face=CLOSE_FACE)
 
 
 def _middle_of(faces: Sequence[Face]) -> Face | None:
     """The best upright face in the middle of a close look, which is no neighbour."""
-    off = [np.hypot(*((face.box[:2] + face.box[2:] - VIEW) / 2)) for face in faces]
-    near = [face for face, each in zip(faces, off, strict=True) if each <= VIEW_FACE / 4 and _is_upright(face)]
+    off = [np.hypot(*((face.box[:2] + face.box[2:] - CLOSE_VIEW) / 2)) for face in faces]
+    near = [face for face, each in zip(faces, off, strict=True) if each <= CLOSE_FACE / 4 and _is_upright(face)]
     return max(near, key=lambda face: face.score, default=None)
 
 
@@ -142,7 +142,7 @@ def _moved(face: Face, affine: Affine) -> Face:
     return Face(np.concatenate([corners.min(axis=0), corners.max(axis=0)]), landmarks, face.score)
 
 
-def _best_of(faces: Sequence[Face]) -> tuple[Face, ...]:
+def _without_overlaps(faces: Sequence[Face]) -> tuple[Face, ...]:
     """The faces without those that overlap with a better one, best score first."""
     boxes = [(*face.box[:2], *(face.box[2:] - face.box[:2])) for face in faces]
     kept = cv2.dnn.NMSBoxes(boxes, [face.score for face in faces], 0.0, MAX_IOU) if faces else ()

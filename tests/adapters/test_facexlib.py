@@ -51,6 +51,14 @@ def test_coordinates_come_back_from_a_bounded_size(shared_data: Path) -> None:
         assert np.abs(one.landmarks - other.landmarks).max() < 0.08 * width
 
 
+@pytest.mark.parametrize(
+    ("longest", "seen"), [(0, [(1000, 500), (250, 125)]), (480, [(480, 240)]), (640, [(640, 320), (160, 80)])]
+)
+def test_the_network_sees_no_more_than_the_size_asked_for(longest: int, seen: list[tuple[int, int]]) -> None:
+    found = detector(size=longest)
+    assert isinstance(found, FacexlibDetector) and found._sizes_of(np.zeros((500, 1000, 3), np.uint8)) == seen
+
+
 def test_a_public_checkpoint_with_other_anchors_is_recognised(shared_data: Path) -> None:
     path = shared_data / "detector" / "mobilenet0.25_Final.pth"
     assert sha256_of(path) in OTHER_DETECTORS

@@ -49,7 +49,7 @@ def encoded(tmp_path: Path) -> Clip:
 
 
 def publish(clip: Clip, record: object) -> None:
-    segment = segment_of("000000.mp4", Fraction(0), Fraction(3, 25))
+    segment = segment_of("000000.mp4", Fraction(0), Fraction(3, 25), n_frames=3)
     assemble(clip, [segment], clip.target.parent / "work", Trim(), record)  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import numpy as np
 import pytest
 
 from gfpcli.clip import segments
-from gfpcli.clip.segments import SEGMENTS, ClipWorkspace, EncodedSegment, ResumePoint, split_segments, unfinished
+from gfpcli.clip.segments import (
+    SEGMENTS,
+    ClipWorkspace,
+    EncodedSegment,
+    ResumePoint,
+    SegmentPlan,
+    split_segments,
+    time_of,
+    unfinished,
+)
 from gfpcli.clip.track import DetectedFrame
 from gfpcli.errors import OutputError
 from gfpcli.types import Frame
@@ -89,3 +99,60 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / ".out.mp4.gfp").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OutputError, match="is a link"):
         ClipWorkspace(tmp_path / "out.mp4", "key", is_fresh=False)
+
+
+def test_a_segment_is_cut_at_its_exact_second() -> None:
+    """A cut ends a segment from the very second on that it may, not before; times need not begin at 0."""
+
+    def numbers(times: list[Fraction], cuts: set[int]) -> list[int]:
+        shown = [DetectedFrame(Frame(i, BLANK, "", pts=at), None, i in cuts) for i, at in enumerate(times)]
+        return [number for number, group in split_segments(iter(shown), 7) for _ in group]
+
+    late = Fraction(1000)
+    assert numbers([late, late + Fraction(199, 100), late + 2], {1}) == [7, 7, 7]
+    assert numbers([late, late + 1, late + 2, late + 3], {2}) == [7, 7, 8, 8]
+    assert numbers([late, late + Fraction(599, 100), late + 6, late + 11], set()) == [7, 7, 8, 8]
+    assert segments.MAX_FRAMES == 300 and numbers([late] * 301, set()) == [7] * 300 + [8]
+
+
+def test_a_plan_fits_the_segment_of_its_frames_only() -> None:
+    plan = SegmentPlan(3, ResumePoint(Fraction(0), 0), Fraction(2), 50)
+    segment = segment_of("000003.mp4", Fraction(0), Fraction(51, 25), last=Fraction(2), n_frames=50)
+    assert plan.fits(segment) and segment.number == 3
+    assert not plan.fits(replace(segment, n_frames=49)) and not plan.fits(replace(segment, last=Fraction(3)))
+
+
+def test_a_workspace_is_a_hidden_folder_beside_the_output_for_its_owner(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "out.mp4"
+    workspace = ClipWorkspace(target, "key", is_fresh=False)
+    assert workspace.folder == tmp_path / "deep" / ".out.mp4.gfp"
+    assert workspace.folder.stat().st_mode & 0o777 == 0o700
+    assert workspace.path_of(7, ".mkv") == workspace.folder / "000007.mkv"
+    assert (workspace.folder / SEGMENTS).read_text() == "key\n"
+    (workspace.folder / "folder").mkdir()
+    again = ClipWorkspace(target, "key", is_fresh=False)
+    assert (again.folder / "folder").is_dir(), "only files are left-overs"
+    again.clear()
+    assert not workspace.folder.exists() and target.parent.exists()
+    again.clear()
+
+
+def test_a_list_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".out.mp4.gfp").write_text("a file")
+    with pytest.raises(OutputError, match=r"\.out\.mp4\.gfp"):
+        ClipWorkspace(tmp_path / "out.mp4", "key", is_fresh=False)
+
+
+def test_every_fact_of_a_segment_is_read_back(tmp_path: Path) -> None:
+    workspace = ClipWorkspace(tmp_path / "out.mp4", "key", is_fresh=False)
+    facts = {"delay": 2, "n_frames": 50, "n_faces": 60, "n_failed": 3, "flicker": 1.25, "n_pairs": 58}
+    segment = replace(
+        made(workspace, 0), last=Fraction(5, 3), context_start=Fraction(-1, 7), context_index=41, **facts
+    )  # fmt: skip
+    workspace.add(segment)
+    assert ClipWorkspace(tmp_path / "out.mp4", "key", is_fresh=False).segments == [segment]
+    assert segment.resume == ResumePoint(Fraction(-1, 7), 41, Fraction(5, 3))
+
+
+def test_a_frame_without_a_time_is_at_the_begin() -> None:
+    assert time_of(Frame(3, BLANK, "")) == 0 and time_of(Frame(3, BLANK, "", pts=Fraction(1, 3))) == Fraction(1, 3)

@@ -128,6 +128,42 @@ def test_an_output_that_gets_no_name_leaves_nothing(
     assert not [path for path in out.rglob("*") if path.is_file()]
 
 
+def test_the_restorer_is_told_how_many_inputs_there_are_and_where_to_warn(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number decides whether compiling pays."""
+    told: list[object] = []
+
+    def load(options: RestoreOptions, parts: Parts, **rest: object) -> object:
+        told.extend((options, parts.model_name, rest))
+        return replace(restorer(Model()), detector=lambda images: [() for _ in images])
+
+    monkeypatch.setattr(gfpcli.photo.batch, "load_restorer", load)
+    listener = listening([])
+    restore_photos(plan_photos([str(photos)], tmp_path / "out", OPTIONS), OPTIONS, listener)
+    assert told == [OPTIONS, "compact", {"n_inputs": 3, "warn": listener.warn, "watch": listener.tiles}]
+
+
+def test_what_became_of_the_faces_is_what_became_of_the_photo(photos: Path, tmp_path: Path) -> None:
+    run = PhotoRun(OPTIONS, tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact")
+    job = Job(photos / "a.png", tmp_path / "out" / "a.png")
+    _, result = result_of(run, job)
+    assert isinstance(result, Restored)
+    restored, failed, skipped = FaceOutcome("restored"), FaceOutcome("failed", "why"), FaceOutcome("skipped")
+    face = result.found[0]
+    for outcomes, status in (
+        ((restored,), "restored"), ((restored, failed), "restored"), ((failed, skipped), "failed"),
+        ((skipped,), "no_face"), ((), "no_face"),
+    ):  # fmt: skip
+        found = (face,) * len(outcomes)
+        outcome = run.outcome_of(job, replace(result, found=found, outcomes=outcomes, scale=2.5))
+        n_failed = outcomes.count(failed)
+        assert (outcome.status, len(outcome.faces), outcome.scale) == (status, len(outcomes), 2.5)
+        assert (outcome.width, outcome.height, outcome.model) == (240, 120, "compact")
+        told = f"{job.source}: {n_failed} of {len(outcomes)} faces failed and were left alone: why"
+        assert outcome.error == (told if n_failed else None)
+
+
 def test_a_photo_done_before_is_shown_with_the_faces_of_the_ledger(photos: Path, tmp_path: Path) -> None:
     run = PhotoRun(OPTIONS, tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact", pictures_for(1))
     job = Job(photos / "a.png", tmp_path / "out" / "a.png")

@@ -233,6 +233,21 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
+    picture = Pillow.new("RGB", (20, 10))
+    for orientation in range(1, 9):
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(tmp_path / "turned.jpg", exif=exif.tobytes())
+        assert size_of(tmp_path / "turned.jpg") == ((10, 20) if orientation < 5 else (20, 10))
+        assert size_of(tmp_path / "turned.jpg") == read_frame(tmp_path / "turned.jpg", 0).image.shape[:2]
+    picture.save(tmp_path / "plain.png")
+    assert size_of(tmp_path / "plain.png") == (10, 20)
+    (tmp_path / "bad.jpg").write_bytes(b"text")
+    with pytest.raises(InputError, match=r"bad\.jpg"):
+        size_of(tmp_path / "bad.jpg")
+
+
 def test_the_same_photo_gives_the_same_bytes() -> None:
     photo = decode_photo(saved("JPEG", exif=b"Exif\0\0" + made_exif(), icc_profile=profile()), "photo", 0)
     for kind in ("JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "JXL"):

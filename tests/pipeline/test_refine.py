@@ -7,11 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from gfpcli.adapters.facexlib import FacexlibDetector
+from gfpcli.model.landmarks import FACE_SIDE, VIEW_SIZE
 from gfpcli.options import RestoreOptions
-from gfpcli.pipeline.refine import LandmarkRefiner, combine, roll_of
+from gfpcli.pipeline.refine import LandmarkRefiner, combine, mirror, roll_of, view_of
 from gfpcli.types import Face
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS
@@ -93,3 +95,62 @@ def test_scores_are_averaged_as_logits() -> None:
     assert combine(0.5, 0.0) == 0.5
     assert combine(0.9, -np.log(9)) == pytest.approx(0.5)
     assert 0.5 < combine(1.0, -5.0) <= 1.0
+
+
+def test_a_view_shows_a_face_upright_in_the_middle_at_one_size() -> None:
+    """`roll_of` is undone: a point beside the centre, along the face's own right, comes out at the right."""
+    for side, centre, turn in ((50.0, (30.0, 40.0), 20.0), (200.0, (99.5, 7.0), -70.0), (0.2, (5.0, 5.0), 0.0)):
+        view = view_of(np.array(centre), turn, side)
+        zoom = FACE_SIDE / max(side, 1)
+        angle = np.radians(turn)
+        beside = np.array(centre) + 10 * np.array([np.cos(angle), np.sin(angle)])
+        shown = view[:, :2] @ beside + view[:, 2]
+        assert np.allclose(shown, [(VIEW_SIZE - 1) / 2 + 10 * zoom, (VIEW_SIZE - 1) / 2])
+
+
+@pytest.mark.parametrize("turn", [0.0, 30.0, -100.0, 170.0])
+def test_the_roll_of_turned_landmarks_is_their_turn(turn: float) -> None:
+    angle = np.radians(turn)
+    marks = np.array([[-20, -20], [20, -20], [3, 0], [-15, 25], [15, 25.0]])  # the nose counts for nothing
+    turned = marks @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * 2 + (300, 50)
+    assert roll_of(turned) == pytest.approx(turn)
+
+
+def test_mirrored_landmarks_change_sides() -> None:
+    points = torch.arange(20.0).reshape(2, 5, 2)
+    there = mirror(points)
+    assert there[0, 0].tolist() == [VIEW_SIZE - 1 - 2, 3] and there[1, 2].tolist() == [VIEW_SIZE - 1 - 14, 15]
+    assert there[0, 3].tolist() == [VIEW_SIZE - 1 - 8, 9] and (mirror(there) == points).all()
+
+
+def test_scores_at_the_ends_stay_finite() -> None:
+    assert combine(0.0, 0.0) == pytest.approx(1e-3, rel=2e-3)  # as of a score of 1e-6
+    assert combine(1.0, 0.0) == pytest.approx(1 - combine(0.0, 0.0))
+    assert combine(0.2, 3.0) == pytest.approx(1 / (1 + np.exp(-(np.log(0.25) + 3) / 2)))
+
+
+class FixedNet(torch.nn.Module):
+    """Finds the same five landmarks in every view, and is as sure as the view is bright in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.views: list[int] = []
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.views.append(len(batch))
+        middle = torch.tensor([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10.0]]) + (VIEW_SIZE - 1) / 2
+        return middle.expand(len(batch), 5, 2), batch[:, 0, VIEW_SIZE // 2, VIEW_SIZE // 2]
+
+
+def test_each_face_is_seen_in_eleven_views_of_which_the_mean_is_taken() -> None:
+    """1 by its box, then 1 and 4 around the landmarks, these also mirrored; at most 16 faces at once."""
+    net = FixedNet()
+    refiner = LandmarkRefiner(net, torch.device("cpu"))  # type: ignore[arg-type]
+    image = np.full((200, 300, 3), 255, np.uint8)
+    marks = np.array([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10.0]])
+    faces = [Face(np.array([x, 50.0, x + 60, 110]), marks + (x + 30, 80), 0.5) for x in range(40, 57)]
+    refined = refiner(image, faces)
+    assert net.views == [16, 16, 16, 64, 64, 1, 1, 1, 4, 4] and len(refined) == 17
+    for face, each in zip(faces, refined, strict=True):
+        assert np.abs(each.landmarks.mean(axis=0) - face.landmarks.mean(axis=0)).max() < 3
+        assert (each.box == face.box).all() and each.score == pytest.approx(combine(0.5, 1.0))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, Restored
 
 Make = Callable[[int, int], NDArray[np.uint8]]
+T = TypeVar("T")
 FACES = tuple(Face(np.array([x, 20, x + 60, 90.0]), TEMPLATE_512 * 0.2 + (x - 20, 0), 0.9) for x in (30, 130))
 
 
@@ -379,3 +381,56 @@ def test_every_stage_is_told_to_the_observer(smooth_image: Make) -> None:
     watched = replace(restorer(Model()), observer=observer, upsampler=lambda image, size: image.copy())
     watched.restore(frames(smooth_image, 1)[0])
     assert told == ["detect", "align", "net", "mask", "background", "paste"]
+
+
+def test_an_aligned_picture_is_one_face_of_the_network_s_size(smooth_image: Make) -> None:
+    """Its size, transparency and depth become the network's; `strength` mixes it with what was given."""
+    small, alpha = smooth_image(32, 32), np.full((32, 32), 77, np.uint8)
+    given = np.asarray(cv2.resize(small, (64, 64), interpolation=cv2.INTER_LINEAR), np.uint8)
+    face = np.clip(given + 63.75, 0, 255).round()  # the model adds 0.5 of 2
+    for strength in (1.0, 0.25):
+        parts = restorer(Model(), aligned=True, strength=strength)
+        out = parts.restore(Frame(0, small, "face", alpha=alpha))
+        assert np.abs(out.image - (strength * face + (1 - strength) * given)).max() <= 1
+        assert out.scale == 2 and out.alpha is not None and out.alpha.shape == (64, 64) and (out.alpha == 77).all()
+        assert [outcome.status for outcome in out.outcomes] == ["restored"] and len(out.crops) == len(out.faces) == 1
+        assert out.masks[0].shape == (64, 64) and (out.masks[0] == 1).all()
+        assert out.crops[0].face.box.tolist() == [0, 0, 32, 32]
+        assert np.allclose(out.crops[0].frame_to_crop, [[2, 0, 0], [0, 2, 0]])
+    deep = restorer(Model(), aligned=True).restore(Frame(0, small.astype(np.uint16) * 257, "face"))
+    assert deep.image.dtype == np.uint8 and np.abs(deep.image - face).max() <= 1
+    (same,) = restorer(Model(), aligned=True).stream([Frame(0, given, "face")])
+    assert isinstance(same, Restored) and (same.crops[0].image == given).all() and same.scale == 1
+
+
+def test_an_aligned_picture_must_be_square_and_its_face_must_succeed(smooth_image: Make) -> None:
+    def broken(faces: torch.Tensor) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(InputError, match="wide: 60x50 is not square, as --aligned needs"):
+        restorer(Model(), aligned=True).restore(Frame(0, smooth_image(50, 60), "wide"))
+    with pytest.raises(InputError, match="face: RuntimeError: no"):
+        restorer(Model(broken), aligned=True).restore(Frame(0, smooth_image(64, 64), "face"))
+
+
+def test_the_seconds_of_a_frame_are_its_share_of_each_step(smooth_image: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is moved by what the parts are said to take; two frames with two faces each go together."""
+    clock = [1000.0]
+
+    def taking(seconds: float, work: Callable[..., T]) -> Callable[..., T]:
+        def run(*arguments: object, **named: object) -> T:
+            clock[0] += seconds
+            return work(*arguments, **named)
+
+        return run
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("gfpcli.pipeline.align.cut_crop", taking(0.5, cut_crop))
+    monkeypatch.setattr("gfpcli.pipeline.restorer.paste_faces", taking(32, lambda *_, **__: None))
+    parts = replace(
+        restorer(Model(lambda faces: taking(4, lambda: None)()), batch_size=4), detector=taking(2, detect), n_detect=2,
+        masker=taking(8, soft_masker), upsampler=taking(16, lambda image, size: image.copy()),
+    )  # fmt: skip
+    for out in parts.stream(frames(smooth_image, 2)):
+        assert isinstance(out, Restored)
+        assert out.timings == {"network": 2, "total": 2 / 2 + 2 * 0.5 + 4 / 2 + 8 / 2 + 16 + 32}

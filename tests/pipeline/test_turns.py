@@ -14,7 +14,7 @@ from gfpcli.options import FaceOptions, RestoreOptions, VideoOptions
 from gfpcli.photo.codec import read_frame
 from gfpcli.pipeline.align import cut_crop
 from gfpcli.pipeline.refine import roll_of
-from gfpcli.pipeline.turns import VIEW, TurningDetector
+from gfpcli.pipeline.turns import CLOSE_VIEW, TurningDetector
 from gfpcli.types import Face, Image
 from gfpcli.weights.build import load_detector_for, load_restorer
 from gfpcli.weights.cache import BUILTINS
@@ -102,7 +102,7 @@ def test_an_unsure_upright_face_stays_as_it_was() -> None:
 
     detector = Unsure()
     (face,) = TurningDetector(detector, 3)([picture(0)])[0]
-    assert face.score == 0.9 * 0.999 and detector.seen[1:] == [(VIEW, VIEW)] * 4
+    assert face.score == 0.9 * 0.999 and detector.seen[1:] == [(CLOSE_VIEW, CLOSE_VIEW)] * 4
 
 
 def test_a_turned_face_must_score_higher_than_an_upright_one() -> None:

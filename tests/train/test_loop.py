@@ -219,6 +219,12 @@ def test_the_r1_penalty_is_weighted_by_its_interval(make_run: MakeRun) -> None:
         assert lines_of(run)[0]["r1"] == pytest.approx(6 / 2 * interval * penalty, rel=1e-4)
 
 
+def test_the_r1_penalty_is_computed_in_every_nth_iteration(make_run: MakeRun) -> None:
+    run = make_run(iterations=5, r1_every=2, loss={"gan": 0.1, "r1": 6.0})
+    training_loop(run)
+    assert [row["iteration"] for row in lines_of(run) if "r1" in row] == [0, 2, 4]
+
+
 def test_the_generator_s_gradient_is_clipped(make_run: MakeRun) -> None:
     free, clipped = (make_run(folder=str(clip), iterations=1, clip=clip) for clip in (0.0, 1e-3))
     training_loop(free), training_loop(clipped)
@@ -280,3 +286,56 @@ def test_bf16_trains_close_to_fp32(make_run: MakeRun) -> None:
         training_loop(make_run(folder=precision, iterations=4, precision=precision))
     one, two = (lines_of(make_run(folder=precision)) for precision in ("fp32", "bf16"))
     assert one[-1]["l1"] == pytest.approx(two[-1]["l1"], rel=0.1) and one != two
+
+
+def test_what_a_run_writes_and_tells_comes_at_its_intervals(make_run: MakeRun) -> None:
+    """Every iteration is told with its count of images; logs, validations and states by their own intervals."""
+    stepped: list[tuple[int, int]] = []
+    validated: list[int] = []
+    callbacks = TrainCallbacks(
+        lambda progress, values: stepped.append((progress.iteration, progress.n_images)),
+        lambda iteration, result: validated.append(iteration), lambda _: None,
+    )  # fmt: skip
+    run = make_run(iterations=5, batch_size=2, accumulate=2, validate_every=2, save_every=9)
+    progress = training_loop(replace(run, callbacks=callbacks))
+    assert stepped == [(i, 4 * i) for i in range(1, 6)] and validated == [2, 4, 5]
+    assert progress == replace(progress, iteration=5, n_images=20)
+    assert read_training_state(run.folder / STATE)["iteration"] == 5
+    assert (run.folder / "last.safetensors").exists() and (run.folder / "best.safetensors").exists()
+
+
+def test_the_optimizers_are_upstream_s(make_run: MakeRun) -> None:
+    run = make_run(loss={"gan": 0.1, "component_gan": 1.0}, rate=3e-4, rate_d=2e-4, beta1=0.5)
+    found = {name: optimizer.param_groups[0] for name, optimizer in make_optimizers(run).items()}
+    assert {name: (group["lr"], group["betas"]) for name, group in found.items()} == {
+        "generator": (3e-4, (0.5, 0.99)), "discriminator": (2e-4, (0.0, 0.9905)), "components": (2e-4, (0.9, 0.99)),
+    }  # fmt: skip
+    optimizers = make_optimizers(run)
+    loop.set_rates(optimizers, replace(run.options, warmup=3, milestones=(9,)), 1)
+    assert [each.param_groups[0]["lr"] for each in optimizers.values()] == [1.5e-4, 1e-4, 1e-4]
+
+
+def test_psnr_is_of_images_from_minus_1_to_1() -> None:
+    sums: Terms = {}
+    for value in (0.02, 0.06):
+        loop.add_terms(sums, {"l1": torch.tensor(value * 10), "mse": torch.tensor(value)}, 2)
+    values = loop.mean_values(sums, World(0, 1))
+    assert values == pytest.approx({"l1": 0.4, "psnr": 20.0})  # mse 0.04 of a range of 2
+    assert loop.mean_values({"mse": torch.tensor(0.0)}, World(0, 1))["psnr"] == pytest.approx(120)
+
+
+def test_the_moving_average_s_decay_grows_from_a_tenth() -> None:
+    options = options_of(ema=10_000)
+    assert [loop.ema_decay_at(at, 4, options) for at in (0, 8, 90)] == [0.1, 0.5, 0.91]
+
+
+def test_roll_backs_are_counted_and_the_third_names_the_iteration(make_run: MakeRun) -> None:
+    notes: list[str] = []
+    run = make_run(notes, iterations=5)
+    optimizers = make_optimizers(run)
+    progress = loop.begin(run, optimizers)
+    again = loop.roll_back(run, optimizers, replace(progress, iteration=6, n_rollbacks=1))
+    assert (again.iteration, again.n_rollbacks) == (0, 2)
+    assert notes[-1] == "iteration 7: losses are not finite numbers; back to iteration 0, with other draws ahead"
+    with pytest.raises(GfpError, match=r"^iteration 3: .*, 3 times: stopped; try a lower --set rate, or --set clip=1$"):
+        loop.roll_back(run, optimizers, replace(progress, iteration=2, n_rollbacks=2))
