@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
@@ -288,7 +290,7 @@ def notes_of(clip: Clip) -> list[str]:
     if info.has_alpha:
         notes.append("its transparency is lost")
     notes += _notes_of_format(clip)
-    notes += _notes_of_damage(info)
+    notes += [*_notes_of_damage(info), *_notes_of_numbers(clip.pictures)]
     if clip.options.smooth == 0 and clip.detect_every > 1:
         notes.append(f"faces are detected in every {clip.detect_every}th frame; between them they are interpolated")
     return notes
@@ -324,3 +326,13 @@ def _notes_of_damage(info: VideoInfo) -> list[str]:
         told = listed([f"{float(jump.at - info.start):.2f} s" for jump in info.timeline.jumps])
         notes.append(f"its clock jumps at {told}: the gap is closed")
     return notes
+
+
+def _notes_of_numbers(pictures: Sequence[Path]) -> list[str]:
+    """Whether numbers are missing in the names of a folder's pictures."""
+    numbers = [int(found[-1]) for path in pictures if (found := re.findall(r"\d+", path.stem))]
+    missing = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
+    if not 0 < missing <= len(numbers) == len(pictures):  # else the numbers do not count frames
+        return []
+    first = next(one + 1 for one, other in pairwise(numbers) if other > one + 1)
+    return [f"{missing} numbers of its pictures are missing, from {first} on: no gap is left for them"]

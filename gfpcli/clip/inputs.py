@@ -10,11 +10,9 @@ from pathlib import Path
 
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.folders import LeftOut, Searched, kind_or_none, search
-from gfpcli.files.formats import CONTAINERS, PICTURE_SUFFIXES, SUFFIX_FORMATS, VIDEOS
+from gfpcli.files.formats import CONTAINERS, PICTURE_SUFFIXES, SUFFIX_FORMATS, UNWRITTEN_SUFFIXES, VIDEOS
 from gfpcli.files.jobs import VideoJob, check_no_input, folded, is_file_name
 from gfpcli.files.storage import matches
-
-OTHER_SUFFIXES = (".apng", ".avif", ".hevc", ".h264", ".h265", ".m2p", ".mjpeg", ".mp3", ".mxf", ".nut", ".ogg", ".rm")
 
 # os.path instead of pathlib, which raises for a name that no file system takes and for a link that leads to itself
 # ruff: noqa: PTH110, PTH112, PTH113
@@ -54,7 +52,7 @@ def plan_videos(
         else:
             raise InputError(f"{entry}: no such file or folder")
     is_file = is_file_name(output, CONTAINERS)
-    if not is_file and is_file_name(output, (*VIDEOS, *PICTURE_SUFFIXES, *OTHER_SUFFIXES)):
+    if not is_file and is_file_name(output, {*VIDEOS, *PICTURE_SUFFIXES, *UNWRITTEN_SUFFIXES}):
         raise UsageError(f"--output {output}: gfp video writes {', '.join(CONTAINERS)}, or into a folder")
     if is_file and len(found) != 1:
         raise UsageError(f"--output {output} is a file: it takes exactly one input")

@@ -37,6 +37,12 @@ ALSO_HELD = {  # codecs that ffmpeg writes into a container although its list do
 }
 COPIED = "copied.nut"  # in a workspace: the other streams of a recording, with one clock
 UNPLAYED = ("pcm_", "adpcm_", "vorbis")  # audio that MP4 can hold and players do not expect in it
+BRANDS = ("major_brand", "minor_version", "compatible_brands")  # of the source's container, not of the film
+MP4_TAGS = {  # that MP4 has fields of its own for
+    "title", "artist", "album_artist", "composer", "album", "date", "encoder", "comment", "genre", "copyright",
+    "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "track", "disc",
+    "location", "creation_time", "timecode", *BRANDS,
+}  # fmt: skip
 COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}  # suffix and type by codec
 MAX_CLOCK = 2**31 - 1  # ticks per second in MP4
 
@@ -313,7 +319,9 @@ def _mp4_flags(encoder: Encoder, info: VideoInfo, mapped: Sequence[MappedStream]
     clock = math.lcm(encoder.time_base.denominator, *info.clocks)
     clock = clock if clock <= MAX_CLOCK else encoder.time_base.denominator
     has_cover = any(each.stream.kind == "video" for each in mapped)  # ffmpeg writes a cover or free tags, not both
-    flags = "+faststart" if has_cover else "+faststart+use_metadata_tags"
+    is_free = any(key.lower().split("-")[0] not in MP4_TAGS for key, _ in info.tags)
+    # where all tags have fields: free tags would hold the date a second time
+    flags = "+faststart+use_metadata_tags" if is_free and not has_cover else "+faststart"
     tag = ["-tag:0", "hvc1"] if encoder.stream == "hevc" else []
     return ["-movflags", flags, "-movie_timescale", str(clock), *tag]
 
@@ -328,6 +336,10 @@ def _metadata_flags(info: VideoInfo, mapped: Sequence[MappedStream], trim: Trim,
     is_bare = info.is_pictures or strip
     words = ["-map_metadata", "-1" if is_bare else "1", "-map_chapters", "-1" if is_bare else "1"]
     words += [] if is_bare else ["-map_metadata:s:0", f"1:s:{info.index}", *_timecode_flags(info, trim)]
+    if not is_bare:
+        dates = {key: value.split(";")[0] for key, value in info.tags if key.lower() == "creation_time"}
+        tags = {**dict.fromkeys((*BRANDS, *map(str.upper, BRANDS)), ""), **dates}
+        words += [word for key, value in tags.items() for word in ("-metadata", f"{key}={value}")]
     for i, each in enumerate(mapped, 1):
         if not is_bare or each.stream.kind == "attachment":
             words += [f"-map_metadata:s:{i}", f"1:s:{each.stream.index}"]

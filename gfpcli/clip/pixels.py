@@ -18,7 +18,7 @@ EXACT = int(
 )  # YUV to BGR and back without a drift in brightness
 Turn: TypeAlias = tuple[int, int, int, int]
 """Signs of the display matrix (a, b, c, d): upright x and y as sums of stored x and y."""
-UNTAGGED, BT709, BT601 = 2, 1, 6  # matrices as H.273 numbers them
+UNTAGGED, MATRIX_709, MATRIX_601 = 2, 1, 6  # matrices as H.273 numbers them
 SD_SIZE = (576, 1024)  # (height, width), px; players read larger clips without a tag as BT.709
 UPRIGHT: Turn = (1, 0, 0, 1)
 
@@ -72,7 +72,7 @@ def matrix_of(color: Color, pix_fmt: str, size: tuple[int, int]) -> int:
     """The matrix by which players read a clip: its tag; of a YUV clip without one by its (height, width)."""
     if is_rgb(pix_fmt) or color.matrix not in (0, UNTAGGED):
         return color.matrix
-    return BT601 if size[0] <= SD_SIZE[0] and size[1] <= SD_SIZE[1] else BT709
+    return MATRIX_601 if size[0] <= SD_SIZE[0] and size[1] <= SD_SIZE[1] else MATRIX_709
 
 
 def output_color(color: Color, source: str, made: str, size: tuple[int, int], made_size: tuple[int, int]) -> Color:
@@ -87,7 +87,7 @@ def output_color(color: Color, source: str, made: str, size: tuple[int, int], ma
     if is_rgb(made):
         return color
     if is_rgb(source):
-        return replace(color, range=1, matrix=BT709)
+        return replace(color, range=1, matrix=MATRIX_709)
     meant = matrix_of(color, source, size)
     return color if meant == matrix_of(color, made, made_size) else replace(color, matrix=meant)
 

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, is_rgb, turn_of
 from gfpcli.clip.timeline import RECORDINGS, Jump, StreamClock, Timeline, timeline_of
 from gfpcli.errors import InputError, os_reason
+from gfpcli.files.formats import PICTURE_SUFFIXES
 from gfpcli.types import Frame
 
 HDR = {16: "PQ", 18: "HLG"}  # transfer curves (ITU-T H.273)
@@ -27,6 +28,7 @@ UNSURE_S = 0.2  # before damage, in which frames may be damaged too
 MISSING_S = Fraction(1)  # that may be missing at the end before a file counts as cut short
 FAR_START_S = Fraction(10)  # a clip that starts later is a piece of a longer one: its times count from its start
 LONG_FRAME = 3  # usual frames; where a recording holds one for longer, packets were lost
+OPAQUE = 255
 TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d+")
 MAX_GAPS = 1000  # that are remembered
 DURATION_FROM_0 = ("matroska,webm", "flv")  # their header tells when the last frame ends, not how long they are
@@ -73,6 +75,8 @@ class VideoInfo:
     clocks: tuple[int, ...]  # ticks per second of the other streams
     file_start: Fraction  # of the earliest stream
     timecode: str = ""  # of the first frame, where it has one
+    has_alpha: bool = False  # it has transparent pixels, which frames do not keep
+    tags: tuple[tuple[str, str], ...] = ()  # of the file: title, creation_time, ...
     timeline: Timeline = Timeline()
     gaps: tuple[Jump, ...] = ()  # where a recording lacks frames, and for how long
     broken: tuple[Fraction, ...] = ()  # times of a recording's video packets that are damaged
@@ -81,11 +85,6 @@ class VideoInfo:
     def is_pictures(self) -> bool:
         """Whether it is a folder of pictures and not a video file."""
         return self.codec == PICTURES
-
-    @property
-    def has_alpha(self) -> bool:
-        """Whether it has transparency, which frames do not keep."""
-        return len(av.VideoFormat(self.pix_fmt, 16, 16).components) in (2, 4)
 
     @property
     def is_rgb(self) -> bool:
@@ -134,12 +133,15 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
         base = Fraction(stream.time_base or Fraction(1, 90_000))
         told = stream.metadata.get("timecode") or container.metadata.get("timecode", "")
         timecode = told if TIMECODE.fullmatch(told) else ""
+        has_alpha = stream.metadata.get("alpha_mode") == "1"  # WebM's, which the decoder leaves out
+        tags = tuple(container.metadata.items())
         index, codec = stream.index, stream.codec_context.name
         aspect = Fraction(stream.sample_aspect_ratio or 1)  # PyAV gives None or 0 where it is unknown
     rate = 1 / facts.duration if facts.first is None and facts.duration else rate  # raw streams have no clock
     clock = _clip_clock(path, facts, index, start_s, is_recording=is_recording, usual=1 / rate)
     facts = clock.facts
     picture, field_order = _first_picture(path)
+    has_alpha = has_alpha or (_is_transparent(path) if codec == "gif" else _holds_alpha(picture.format.name))
     turn = turn_of(picture)
     size = picture.height, picture.width
     if turn[0] == 0:
@@ -151,7 +153,8 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
         end=end, codec=codec, pix_fmt=picture.format.name, color=_color_of(picture, path),
         pixel_aspect=aspect, turn=turn, is_interlaced=picture.interlaced_frame or field_order > 1,
         can_seek=facts.has_all_times and not clock.timeline.jumps, others=others, clocks=clocks,
-        file_start=clock.start, timecode=timecode,
+        file_start=clock.start, timecode=timecode, tags=tags,
+        has_alpha=has_alpha,
         timeline=clock.timeline, gaps=clock.gaps, broken=clock.broken,
     )  # fmt: skip
 
@@ -174,6 +177,8 @@ def open_video(path: Path) -> InputContainer:
     try:
         return av.open(f"file:{path.resolve()}", metadata_errors="replace", options=ONE_FILE)
     except (av.FFmpegError, OSError, ValueError) as error:
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            raise InputError(f"{path}: a picture, not a video: gfp restore takes it") from error
         raise InputError(f"{path}: not a video, or cut short ({ffmpeg_reason(error)})") from error
 
 
@@ -333,6 +338,17 @@ def _first_picture(path: Path) -> tuple[VideoFrame, int]:
         for picture in decode_pictures(container, stream, Timeline()):
             return picture, stream.codec_context.field_order
     raise InputError(f"{path}: no picture of it can be decoded")
+
+
+def _holds_alpha(pix_fmt: str) -> bool:
+    return len(av.VideoFormat(pix_fmt, 16, 16).components) in (2, 4)
+
+
+def _is_transparent(path: Path) -> bool:
+    """Whether a picture of a GIF has transparent pixels: its format holds them in any case."""
+    with open_video(path) as container:
+        pictures = decode_pictures(container, _main_stream(container, path), Timeline())
+        return any(bool((each.to_ndarray(format="rgba")[..., 3] < OPAQUE).any()) for each in pictures)
 
 
 def _color_of(picture: VideoFrame, path: Path) -> Color:

@@ -21,7 +21,7 @@ from gfpcli.photo.carried import Carried, adjust, differences
 from gfpcli.photo.codec import Photo
 from gfpcli.photo.containers.tiff import byte_order
 from gfpcli.photo.embed import encoder_arguments, fit_carried, read_carried, with_carried
-from gfpcli.photo.headers import header_of
+from gfpcli.photo.headers import stored_header
 from gfpcli.photo.heif import encode_heif
 from gfpcli.photo.jpeg_quality import JpegQuality
 from gfpcli.photo.jxl import encode_jxl
@@ -33,7 +33,7 @@ NO_ALPHA = ("JPEG", "BMP")
 CODE_POINTS = ("HEIF", "AVIF", "PNG")  # formats that can say their colour by ITU-T H.273's numbers
 LIKE_SRGB = {1, 2, 6, 13, 14, 15}  # transfer characteristics that are shown as sRGB's
 SRGB_NAMES = ("RGB_D65_SRG_Rel_SRG", "RGB_D65_SRG_Per_SRG", "Gra_D65_Rel_SRG")
-BT709, UNSPECIFIED = 1, 2  # primaries
+BT709_PRIMARIES, UNSPECIFIED = 1, 2  # primaries
 LAST_CODE = 255  # H.273 knows none behind
 
 
@@ -151,7 +151,7 @@ def _is_wide(photo: Photo) -> bool:
     colour = photo.nclx
     if colour is None or max(colour.primaries, colour.transfer) > LAST_CODE:
         return False
-    return colour.primaries not in (BT709, UNSPECIFIED) or colour.transfer not in LIKE_SRGB
+    return colour.primaries not in (BT709_PRIMARIES, UNSPECIFIED) or colour.transfer not in LIKE_SRGB
 
 
 def _nclx_for(photo: Photo) -> Nclx | None:
@@ -234,7 +234,7 @@ def _encode_plain(
 
 def _check_header(data: bytes, picture: Picture, kind: str) -> None:
     """Raises OutputError where the file is not of the picture's size and depth."""
-    found = header_of(data, kind)
+    found = stored_header(data, kind)
     height, width = picture.image.shape[:2]
     if (found.height, found.width, found.bits) != (height, width, picture.bits):
         raise OutputError(f"became {found.width}x{found.height} of {found.bits} bit")

@@ -18,17 +18,19 @@ from gfpcli.photo.plain import PLAIN_FORMATS
 from gfpcli.photo.raw import raw_size
 from gfpcli.photo.tiff import picture_page
 
+TURNED_BY_DECODER = ("HEIF", "AVIF", "JXL", "RAW")
+
 
 class PictureHeader(NamedTuple):
-    """Of the picture that a reader gives."""
+    """Of a file's picture."""
 
-    height: int  # upright
+    height: int
     width: int
     bits: int  # of a channel
 
 
 def header_of(data: bytes, format: str) -> PictureHeader:
-    """The header of a file.
+    """The header of a file, as its picture is shown.
 
     Args:
         data: its bytes; for formats other than TIFF and camera raw the first megabytes do.
@@ -37,6 +39,16 @@ def header_of(data: bytes, format: str) -> PictureHeader:
     Raises:
         Exception: of any kind, on damaged bytes, as third parties' readers do.
     """
+    found = stored_header(data, format)
+    if format in TURNED_BY_DECODER:
+        return found
+    exif = read_carried(data, format).exif
+    is_sideways = exif is not None and read_exif(exif).orientation in SIDEWAYS
+    return found._replace(height=found.width, width=found.height) if is_sideways else found
+
+
+def stored_header(data: bytes, format: str) -> PictureHeader:
+    """As `header_of`, before EXIF's orientation is applied: as it is of any upright file, and quicker."""
     if format in ("HEIF", "AVIF"):
         return _heif_header(data)
     if format == "JXL":
@@ -44,10 +56,7 @@ def header_of(data: bytes, format: str) -> PictureHeader:
         return PictureHeader(header.height, header.width, header.bits)
     if format == "RAW":
         return PictureHeader(*raw_size(data), 16)
-    width, height, bits = _tiff_header(data) if format == "TIFF" else _plain_header(data)
-    exif = read_carried(data, format).exif
-    is_sideways = exif is not None and read_exif(exif).orientation in SIDEWAYS
-    return PictureHeader(width, height, bits) if is_sideways else PictureHeader(height, width, bits)
+    return _tiff_header(data) if format == "TIFF" else _plain_header(data)
 
 
 def _heif_header(data: bytes) -> PictureHeader:
@@ -65,14 +74,15 @@ def _heif_header(data: bytes) -> PictureHeader:
     return PictureHeader(height, width, max(items.bits(items.primary), default=8))
 
 
-def _tiff_header(data: bytes) -> tuple[int, int, int]:
+def _tiff_header(data: bytes) -> PictureHeader:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = picture_page(file)
-        return page.imagewidth, page.imagelength, max(page.bitspersample, 8)
+        return PictureHeader(page.imagelength, page.imagewidth, max(page.bitspersample, 8))
 
 
-def _plain_header(data: bytes) -> tuple[int, int, int]:
+def _plain_header(data: bytes) -> PictureHeader:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Pillow.open(io.BytesIO(data), formats=PLAIN_FORMATS) as picture:
-            return *picture.size, 16 if data[:4] == b"\x89PNG" and data[24] == 16 else 8
+            bits = 16 if data[:4] == b"\x89PNG" and data[24] == 16 else 8
+            return PictureHeader(picture.height, picture.width, bits)

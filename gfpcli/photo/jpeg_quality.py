@@ -100,10 +100,14 @@ def _subsampling(components: list[bytes]) -> str:
 
 def _nearest_quality(luma: NDArray[np.int64], chroma: list[NDArray[np.int64]]) -> int:
     """The least quality whose tables are together not coarser than these."""
-    target = int(luma.sum() + sum(table.sum() for table in chroma))
+    return _quality_of_sum(int(luma.sum() + sum(table.sum() for table in chroma)), len(chroma))
+
+
+@lru_cache(maxsize=128)
+def _quality_of_sum(target: int, n_chroma: int) -> int:
     for quality in range(1, 101):
         standard_luma, standard_chroma = _standard(quality)
-        if standard_luma + standard_chroma * len(chroma) <= target:
+        if standard_luma + standard_chroma * n_chroma <= target:
             return quality
     return 100
 

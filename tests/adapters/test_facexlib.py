@@ -9,14 +9,14 @@ import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
 
-from gfpcli.adapters.facexlib import REFINER_PREFIX, FacexlibDetector, drop_duplicates, load_detector, load_masker
+from gfpcli.adapters.facexlib import REFINER_PREFIX, drop_duplicates, load_detector, load_masker
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
 from gfpcli.types import Detector, Face, Image
-from gfpcli.weights.build import OTHER_DETECTORS, load_restorer
+from gfpcli.weights.build import OTHER_DETECTORS, load_detector_for, load_restorer
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import choose_parts
 
@@ -55,8 +55,8 @@ def test_coordinates_come_back_from_a_bounded_size(shared_data: Path) -> None:
     ("longest", "seen"), [(0, [(1000, 500), (250, 125)]), (480, [(480, 240)]), (640, [(640, 320), (160, 80)])]
 )
 def test_the_network_sees_no_more_than_the_size_asked_for(longest: int, seen: list[tuple[int, int]]) -> None:
-    found = detector(size=longest)
-    assert isinstance(found, FacexlibDetector) and found._sizes_of(np.zeros((500, 1000, 3), np.uint8)) == seen
+    found = load_detector_for(RestoreOptions(det_size=longest), BUILTINS["builtin"])
+    assert found._sizes_of(np.zeros((500, 1000, 3), np.uint8)) == seen
 
 
 def test_a_public_checkpoint_with_other_anchors_is_recognised(shared_data: Path) -> None:
@@ -70,8 +70,7 @@ def test_images_that_come_to_one_size_share_a_call_and_find_the_same() -> None:
     portrait = read_frame(EXAMPLES / "photos" / "grace_hopper.jpg", 0).image
     other = np.ascontiguousarray(portrait[:, ::-1])
     small = np.ascontiguousarray(portrait[100:400, :300])
-    detect = detector()
-    assert isinstance(detect, FacexlibDetector)
+    detect = load_detector_for(RestoreOptions(), BUILTINS["builtin"])
     alone = [faces_in(detect, image) for image in (portrait, small, other)]
     calls: list[tuple[int, ...]] = []
     detect.net.register_forward_pre_hook(lambda net, given: calls.append(tuple(given[0].shape)))
@@ -90,9 +89,8 @@ def test_two_boxes_on_one_face_become_one() -> None:
 
 
 def test_only_the_builtin_detector_has_a_landmark_refiner(shared_data: Path) -> None:
-    own = detector()
-    foreign = detector(str(shared_data / "detector" / "mobilenet0.25_Final.pth"))
-    assert isinstance(own, FacexlibDetector) and isinstance(foreign, FacexlibDetector)
+    own = load_detector_for(RestoreOptions(), BUILTINS["builtin"])
+    foreign = load_detector_for(RestoreOptions(), shared_data / "detector" / "mobilenet0.25_Final.pth")
     assert own.refiner is not None and foreign.refiner is None
 
 

@@ -284,6 +284,13 @@ def test_previews_and_kept_frames_replace_no_file_that_gfp_did_not_write(clip: P
     assert video(*words, "--strength", 0.5).exit_code == 0
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".avi", ".ts", ".webp", ".mts"])
+def test_a_suffix_that_is_not_written_makes_no_folder(suffix: str, clip: Path, tmp_path: Path) -> None:
+    done = video(clip, "-o", tmp_path / f"new{suffix}")
+    assert done.exit_code == 2 and ".mp4, .m4v, .mov, .mkv, .webm" in " ".join(done.stderr.split()), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_input_is_one_line_and_writes_nothing(clip: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

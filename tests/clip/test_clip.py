@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gfpcli.clip.clip import Clip, assemble, notes_of, open_clip, restore_frames, track_clip
+from gfpcli.clip.clip import Clip, assemble, exact_rate, notes_of, open_clip, restore_frames, track_clip
 from gfpcli.clip.encode import TimedImage, encode_segment
 from gfpcli.clip.mux import Trim
 from gfpcli.errors import OutputError
@@ -108,3 +108,19 @@ def test_detecting_seldom_is_obeyed_without_smoothing_too_and_told(restorer: Res
         assert len(asked) == n_searched and [len(each.faces) for each in tracked] == [1] * 9
         told = [f"faces are detected in every {every}th frame; between them they are interpolated"]
         assert notes_of(clip) == (told if every and not smooth else [])
+
+
+def test_missing_numbers_of_frames_are_told(tmp_path: Path) -> None:
+    for number in (1, 2, 5, 6):
+        cv2.imwrite(str(tmp_path / f"f{number:03d}.png"), faceless(1)[0])
+    pictures = tuple(sorted(tmp_path.glob("*.png")))
+    for given, told in ((pictures, ["2 numbers of its pictures are missing, from 3 on: no gap is left for them"]),
+                        (pictures[:2], [])):  # fmt: skip
+        clip = open_clip(VideoJob(tmp_path, tmp_path / "out.mp4", pictures=given), OPTIONS)
+        assert notes_of(clip) == told
+
+
+def test_rates_are_what_people_mean() -> None:
+    rates = {23.976: (24000, 1001), 23.98: (24000, 1001), 29.97: (30000, 1001), 59.94: (60000, 1001), 12.5: (25, 2),
+             24.0: (24, 1), 25.0: (25, 1), 30.0: (30, 1)}  # fmt: skip
+    assert {rate: exact_rate(rate) for rate in rates} == {rate: Fraction(*exact) for rate, exact in rates.items()}

@@ -108,7 +108,7 @@ def test_h264_is_made_so_that_players_show_it(tmp_path: Path) -> None:
         ("h264", "yuv444p", "yuv444p", "plays in few players: --pix-fmt yuv420p"),
         ("h264", "yuv420p", "yuv420p", ""),
         ("mjpeg", "yuvj420p", "yuv420p", ""),
-        ("gif", "bgra", "yuv420p", "transparency"),
+        ("gif", "bgra", "yuv420p", ""),
     ):
         changed = replace(info, codec=codec, pix_fmt=pix_fmt)
         clip = Clip(changed, (), choose_encoder(VideoOptions(), changed, tmp_path / "o.mp4"), VideoOptions(), tmp_path)

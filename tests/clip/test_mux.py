@@ -6,16 +6,18 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 
-from gfpcli.clip.mux import plan_streams
+from gfpcli.clip.mux import advance_timecode, plan_streams
 from gfpcli.clip.pixels import Color
 from gfpcli.clip.probe import OtherStream, probe
 from gfpcli.clip.read import read_frames
 from gfpcli.options import VideoOptions
 from tests.clip.reencode import reencode
-from tests.clips import faceless, sound_of, times_of, write_clip
+from tests.clips import faceless, ffmpeg, sound_of, times_of, write_clip
 
 UNEVEN = [0, 512, 1536, 2048, 4096, 4608, 5120, 5700, 9000, 9512, 10024, 12000]  # ticks
 
@@ -70,3 +72,93 @@ def test_streams_that_do_not_fit_are_told(tmp_path: Path) -> None:
     assert len(notes) == 4 and ".mkv can hold it" in notes[-1]
     mapped, notes = plan_streams(replace(info, others=others), tmp_path / "out.mkv")
     assert [each.codec for each in mapped] == ["copy", "flac", "copy", "copy", "copy"] and len(notes) == 1
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libvorbis"])
+def test_sound_that_players_do_not_know_in_mp4_becomes_aac(tmp_path: Path, codec: str) -> None:
+    plain = write_clip(tmp_path / "plain.mp4", faceless(12), tone=True)
+    source = tmp_path / "in.mkv"
+    ffmpeg("-i", plain, "-c:v", "copy", "-c:a", codec, "-ac", 2, source)
+    info = probe(source)
+    mapped, notes = plan_streams(info, tmp_path / "out.mp4")
+    assert [each.codec for each in mapped] == ["aac"] and "--audio copy keeps it" in notes[0]
+    for name, audio in (("out.mp4", "copy"), ("out.mkv", "auto")):
+        assert [each.codec for each in plan_streams(info, tmp_path / name, audio)[0]] == ["copy"]
+    with av.open(str(reencode(source, tmp_path / "out.mp4"))) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+
+
+def test_a_cover_of_matroska_stays_an_attachment(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "cover.jpg"), faceless(1)[0])
+    plain = write_clip(tmp_path / "plain.mp4", faceless(4), tone=True)
+    source, again = tmp_path / "in.mkv", tmp_path / "again.mkv"
+    ffmpeg("-i", plain, "-c", "copy", "-attach", tmp_path / "cover.jpg", "-metadata:s:2", "mimetype=image/jpeg", source)
+    assert plan_streams(probe(source), tmp_path / "out.mkv")[1] == []
+    out = reencode(source, tmp_path / "out.mkv")
+    data = out.read_bytes()
+    assert (tmp_path / "cover.jpg").read_bytes() in data
+    with av.open(str(out)) as container:
+        assert [int(each.disposition) & 0x400 for each in container.streams.video] == [0, 0x400]
+        assert container.streams.video[1].metadata["mimetype"] == "image/jpeg"
+    assert plan_streams(probe(reencode(out, again)), again)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("timecode", "rate", "seconds", "later"),
+    [
+        ("01:00:00:00", Fraction(25), 1, "01:00:01:00"),
+        ("00:00:59;28", Fraction(30000, 1001), Fraction(2002, 30000), "00:01:00;02"),
+        ("00:09:59;29", Fraction(30000, 1001), Fraction(1001, 30000), "00:10:00;00"),
+        ("00:01:00;02", Fraction(30000, 1001), Fraction(1001, 30000), "00:01:00;03"),
+        ("23:59:59:23", Fraction(24000, 1001), Fraction(1001, 24000), "00:00:00:00"),
+    ],
+)
+def test_a_timecode_goes_on(timecode: str, rate: Fraction, seconds: Fraction, later: str) -> None:
+    assert advance_timecode(timecode, rate, Fraction(seconds)) == later
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_a_cut_moves_the_timecode(tmp_path: Path, suffix: str) -> None:
+    plain = write_clip(tmp_path / "plain.mp4", faceless(50))
+    source = tmp_path / "in.mov"
+    ffmpeg("-i", plain, "-c", "copy", "-timecode", "01:00:00:00", source)
+    assert plan_streams(probe(source), tmp_path / f"out{suffix}") == ([], [])  # it is kept: nothing to tell
+    for start, timecode in ((0, "01:00:00:00"), (1, "01:00:01:00")):
+        out = reencode(source, tmp_path / f"out{suffix}", VideoOptions(preset="ultrafast", start=start))
+        with av.open(str(out)) as container:
+            words = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+        assert words["timecode"] == timecode
+
+
+def test_subtitles_and_chapters_end_with_the_cut(tmp_path: Path) -> None:
+    plain = write_clip(tmp_path / "plain.mp4", faceless(75))
+    (tmp_path / "s.srt").write_text("1\n00:00:00,500 --> 00:00:02,900\nhello\n\n2\n00:00:02,500 --> 00:00:02,900\nbye")
+    (tmp_path / "m.txt").write_text(
+        ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1500\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1500\nEND=3000\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=2800\nEND=3000\n"
+    )
+    for suffix, start, n_chapters, first in ((".mkv", 0, 2, 0.5), (".mp4", 0, 2, 0.5), (".mkv", 0.4, 2, 0.1)):
+        source = tmp_path / f"in{suffix}"
+        codec = "mov_text" if suffix == ".mp4" else "srt"
+        words = ("-map", 0, "-map", 1, "-map_chapters", 2, "-c:v", "copy", "-c:s", codec)
+        ffmpeg("-i", plain, "-i", tmp_path / "s.srt", "-i", tmp_path / "m.txt", *words, source)
+        out = reencode(source, tmp_path / f"out{suffix}", VideoOptions(preset="ultrafast", start=start, end=2.0))
+        with av.open(str(out)) as container:
+            ends = [float(each["end"] * each["time_base"]) for each in container.chapters()]
+            packets = [each for each in container.demux(subtitles=0) if each.size > 2]
+        spans = [(float(p.pts * p.time_base), float((p.pts + p.duration) * p.time_base)) for p in packets]
+        assert len(ends) == n_chapters and max(ends) <= 2.001 - start
+        assert len(spans) == 1 and abs(spans[0][0] - first) < 0.02 and abs(spans[0][1] - (2 - start)) < 0.05
+
+
+@pytest.mark.parametrize("tag", ["title=x", "com.apple.quicktime.make=Maker"])
+def test_a_date_and_free_tags_pass_twice(tmp_path: Path, tag: str) -> None:
+    source = tmp_path / "in.mov"
+    words = ("-metadata", "creation_time=2020-01-02T03:04:05Z", "-metadata", tag, "-movflags", "use_metadata_tags")
+    ffmpeg("-i", write_clip(tmp_path / "plain.mp4", faceless(3)), "-c", "copy", *words, source)
+    twice = reencode(reencode(source, tmp_path / "once.mp4"), tmp_path / "twice.mp4")
+    with av.open(str(twice)) as container:
+        tags = dict(container.metadata)
+    key, value = tag.split("=")
+    assert tags["creation_time"].rstrip("0Z.") == "2020-01-02T03:04:05" and tags[key] == value
+    assert tags["major_brand"] == "isom"
