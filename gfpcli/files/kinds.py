@@ -148,7 +148,7 @@ def kind_of_bytes(head: bytes, name: str) -> Kind:
 
 
 def kind_of_file(path: Path) -> Kind:
-    """As `kind_of`, reading no more than is needed. Raises OSError where the file cannot be read."""
+    """As `kind_of_bytes`, reading no more than is needed. Raises OSError where the file cannot be read."""
     with path.open("rb") as file:
         head = file.read(HEAD)
 

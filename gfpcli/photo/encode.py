@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import imagecodecs
@@ -15,8 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from gfpcli.errors import OutputError
-from gfpcli.files.atomic import write_bytes
-from gfpcli.files.formats import LABELS, SUFFIX_FORMATS
+from gfpcli.files.formats import LABELS
 from gfpcli.photo.carried import Carried, adjust, differences
 from gfpcli.photo.codec import Photo
 from gfpcli.photo.containers.tiff import byte_order
@@ -62,19 +60,6 @@ class Picture:
         planes += [] if self.alpha is None else [self.alpha[..., None]]
         samples = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
         return cast(Samples, np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
-
-
-def write_photo(
-    path: Path, photo: Photo, image: Image, alpha: Plane | None, *, quality: str = "auto", strip: bool = False
-) -> tuple[str, ...]:
-    """Encodes by the path's suffix; the file appears under its name only when whole. Gives the notes.
-
-    Raises:
-        OutputError: as `encode_photo`, or the folder or file cannot be written.
-    """
-    encoded = encode_photo(photo, image, alpha, SUFFIX_FORMATS[path.suffix.lower()], quality=quality, strip=strip)
-    write_bytes(path, encoded.data)
-    return encoded.notes
 
 
 def encode_photo(

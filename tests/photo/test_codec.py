@@ -12,10 +12,12 @@ from PIL import Image as Pillow
 from PIL import ImageCms, PngImagePlugin
 
 from gfpcli.errors import InputError, OutputError
+from gfpcli.files.atomic import write_bytes
+from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.photo import encode
 from gfpcli.photo.carried import Carried
 from gfpcli.photo.codec import Photo, decode_photo, read_frame, read_photo, size_of
-from gfpcli.photo.encode import EncodedPhoto, encode_photo, write_photo
+from gfpcli.photo.encode import EncodedPhoto, encode_photo
 from gfpcli.photo.heif import encode_heif
 from gfpcli.photo.jpeg_quality import is_lossless_webp, jpeg_quality
 from gfpcli.photo.pixels import Nclx
@@ -31,6 +33,14 @@ def made_photo(image: np.ndarray, alpha: np.ndarray | None = None, *, is_gray: b
 
 def encoded(photo: Photo, kind: str, **options: object) -> EncodedPhoto:
     return encode_photo(photo, photo.frame.image, photo.frame.alpha, kind, **options)  # type: ignore[arg-type]
+
+
+def write_photo(
+    path: Path, photo: Photo, image: np.ndarray, alpha: np.ndarray | None, *, strip: bool = False
+) -> object:
+    made = encode_photo(photo, image, alpha, SUFFIX_FORMATS[path.suffix], strip=strip)  # type: ignore[arg-type]
+    write_bytes(path, made.data)
+    return made.notes
 
 
 def saved(kind: str, picture: Pillow.Image | None = None, **options: object) -> bytes:
