@@ -45,7 +45,7 @@ from gfpcli.types import Failed, Frame, Image, Restored
 
 MAX_DECODED = 8  # decoded frames that may wait
 MAX_RESTORED = 4  # finished frames that may wait for the encoder
-DETECT_EVERY = 2  # frames, where the options leave it open; measured: see README
+DETECT_EVERY = 2  # frames, where the options leave it open; measured: see examples/video.md
 
 NTSC_NEAR = 0.005  # frames/s, by which people round these rates
 MAX_TOLD = 5  # places that a note names

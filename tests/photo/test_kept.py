@@ -1,4 +1,4 @@
-"""The README's table of what each format keeps, made by real round trips, so that it cannot say what is not so."""
+"""The table of what each format keeps, made by real round trips, so that it cannot say what is not so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gfpcli.types import Frame
 from tests.photo.made import made_exif, made_iptc, made_xmp, pixels, profile
 from tests.photo.test_carried import TEXTS
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "examples" / "photos.md"
 REGION = (
     '<mwg-rs:Regions rdf:parseType="Resource"><mwg-rs:RegionList><rdf:Bag><rdf:li rdf:parseType="Resource">'
     '<mwg-rs:Name>Grandma</mwg-rs:Name><mwg-rs:Area stArea:x="0.4" stArea:y="0.3" stArea:w="0.2" stArea:h="0.2" '
@@ -78,7 +78,7 @@ def table() -> str:
 def test_the_readme_s_table_is_what_round_trips_show() -> None:
     pytest.importorskip("pillow_jxl")
     made = table()
-    assert made in README.read_text(encoding="utf-8"), f"the table is now\n{made}"
+    assert made in PAGE.read_text(encoding="utf-8"), f"the table is now\n{made}"
 
 
 def test_capacity_says_what_the_table_says() -> None:
