@@ -243,8 +243,8 @@ def serve(args: argparse.Namespace) -> None:
         answers.flush()
 
 
-def compare(case: str, folder: Path, sides: list[Side], n_pairs: int) -> None:
-    """Both in turn, and the ratios."""
+def compare(case: str, folder: Path, sides: list[Side], n_pairs: int) -> list[float]:
+    """Both in turn; the ratios of their times, in order of size."""
     told: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     for i in range(n_pairs):
         source = folder / f"{case} {i}"
@@ -262,6 +262,7 @@ def compare(case: str, folder: Path, sides: list[Side], n_pairs: int) -> None:
         line = ", ".join(f"{stage} {part / n_pairs:.2f} s ({part / whole:.0%})" for stage, part in parts.items())
         peak = max(each["peak"] for each in answers) / 1e9
         LOG.info("  %-8s %d faces, %.2f s: %s; peak %.2f GB", name, answers[0]["faces"], whole / n_pairs, line, peak)
+    return ratios
 
 
 def main() -> None:
@@ -271,6 +272,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--masks", default="", help='how masks are made, such as "bf16 at 256"; empty = what agrees')
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--json", type=Path, help="file for the ratios, which examples/plots.py draws")
     parser.add_argument("--weights", type=Path, help="folder of these; made where not given")
     parser.add_argument("--serve", choices=SIDES, help="be one of the two sides (it calls itself so)")
     args = parser.parse_args()
@@ -285,10 +287,12 @@ def main() -> None:
             make_weights(weights)
         LOG.info("%s, %d threads", autotune.machine_of(torch.device("cpu")), torch.get_num_threads())
         sides = [begin(side, weights, args) for side in SIDES]
-        for case in args.cases.split(","):
-            compare(case, folder, sides, args.pairs)
+        ratios = {case: compare(case, folder, sides, args.pairs) for case in args.cases.split(",")}
         for side in sides:
             side.child.communicate()
+    if args.json:
+        told = {"machine": autotune.machine_of(torch.device("cpu")), "ratios": ratios}
+        args.json.write_text(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """How time and memory grow with the work: with photos, megapixels and faces, by `gfp restore` and its built-in model.
 
-    python examples/growth.py
+    python examples/growth.py --json examples/figures/growth.json
 
 Prints for each row of runs the seconds and the peak of memory, and how far the seconds are from a straight line.
+`examples/plots.py` draws what the JSON file holds.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -19,6 +21,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+
+from gfpcli.weights.autotune import machine_of
 
 LOG = logging.getLogger("growth")
 PORTRAIT = Path(__file__).parent / "photos" / "grace_hopper.jpg"
@@ -67,19 +72,25 @@ def run(source: Path) -> tuple[float, float, int]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    told: dict[str, list[tuple[int, float]]] = {}
+    told: dict[str, list[tuple[int, float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         for what, amount, source in rows(Path(name)):
             seconds, peak_mb, n_faces = run(source)
             LOG.info("%4d %-10s %6.1f s  peak %5.0f MB  %4d faces", amount, what, seconds, peak_mb, n_faces)
-            told.setdefault(what, []).append((amount, seconds))
+            told.setdefault(what, []).append((amount, seconds, peak_mb))
     for what, points in told.items():
-        x, y = np.array(points).T
+        x, y, _ = np.array(points).T
         slope, start = np.polyfit(x, y, 1)
         off = np.abs(slope * x + start - y).max() / y.max()
         LOG.info("%s: %.1f s + %.3f s each (4 pictures each of megapixels and faces), off a straight line by at most "
                  "%.0f %% of the longest run", what, start, slope, 100 * off)  # fmt: skip
+    if args.json:
+        facts = {"machine": machine_of(torch.device("cpu")), "threads": torch.get_num_threads(), "rows": told}
+        args.json.write_text(json.dumps(facts, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python examples/pictures.py
 
-All begin from the two public-domain portraits in `examples/photos`. They are made small, blurred, gray or noisy and compressed
-hard, then restored by the commands that the README shows, with the built-in weights and no download.
+All begin from the two public-domain portraits in `examples/photos`. They are made small, blurred, gray or noisy and
+compressed hard, then restored with the built-in weights and no download.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 ASTRONAUT, ADMIRAL = (
-    np.asarray(cv2.imread(str(HERE / "photos" / name)), np.uint8) for name in ("astronaut_small.jpg", "grace_hopper.jpg")
+    np.asarray(cv2.imread(str(HERE / "photos" / name)), np.uint8)
+    for name in ("astronaut_small.jpg", "grace_hopper.jpg")
 )
 BUILT_IN = ["--model", "compact", "--detector", "builtin", "--mask", "soft", "--offline", "--quiet"]
 GAP = 12  # px of white between before and after

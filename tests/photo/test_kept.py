@@ -68,14 +68,14 @@ def column(kind: str) -> list[str]:
 
 
 def table() -> str:
-    """As it stands in the README."""
+    """As it stands on the page about photos."""
     columns = [column(kind) for kind in WRITTEN]
     lines = [["", *(LABELS[kind] for kind in WRITTEN)], ["---"] * (len(WRITTEN) + 1)]
     lines += [[row, *(cells[i] for cells in columns)] for i, row in enumerate(ROWS)]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
 
 
-def test_the_readme_s_table_is_what_round_trips_show() -> None:
+def test_the_table_of_the_page_is_what_round_trips_show() -> None:
     pytest.importorskip("pillow_jxl")
     made = table()
     assert made in PAGE.read_text(encoding="utf-8"), f"the table is now\n{made}"
