@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gfpcli.adapters._compat import prepare_torchvision
 from gfpcli.errors import CheckpointError
-from gfpcli.model.landmarks import LandmarkNet
+from gfpcli.model.fold import fold_batch_norms
+from gfpcli.model.landmarks import VIEW_SIZE, LandmarkNet
 from gfpcli.pipeline.align import to_8_bit, warp_area
 from gfpcli.pipeline.refine import LandmarkRefiner
 from gfpcli.pipeline.tensors import DTYPES, to_tensor
@@ -45,6 +46,7 @@ RawFaces: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Boxes (F, 4), landmarks (F, 5, 2) and scores (F,) on the CPU, in pixels of the image."""
 T = TypeVar("T", np.uint8, np.float32)
 PARSE_SIZE = 512  # px that ParseNet was trained at
+SAMPLE = 64  # px of the picture that shows how a network's layers follow each other
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
 
@@ -122,7 +124,7 @@ class FacexlibDetector:
     ) -> list[RawFaces]:
         """What the network finds in each image, seen at `size` (width, height)."""
         small = [_resized(image, size).astype(np.float32) - np.array(MEAN_BGR, np.float32) for image in images]
-        batch = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous().to(self.device)
+        batch = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).to(self.device)
         boxes, scores, points = (part.cpu() for part in self.net(batch))
         priors = PriorBox(self.net.cfg, image_size=size[::-1]).forward()
         found = []
@@ -206,13 +208,17 @@ def load_detector(
     for module in net.modules():
         if slope is not None and isinstance(module, torch.nn.LeakyReLU):
             module.negative_slope = slope
-    return FacexlibDetector(net.eval().requires_grad_(False).to(device), threshold, longest, device, refiner)
+    fold_batch_norms(net.eval().requires_grad_(False), torch.zeros(1, 3, SAMPLE, SAMPLE))
+    net = net.to(device, memory_format=torch.channels_last)
+    return FacexlibDetector(net, threshold, longest, device, refiner)
 
 
 def _load_refiner(state: Mapping[str, Tensor], device: torch.device) -> LandmarkRefiner:
     net = LandmarkNet()
     net.load_state_dict(dict(state))
-    return LandmarkRefiner(net.eval().requires_grad_(False).to(device), device)
+    fold_batch_norms(net.eval().requires_grad_(False), torch.zeros(1, 3, VIEW_SIZE, VIEW_SIZE))
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return LandmarkRefiner(net, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,5 +279,6 @@ def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.devic
         net.load_state_dict(dict(state))
     except RuntimeError as error:
         raise CheckpointError(f"{source}: not a ParseNet in facexlib's layout") from error
-    net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    fold_batch_norms(net.eval().requires_grad_(False), torch.zeros(1, 3, SAMPLE, SAMPLE))
+    net = net.to(device, memory_format=torch.channels_last)
     return ParseNetMasker(net, device, n_batch=n_batch)
