@@ -148,7 +148,7 @@ def train_restorer(
     from gfpcli.cli.train import run_train, tell_training_plan, write_degradation_sheet
 
     if options.dry_run:
-        tell_training_plan(data, output, training)
+        tell_training_plan(data, output, training, is_fresh=not options.resume)
     elif options.preview_degradation:
         write_degradation_sheet(data, output, training, options.preview_degradation, quiet=options.quiet)
     else:
