@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from gfpcli.errors import UsageError
@@ -260,9 +261,24 @@ class VideoOptions(RunOptions, FaceOptions):
 
 @dataclass(frozen=True)
 class EvalOptions(Options):
-    """Options of `gfp eval`."""
+    """Options of `gfp eval`. Raises UsageError: a wrong value, or a table named like another kind of file."""
 
+    channel: str = option("rgb", "what PSNR and SSIM are measured on", words=("rgb", "y"))
+    crop: int = option(0, "px cut off each edge for PSNR, SSIM, NIQE and sharpness", within=(0, 10_000))
+    no_reference: bool = option(False, "one picture or folder, no true ones: NIQE, sharpness; FID with --fid-stats",
+                                flag="--no-reference")  # fmt: skip
+    fid_stats: Path | None = option(None, "FILE.npz: FID's statistics of the reference; made from REFERENCE where the "
+                                    "file is not there, else read in place of it")  # fmt: skip
     json: str | None = option(None, "FILE or -: one JSON record a line for each pair, then the means")
+    csv: Path | None = option(None, "FILE.csv: the table of means")
+    latex: Path | None = option(None, "FILE.tex: the table of means as a LaTeX tabular")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, suffix in (("csv", ".csv"), ("latex", ".tex"), ("fid_stats", ".npz")):
+            path = getattr(self, name)
+            if path is not None and path.suffix.lower() != suffix:
+                raise UsageError(f"--{name.replace('_', '-')} {path}: give a name that ends in {suffix}")
 
 
 PipelineOptions = RestoreOptions | VideoOptions  # what a run of the pipeline is told, `gfp bench` with them

@@ -162,18 +162,22 @@ def train_restorer(
     app,
     "gfp eval out/ truth/",
     "gfp eval out/a.png truth/a.png --json -",
-    "gfp models pull arcface-r18 && gfp eval out/ truth/",
+    "gfp models pull arcface-r18 && gfp eval out/ truth/ --channel y --crop 4 --latex table.tex",
+    "gfp eval out/ --no-reference",
     name="eval",
 )
 def evaluate(
     restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them")],
-    reference: Annotated[Path, typer.Argument(help="the true picture, or a folder with the same names")],
     options: EvalOptions,
+    reference: Annotated[
+        Path | None, typer.Argument(help="the true picture, or a folder with the same names; none with --no-reference")
+    ] = None,
 ) -> int:
-    """Compare restored pictures with the true ones: PSNR, SSIM, NIQE; LPIPS, FID and Deg. where their weights are."""
+    """Compare restored pictures with the true ones: PSNR, SSIM, NIQE, landmarks; LPIPS, FID and Deg. where their
+    weights are."""
     from gfpcli.cli.evaluate import run_eval
 
-    return run_eval(restored, reference, options.json)
+    return run_eval(restored, reference, options)
 
 
 def main() -> None:
