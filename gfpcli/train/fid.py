@@ -73,7 +73,7 @@ def read_statistics(path: Path, n_dimensions: int) -> FeatureStatistics:
         InputError: not such a file, or features of another length.
     """
     try:
-        with os_errors_as(InputError, path), np.load(path, allow_pickle=False) as read:
+        with os_errors_as(InputError, path), path.open("rb") as file, np.load(file, allow_pickle=False) as read:
             mean, covariance = (np.asarray(read[name], np.float64) for name in ("mu", "sigma"))
             n_pictures = int(read["n_pictures"]) if "n_pictures" in read else 0
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
