@@ -19,7 +19,7 @@ from gfpcli.files.atomic import write_bytes
 from gfpcli.options import EvalOptions
 from gfpcli.photo.inputs import find_images
 from gfpcli.train.evaluate import (
-    N_FEATURES,
+    N_INCEPTION,
     NEEDED_WEIGHTS,
     Features,
     Judges,
@@ -90,7 +90,7 @@ def fid_statistics(path: Path, reference: Path | None, judges: Judges) -> Featur
         InputError, OutputError: a file that cannot be read or written.
     """
     if path.exists():
-        statistics = read_statistics(path, N_FEATURES)
+        statistics = read_statistics(path, N_INCEPTION)
         of = f"{statistics.n_pictures} pictures" if statistics.n_pictures else "pictures that another program saw"
         tell(f"{path}: FID's statistics of {of}")
         return statistics

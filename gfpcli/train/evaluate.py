@@ -28,7 +28,7 @@ from gfpcli.train.fid import MIN_FID, FeatureStatistics, frechet_distance, stati
 from gfpcli.train.summary import Metric
 from gfpcli.weights.cache import ready
 
-N_FEATURES = 2048  # of FID's network
+N_INCEPTION = 2048  # of FID's network
 NEEDED_WEIGHTS = {"lpips": "vgg16", "deg": "arcface-r18", "fid": "inception-fid"}  # by metric
 ALONE = ("niqe", "sharpness", "fid")  # metrics that need no reference (FID: statistics of one)
 
@@ -45,7 +45,7 @@ class Judges:
 
 @dataclass(slots=True)
 class Features:
-    """Inception features of the pictures seen so far, (N_FEATURES,) each."""
+    """Inception features of the pictures seen so far, (N_INCEPTION,) each."""
 
     restored: list[NDArray[np.float64]] = field(default_factory=list)
     true: list[NDArray[np.float64]] = field(default_factory=list)
@@ -70,6 +70,8 @@ def metrics_of(options: EvalOptions) -> dict[str, Metric]:
                       "gray, 128 px (GFP-GAN, section 4.2)"),
         "lmd": Metric("LMD, px", False, "mean distance of five landmarks (eyes, nose, corners of the mouth) by the "
                       "landmark network in the package, in the faces found in the reference; missing without one"),
+        "identity": Metric("identity, cosine", True, "between the features of the identity network in the package, of "
+                           "the same faces, cut by the reference's landmarks"),
         "fid": Metric("FID", False, "Inception-V3 of pytorch-fid, 2048 features, pictures as RGB at 299 px, bilinear"),
     }  # fmt: skip
     wanted = ALONE if options.no_reference else tuple(name for name in every if name != "sharpness")
@@ -121,7 +123,7 @@ def angle_between(one: Tensor, other: Tensor) -> float:
 
 @torch.inference_mode()
 def feature_of(net: Callable[[Tensor], list[Tensor]], picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Inception features (N_FEATURES,) of an (H, W, 3) BGR picture."""
+    """Inception features (N_INCEPTION,) of an (H, W, 3) BGR picture."""
     return np.asarray(net(to_tensor([picture]))[0].flatten().double().numpy(), np.float64)
 
 

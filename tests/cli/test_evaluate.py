@@ -60,7 +60,7 @@ def test_folders_are_compared_by_name_with_basicsr_s_numbers(folders: tuple[Path
     assert means["mean"]["psnr"] == pytest.approx((first["psnr"] + second["psnr"]) / 2) and means["pairs"] == 2
     low, high = means["interval"]["psnr"]
     assert low == min(first["psnr"], second["psnr"]) and high == max(first["psnr"], second["psnr"])
-    assert means["definitions"].keys() == {"psnr", "ssim", "niqe", "lpips", "deg", "lmd", "fid"}
+    assert means["definitions"].keys() == {"psnr", "ssim", "niqe", "lpips", "deg", "lmd", "identity", "fid"}
 
 
 def test_what_cannot_be_compared_is_named_and_the_rest_is_done(folders: tuple[Path, Path]) -> None:

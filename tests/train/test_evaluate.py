@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,9 +19,14 @@ from gfpcli.adapters.basicsr import luma, niqe, ssim
 from gfpcli.errors import InputError
 from gfpcli.options import EvalOptions
 from gfpcli.train.evaluate import Features, Judges, angle_between, compare, look_at, measure_files, metrics_of
-from gfpcli.train.face_metrics import load_face_judge
+from gfpcli.train.face_metrics import FaceJudge, load_face_judge
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "photos" / "grace_hopper.jpg"
+
+
+@pytest.fixture(scope="module")
+def judge() -> FaceJudge:
+    return load_face_judge()
 
 
 def photo() -> NDArray[np.uint8]:
@@ -95,13 +100,33 @@ def test_features_of_both_pictures_are_kept_for_fid(tmp_path: Path) -> None:
         assert features.restored[0].shape == (3,) and len(features.true) == n_true
 
 
-def test_the_landmarks_distance_is_that_of_the_faces() -> None:
-    judge, true = load_face_judge(), photo()
-    assert judge(true, true) == {"lmd": 0.0}
+def test_the_landmarks_distance_is_that_of_the_faces(judge: FaceJudge) -> None:
+    true = photo()
+    assert judge(true, true)["lmd"] == 0
     moved = np.asarray(cv2.warpAffine(true, np.float64([[1, 0, 3], [0, 1, 4]]), (512, 600)), np.uint8)
     assert judge(moved, true)["lmd"] == pytest.approx(5, abs=0.5)
     assert 0 < judge(np.asarray(cv2.GaussianBlur(true, (0, 0), 3), np.uint8), true)["lmd"] < 2
-    assert math.isnan(judge(true[:64, :64], true[:64, :64])["lmd"])  # no face
+    assert np.isnan(list(judge(true[:64, :64], true[:64, :64]).values())).all()  # no face
+
+
+def test_the_identity_is_that_of_the_same_face_in_both_pictures(judge: FaceJudge) -> None:
+    true = photo()
+    changed = true.copy()
+    changed[:, 256:] = 255 - changed[:, 256:]  # half of the face, and half of what is around it
+    assert judge(true, true)["identity"] == pytest.approx(1, abs=1e-5)
+    assert judge(np.asarray(cv2.GaussianBlur(true, (0, 0), 1), np.uint8), true)["identity"] > 0.95
+    assert judge(changed, true)["identity"] < 0.7
+    seen: list[NDArray[np.uint8]] = []
+
+    def first_pixels(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        seen.extend(crops)
+        return np.float32([[0.6, 0.8], [0.8, 0.6]])
+
+    told = FaceJudge(judge.detector, judge.refiner, first_pixels)(changed, true)
+    assert told["identity"] == pytest.approx(0.96)
+    assert [crop.shape for crop in seen] == [(256, 256, 3)] * 2
+    left = np.abs(seen[0][:, :100].astype(int) - seen[1][:, :100]).max()
+    assert left == 0 and (seen[0][:, 160:] != seen[1][:, 160:]).any()  # the same place in both pictures
 
 
 def test_what_needs_no_reference() -> None:
