@@ -350,6 +350,13 @@ def test_a_run_begun_anew_keeps_the_old_state_until_it_can_start(begun: Path, tm
     assert "no such folder" in one_line_of(done) and facts_of_files(run) == before
 
 
+def test_a_dry_run_says_whether_a_run_can_go_on(faces: Path, begun: Path) -> None:
+    words = ("train", "--data", faces, "-o", begun, *SMALL, *RECONSTRUCTION, "--dry-run")
+    assert f"goes on in {begun}" in gfp(*words).stderr
+    assert "seed=0, now 7" in one_line_of(gfp(*words, "--set", "seed=7"))
+    assert f"begins in {begun}" in gfp(*words, "--set", "seed=7", "--no-resume").stderr
+
+
 def test_the_order_of_set_does_not_matter() -> None:
     changes = ["arch=compact-unet", "size=256", "loss={pyramid: 0, gan: 0.5}", "degrade=mild", "degrade.sigma=[1, 2]"]
     found = {train_options("paper-512", None, list(each), {}) for each in itertools.permutations(changes)}
