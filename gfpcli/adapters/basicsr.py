@@ -22,8 +22,10 @@ from basicsr.archs import vgg_arch  # noqa: E402  (only after the preparation ab
 from basicsr.data.degradations import bivariate_Gaussian  # noqa: E402
 from basicsr.losses.basic_loss import PerceptualLoss  # noqa: E402
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim  # noqa: E402
+from basicsr.metrics.metric_util import to_y_channel  # noqa: E402
 
 VGG_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}  # before their ReLU
+SSIM_WINDOW = 11  # px
 MIN_NIQE = 192  # px: two of its 96 px blocks each way
 
 
@@ -74,14 +76,21 @@ def _weights_from(module: ModuleType, name: str, weights: Path, what: str) -> It
         setattr(module, name, before)
 
 
-def psnr(image: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
-    """dB, of two (H, W, 3) BGR images; infinite where they are equal."""
-    return float(calculate_psnr(image, true, crop_border=0))
+def psnr(image: NDArray[np.uint8], true: NDArray[np.uint8], *, is_y: bool = False) -> float:
+    """dB, of two (H, W, 3) BGR images, or of their Y; infinite where they are equal."""
+    return float(calculate_psnr(image, true, crop_border=0, test_y_channel=is_y))
 
 
-def ssim(image: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
-    """-1..1, the mean over the channels of two (H, W, 3) BGR images."""
-    return float(calculate_ssim(image, true, crop_border=0))
+def ssim(image: NDArray[np.uint8], true: NDArray[np.uint8], *, is_y: bool = False) -> float:
+    """-1..1, the mean over the channels of two (H, W, 3) BGR images, or of their Y; NaN below its window of 11 px."""
+    if min(image.shape[:2]) < SSIM_WINDOW:
+        return float("nan")
+    return float(calculate_ssim(image, true, crop_border=0, test_y_channel=is_y))
+
+
+def luma(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Y of BT.601 (H, W), 16..235, of an (H, W, 3) BGR image, as MATLAB's rgb2ycbcr gives it."""
+    return np.asarray(to_y_channel(image)[..., 0], np.float32)
 
 
 def niqe(image: NDArray[np.uint8]) -> float:

@@ -148,7 +148,7 @@ def train_restorer(
     from gfpcli.cli.train import run_train, tell_training_plan, write_degradation_sheet
 
     if options.dry_run:
-        tell_training_plan(data, output, training)
+        tell_training_plan(data, output, training, is_fresh=not options.resume)
     elif options.preview_degradation:
         write_degradation_sheet(data, output, training, options.preview_degradation, quiet=options.quiet)
     else:
@@ -162,18 +162,22 @@ def train_restorer(
     app,
     "gfp eval out/ truth/",
     "gfp eval out/a.png truth/a.png --json -",
-    "gfp models pull arcface-r18 && gfp eval out/ truth/",
+    "gfp models pull arcface-r18 && gfp eval out/ truth/ --channel y --crop 4 --latex table.tex",
+    "gfp eval out/ --no-reference",
     name="eval",
 )
 def evaluate(
     restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them")],
-    reference: Annotated[Path, typer.Argument(help="the true picture, or a folder with the same names")],
     options: EvalOptions,
+    reference: Annotated[
+        Path | None, typer.Argument(help="the true picture, or a folder with the same names; none with --no-reference")
+    ] = None,
 ) -> int:
-    """Compare restored pictures with the true ones: PSNR, SSIM, NIQE; LPIPS, FID and Deg. where their weights are."""
+    """Compare restored pictures with the true ones: PSNR, SSIM, NIQE, landmarks; LPIPS, FID and Deg. where their
+    weights are."""
     from gfpcli.cli.evaluate import run_eval
 
-    return run_eval(restored, reference, options.json)
+    return run_eval(restored, reference, options)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from gfpcli.cli.train_options import yaml_of
 from gfpcli.errors import UsageError
 from gfpcli.files.atomic import write_bytes
 from gfpcli.files.locking import hold, lock_of, sweep
-from gfpcli.train.build import choose_files, load_run, open_samples
+from gfpcli.train.build import choose_files, is_begun, load_run, open_samples
 from gfpcli.train.distributed import World, join_world
 from gfpcli.train.faces import CUT
 from gfpcli.train.loop import TrainCallbacks, TrainingRun, Values, training_loop
@@ -36,6 +36,8 @@ def run_train(
     data: Path, folder: Path, options: TrainOptions, *, device: str, offline: bool, is_fresh: bool, quiet: bool
 ) -> None:
     """Trains, or goes on with a run. Raises GfpError."""
+    if not is_fresh:
+        is_begun(folder, options)  # before anything is downloaded or written
     with ExitStack() as stack:
         world = stack.enter_context(join_world("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"))
         if not world.is_first:
@@ -44,15 +46,16 @@ def run_train(
         if world.is_first:
             world.barrier()
             stack.enter_context(hold(*lock_of(folder, None)))
-            sweep([folder, folder / CUT, folder / GRIDS])
-            if is_fresh:
-                (folder / STATE).unlink(missing_ok=True)
         world.barrier()
         callbacks = show_run(options, world, stack, quiet=quiet)
         run = load_run(
-            data, folder, options, files, world, callbacks, device=device, detected=show_detection(stack, quiet=quiet)
-        )
+            data, folder, options, files, world, callbacks,
+            device=device, is_fresh=is_fresh, detected=show_detection(stack, quiet=quiet),
+        )  # fmt: skip
         if world.is_first:
+            sweep([folder, folder / CUT, folder / GRIDS])
+            if is_fresh:
+                (folder / STATE).unlink(missing_ok=True)
             write_bytes(folder / "options.yaml", yaml_of(options).encode())
             callbacks.note(
                 f"{len(run.samples.faces)} faces to train on, {len(run.held_out.faces)} held out; {terms_of(options)}"
@@ -80,7 +83,7 @@ def terms_of(options: TrainOptions) -> str:
     return f"terms: {on}"
 
 
-def tell_training_plan(data: Path, folder: Path, options: TrainOptions) -> None:
+def tell_training_plan(data: Path, folder: Path, options: TrainOptions, *, is_fresh: bool) -> None:
     """Tells what a run would do, and writes nothing. Raises GfpError."""
     source = open_source(data, besides=folder)
     nets = make_nets(options, None, None)
@@ -92,8 +95,8 @@ def tell_training_plan(data: Path, folder: Path, options: TrainOptions) -> None:
     tell(f"{len(source.names)} pictures in {data}; {options.arch} at {options.size} px")
     tell(f"{options.iterations} iterations of {options.batch_size * options.accumulate}: {n_images} images")
     tell(terms_of(options))
-    is_begun = (folder / STATE).exists()
-    tell(f"{'goes on' if is_begun else 'begins'} in {folder}; nothing was written (--dry-run)")
+    goes_on = not is_fresh and is_begun(folder, options)
+    tell(f"{'goes on' if goes_on else 'begins'} in {folder}; nothing was written (--dry-run)")
 
 
 def write_degradation_sheet(data: Path, folder: Path, options: TrainOptions, target: Path, *, quiet: bool) -> None:

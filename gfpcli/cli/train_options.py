@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, TrainOptions
 
 
 def train_options(preset: str, config: Path | None, changes: list[str], flags: Mapping[str, Any]) -> TrainOptions:
-    """The options of a run; a later source overrides an earlier one.
+    """The options of a run; a later source overrides an earlier one. They are checked once, all together.
 
     Args:
-        changes: `key=value`, nested keys with a dot (`loss.gan=0.05`, `degrade.sigma=[0.1, 6]`, `degrade=mild`).
+        changes: `key=value`, nested keys with a dot (`loss.gan=0.05`, `degrade.sigma=[0.1, 6]`, `degrade=mild`), in
+            any order: `degrade=mild` leaves what other changes say of `degrade.sigma`. Of the same key the last counts.
         flags: values of the flags that were given.
 
     Raises:
@@ -28,20 +29,31 @@ def train_options(preset: str, config: Path | None, changes: list[str], flags: M
     if preset not in TRAIN_PRESETS:
         raise UsageError(f"--preset {preset!r}: choose one of {', '.join(TRAIN_PRESETS)}")
     options = TRAIN_PRESETS[preset]
-    if config is not None:
-        options = changed(options, _read_yaml(config), str(config))
-    for change in changes:
-        key, sign, value = change.partition("=")
-        if not sign:
-            raise UsageError(f"--set {change!r}: write key=value")
-        try:
-            tree: Any = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {change!r}: the value is no YAML") from error
-        for part in reversed(key.strip().split(".")):
-            tree = {part: tree}
-        options = changed(options, tree, f"--set {change}")
-    return changed(options, dict(flags), "flags")
+    sources = [] if config is None else [(str(config), _read_yaml(config))]
+    sources += sorted(map(_tree_of, changes), key=lambda source: depth_of(source[1]))
+    new: dict[str, Any] = {}
+    for name, tree in (*sources, ("flags", dict(flags))):
+        collect(options, tree, name, new)
+    return _replaced(options, new)
+
+
+def _tree_of(change: str) -> tuple[str, dict[str, Any]]:
+    """A `key=value` as the name of the source and nested values."""
+    key, sign, value = change.partition("=")
+    if not sign:
+        raise UsageError(f"--set {change!r}: write key=value")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {change!r}: the value is no YAML") from error
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    return f"--set {change}", tree
+
+
+def depth_of(tree: object) -> int:
+    """How deep values are nested: 1 for `degrade=mild`, 2 for `degrade.sigma=[0.1, 6]`."""
+    return 1 + max(map(depth_of, tree.values()), default=0) if isinstance(tree, dict) else 0
 
 
 def yaml_of(options: Any, indent: str = "") -> str:
@@ -69,23 +81,28 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def changed(options: Any, values: Mapping[str, Any], source: str) -> Any:
-    """A copy of an options dataclass with some values replaced, nested ones too. Raises UsageError."""
+def collect(options: Any, values: Mapping[str, Any], source: str, new: dict[str, Any]) -> None:
+    """Adds the values of one source to `new`, in the kinds of the options they replace. Raises UsageError."""
     known = [each.name for each in fields(options)]
-    new: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
             raise UsageError(f"{source}: no option {key!r}: choose one of {', '.join(known)}")
         before = getattr(options, key)
         if is_dataclass(before) and isinstance(value, Mapping):
-            new[key] = changed(before, value, source)
+            collect(before, value, source, new.setdefault(key, {}))
         elif key == "degrade" and isinstance(value, str):
             if value not in DEGRADATIONS:
                 raise UsageError(f"{source}: no degradation {value!r}: choose one of {', '.join(DEGRADATIONS)}")
-            new[key] = DEGRADATIONS[value]
+            new[key] = asdict(DEGRADATIONS[value])
+        elif is_dataclass(before):
+            raise UsageError(f"{source}: {key} has options of its own: write {key}.{fields(before)[0].name}=...")
         else:
             new[key] = as_kind(value, before, f"{source}: {key}")
-    return replace(options, **new)
+
+
+def _replaced(options: Any, new: Mapping[str, Any]) -> Any:
+    nested = {key: _replaced(getattr(options, key), value) for key, value in new.items() if isinstance(value, dict)}
+    return replace(options, **{**new, **nested})
 
 
 def as_kind(value: Any, like: Any, where: str) -> Any:

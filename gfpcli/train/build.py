@@ -17,11 +17,12 @@ from gfpcli.options import RestoreOptions
 from gfpcli.train.data import FaceDataset, read_components, split_faces
 from gfpcli.train.distributed import World, local_device
 from gfpcli.train.faces import CUT, FoundFaces, find_all_faces
-from gfpcli.train.loop import TrainCallbacks, TrainingRun
+from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers
 from gfpcli.train.nets import load_discriminators, make_nets
 from gfpcli.train.objective import Objective, Perceptual
 from gfpcli.train.options import COMPONENTS, TrainOptions
 from gfpcli.train.sources import FolderSource, open_source
+from gfpcli.train.state import STATE, check_same, load_state, read_training_state
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
 from gfpcli.weights.choose import MODELS, Warn
@@ -98,11 +99,12 @@ def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | 
 
 def load_run(
     data: Path, folder: Path, options: TrainOptions, files: WeightFiles, world: World, callbacks: TrainCallbacks, *,
-    device: str, detected: Callable[[int, int], None],
+    device: str, is_fresh: bool, detected: Callable[[int, int], None],
 ) -> TrainingRun:  # fmt: skip
     """Makes a run ready to train. The first process detects the faces, the others read what it found.
 
     Args:
+        is_fresh: the run begins anew. Else a state in the folder is loaded on trial, before anything is written there.
         detected: called with (number of pictures done, number of all) while faces are detected.
 
     Raises:
@@ -113,6 +115,8 @@ def load_run(
         torch.cuda.set_device(target)
     nets = make_nets(options, files.start, files.prior)
     load_discriminators(nets, files.discriminators)
+    if not is_fresh and (folder / STATE).exists():
+        load_state(folder / STATE, nets, make_optimizers(options, nets), options)
     perceptual: Perceptual | None = None
     if files.vgg:
         perceptual = perceptual_loss(files.vgg).to(target)
@@ -124,6 +128,20 @@ def load_run(
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster in bf16
     objective = Objective(options, nets, perceptual, arcface)
     return TrainingRun(options, folder, samples, held_out, nets, objective, target, world, callbacks)
+
+
+def is_begun(folder: Path, options: TrainOptions) -> bool:
+    """Whether the folder holds a run, which these options can go on with.
+
+    Raises:
+        CheckpointError: a state that cannot be read.
+        UsageError: the run was begun with other options, which the message names.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return False
+    check_same(path, read_training_state(path)["options"], options)
+    return True
 
 
 def load_arcface(path: Path) -> ArcFaceR18:
@@ -150,10 +168,11 @@ def open_samples(
     if not world.is_first:
         world.barrier()
     found = find_all_faces(source, folder, options.size, detector, detected)
-    if world.is_first:
-        tell_left_out(found, folder, note)
-        world.barrier()
     faces = tuple(face for picture in found.values() for face in picture.faces)
+    if world.is_first:
+        if faces:
+            tell_left_out(found, folder, note)
+        world.barrier()
     if not faces:
         raise InputError(f"{data}: no face to train on in {len(found)} pictures; {next(iter(found.values())).problem}")
     cut = tuple(face.name for face in faces if face.is_cut)

@@ -1,14 +1,14 @@
 """The faces to train on, and their landmarks: each picture goes through the detector once.
 
 Pictures that are aligned faces are used as they are; from others the faces are cropped into the run's folder. The
-results are cached there by file name, so that a later start detects faces in new pictures only.
+results are cached there by file name, size and date, so that a later start detects faces in new pictures only.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from gfpcli.train.sources import PictureSource
 from gfpcli.types import Detector
 
 FACES_CACHE = "faces.json"
-CACHE_VERSION = 2  # 1 held landmarks that were up to 3.5 px off
+CACHE_VERSION = 3  # 1 held landmarks that were up to 3.5 px off, 2 took other pictures of the same names for these
 CUT = "faces"  # folder of the cropped faces
 ALIGNED_WITHIN = 0.06  # of the size: largest mean distance of an aligned face's landmarks from the template's
 MIN_FACE = 0.25  # of the training size: smaller faces teach nothing
@@ -47,6 +47,7 @@ class FoundFaces:
 
     faces: tuple[TrainingFace, ...] = ()
     problem: str | None = None
+    stamp: tuple[int, ...] = ()  # of the picture, as `PictureSource.stamp` gave it then
 
 
 def find_all_faces(
@@ -60,14 +61,20 @@ def find_all_faces(
     known = _read_faces_cache(run / FACES_CACHE, size)
     result: dict[str, FoundFaces] = {}
     for done, name in enumerate(source.names, start=1):
-        before = known.get(name)
-        if before is None or not all((run / CUT / face.name).is_file() for face in before.faces if face.is_cut):
-            before = find_faces_in(source, name, run, size, detector)
-        result[name] = before
+        stamp = source.stamp(name)
+        found = known.get(name)
+        if found is None or found.stamp != stamp or not _has_cuts(found, run):
+            found = replace(find_faces_in(source, name, run, size, detector), stamp=stamp)
+        result[name] = found
         told(done, len(source.names))
     facts = {name: asdict(found) for name, found in result.items() if found.faces}  # the others are tried again
-    write_bytes(run / FACES_CACHE, json.dumps({"version": CACHE_VERSION, "size": size, "pictures": facts}).encode())
+    if facts:  # else there will be no run
+        write_bytes(run / FACES_CACHE, json.dumps({"version": CACHE_VERSION, "size": size, "pictures": facts}).encode())
     return result
+
+
+def _has_cuts(found: FoundFaces, run: Path) -> bool:
+    return all((run / CUT / face.name).is_file() for face in found.faces if face.is_cut)
 
 
 def find_faces_in(source: PictureSource, name: str, run: Path, size: int, detector: Detector) -> FoundFaces:
@@ -134,7 +141,7 @@ def _read_faces_cache(path: Path, size: int) -> dict[str, FoundFaces]:
         if (content.get("version"), content["size"]) != (CACHE_VERSION, size):
             return {}
         return {
-            name: FoundFaces(tuple(TrainingFace(**face) for face in facts["faces"]), facts["problem"])
+            name: FoundFaces(tuple(TrainingFace(**face) for face in facts["faces"]), None, tuple(facts["stamp"]))
             for name, facts in content["pictures"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import signal
 from collections.abc import Callable, Iterator
@@ -22,10 +24,24 @@ from gfpcli.train.nets import Nets, update_ema
 from gfpcli.train.objective import Objective, Terms
 from gfpcli.train.options import TrainOptions
 from gfpcli.train.run_log import RunLog, open_run_log
-from gfpcli.train.state import STATE, Optimizers, TrainProgress, load_state, save_state, save_weights, set_rng
+from gfpcli.train.state import (
+    STATE,
+    Optimizers,
+    RunFacts,
+    TrainProgress,
+    apply_state,
+    changes_of,
+    load_state,
+    psnr_of,
+    read_training_state,
+    save_state,
+    save_weights,
+    set_rng,
+)
 from gfpcli.train.validate import Validation, validate
 
 MAX_ROLLBACKS = 3
+BEST = "best.safetensors"
 BETA2, BETA2_DISCRIMINATOR, BETAS_COMPONENTS = 0.99, 0.9905, (0.9, 0.99)  # of Adam, as upstream
 Values = dict[str, float]
 
@@ -62,7 +78,7 @@ def training_loop(run: TrainingRun) -> TrainProgress:
         KeyboardInterrupt: interrupted; the state is saved.
     """
     options, nets, objective, world = run.options, run.nets, run.objective, run.world
-    optimizers = make_optimizers(run)
+    optimizers = make_optimizers(options, nets)
     progress = begin(run, optimizers)
     log = open_run_log(run.folder, progress.iteration) if world.is_first else None
     n_images = options.batch_size * options.accumulate * world.world_size  # in each iteration
@@ -141,16 +157,27 @@ def begin(run: TrainingRun, optimizers: Optimizers) -> TrainProgress:
     """
     path = run.folder / STATE
     if run.world.broadcast_flag(path.exists()):
-        progress = load_state(path, run.nets, optimizers, run.options)
+        content = read_training_state(path)
+        progress = apply_state(path, content, run.nets, optimizers, run.options)
+        progress.best = max(progress.best, psnr_of(run.folder / BEST))  # a killed run may have saved a better one
         set_rng(progress.rng)
+        for line in changes_of(content, run.options, facts_of(run)):
+            run.callbacks.note(line)
         run.callbacks.note(f"going on after iteration {progress.iteration} of {run.options.iterations}")
         return progress
     run.world.broadcast_weights(run.nets.named().values())
     progress = TrainProgress()
     if run.world.is_first:
-        save_state(path, run.nets, optimizers, progress, run.options)
+        save_state(path, run.nets, optimizers, progress, run.options, facts_of(run))
     run.world.barrier()
     return progress
+
+
+def facts_of(run: TrainingRun) -> RunFacts:
+    """What the run computes with besides its options."""
+    faces = [(face.name, face.landmarks) for part in (run.samples, run.held_out) for face in part.faces]
+    digest = hashlib.sha256(json.dumps(faces).encode()).hexdigest()
+    return RunFacts(digest, len(faces), run.world.world_size)
 
 
 def load_batches(run: TrainingRun, progress: TrainProgress) -> Iterator[list[Batch]]:
@@ -184,9 +211,8 @@ def _init_worker(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def make_optimizers(run: TrainingRun) -> Optimizers:
+def make_optimizers(options: TrainOptions, nets: Nets) -> Optimizers:
     """Adam for the generator, for the whole-face discriminator and for those of the components."""
-    options, nets = run.options, run.nets
     trainable = [weight for weight in nets.generator.parameters() if weight.requires_grad]
     found = {"generator": torch.optim.Adam(trainable, options.rate, (options.beta1, BETA2))}
     if nets.discriminator is not None:
@@ -250,6 +276,7 @@ def roll_back(run: TrainingRun, optimizers: Optimizers, progress: TrainProgress)
     before = load_state(run.folder / STATE, run.nets, optimizers, run.options)
     run.callbacks.note(f"{where}; back to iteration {before.iteration}, with other draws ahead")
     before.n_rollbacks = n_rollbacks
+    before.best = max(before.best, progress.best)  # best.safetensors stays: it is no part of what is rolled back
     return before
 
 
@@ -259,16 +286,17 @@ def evaluate_ema(run: TrainingRun, log: RunLog, progress: TrainProgress) -> None
     result = validate(run.nets.g_ema, samples, run.options.n_valid, run.device)
     log.validation(progress.iteration, result)
     run.callbacks.validation(progress.iteration, result)
-    path = run.folder / "best.safetensors"
+    path = run.folder / BEST
     if result.psnr > progress.best or not path.exists():
         progress.best = result.psnr
-        save_weights(path, run.nets.g_ema, run.options, note=f"iteration {progress.iteration}, {result.psnr:.2f} dB")
+        note = f"iteration {progress.iteration}, {result.psnr:.2f} dB"
+        save_weights(path, run.nets.g_ema, run.options, note=note, psnr=result.psnr)
 
 
 def save(run: TrainingRun, optimizers: Optimizers, progress: TrainProgress) -> None:
     """Saves the state and the weights of the moving average; only the first process writes."""
     if run.world.is_first:
-        save_state(run.folder / STATE, run.nets, optimizers, progress, run.options)
+        save_state(run.folder / STATE, run.nets, optimizers, progress, run.options, facts_of(run))
         note = f"iteration {progress.iteration}"
         save_weights(run.folder / "last.safetensors", run.nets.g_ema, run.options, note=note)
     run.world.barrier()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import lmdb
 import numpy as np
@@ -15,6 +17,8 @@ from gfpcli.photo.codec import decode_frame, read_frame
 from gfpcli.photo.inputs import find_images
 from gfpcli.pipeline.align import to_8_bit
 
+STAMPED = 4096  # bytes
+T = TypeVar("T")
 META = "meta_info.txt"  # BasicSR: one line a picture, "name.png (height,width,channels) compression"
 
 
@@ -28,6 +32,10 @@ class PictureSource(Protocol):
         """(H, W, 3) BGR. Raises InputError, which names the picture."""
         ...
 
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """What changes with the picture, as far as it can be told without reading it; empty where it is not there."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
@@ -39,6 +47,14 @@ class FolderSource:
     def read(self, name: str) -> NDArray[np.uint8]:
         return to_8_bit(read_frame(self.folder / name, 0).image)
 
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """Size, bytes, and date of the last change, ns."""
+        try:
+            facts = (self.folder / name).stat()
+        except OSError:
+            return ()
+        return facts.st_size, facts.st_mtime_ns
+
 
 @dataclass(frozen=True, slots=True)
 class LmdbSource:
@@ -49,14 +65,27 @@ class LmdbSource:
     names: tuple[str, ...]
 
     def read(self, name: str) -> NDArray[np.uint8]:
-        try:
-            with lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False) as base, base.begin() as view:
-                data = view.get(Path(name).with_suffix("").as_posix().encode())
-        except lmdb.Error as error:
-            raise InputError(f"{self.folder}: {error}") from error
+        data = self._get(name, bytes)
         if data is None:
             raise InputError(f"{self.folder}: holds no {name}, though {META} lists it")
-        return to_8_bit(decode_frame(bytes(data), f"{self.folder}: {name}", 0).image)
+        return to_8_bit(decode_frame(data, f"{self.folder}: {name}", 0).image)
+
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """Size of the encoded picture, bytes, and the CRC-32 of its beginning: all of it would have to be read."""
+        return self._get(name, lambda data: (len(data), zlib.crc32(data[:STAMPED]))) or ()
+
+    def _get(self, name: str, take: Callable[[memoryview], T]) -> T | None:
+        """What `take` makes of an encoded picture, which may not be used later; None where it is not there."""
+        key = Path(name).with_suffix("").as_posix().encode()
+        try:
+            with (
+                lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False) as base,
+                base.begin(buffers=True) as view,
+            ):
+                data = view.get(key)
+                return None if data is None else take(data)
+        except lmdb.Error as error:
+            raise InputError(f"{self.folder}: {error}") from error
 
 
 def open_source(path: Path, *, besides: Path | None = None) -> PictureSource:

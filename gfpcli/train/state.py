@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -27,7 +29,23 @@ FORMAT = 2  # 1 had other names of networks and loss terms, and landmarks that w
 MAY_CHANGE = (
     "iterations", "workers", "log_every", "validate_every", "save_every", "n_valid", "start", "prior", "components",
 )  # fmt: skip
+EFFECTS = {  # flag, and what a change does to a run that goes on
+    "start": ("--from", "it has no effect, the weights are those of the run's state"),
+    "prior": ("--prior", "it has no effect, the weights are those of the run's state"),
+    "components": ("--set components", "the boxes of eyes and mouth are others from now on"),
+    "n_valid": ("--set n_valid", "PSNR is the mean of other faces than that of best.safetensors"),
+    "iterations": ("--iterations", "the learning rate falls along another cosine"),
+}
 Optimizers = Mapping[str, torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run computes with besides its options; a run whose facts have changed goes on, and that is told."""
+
+    faces: str  # digest of the names and landmarks of the faces, those that are held out included
+    n_faces: int
+    world_size: int
 
 
 @dataclass(slots=True)
@@ -41,11 +59,14 @@ class TrainProgress:
     rng: dict[str, Any] = field(default_factory=dict)
 
 
-def save_state(path: Path, nets: Nets, optimizers: Optimizers, progress: TrainProgress, options: TrainOptions) -> None:
+def save_state(
+    path: Path, nets: Nets, optimizers: Optimizers, progress: TrainProgress, options: TrainOptions, facts: RunFacts
+) -> None:
     """Writes all that a run needs to go on exactly. Raises OutputError."""
     content = {
         "format": FORMAT,
         "options": to_plain(asdict(options)),
+        "facts": asdict(facts),
         "nets": {name: net.state_dict() for name, net in nets.named().items()},
         "optimizers": {name: each.state_dict() for name, each in optimizers.items()},
         "iteration": progress.iteration,
@@ -66,7 +87,13 @@ def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOpt
         CheckpointError: not the state of a run, of an earlier version, damaged, or of other networks.
         UsageError: the run was begun with other options, which the message names.
     """
-    content = read_training_state(path)
+    return apply_state(path, read_training_state(path), nets, optimizers, options)
+
+
+def apply_state(
+    path: Path, content: Mapping[str, Any], nets: Nets, optimizers: Optimizers, options: TrainOptions
+) -> TrainProgress:
+    """As `load_state`, of what `read_training_state` read from `path`. Raises as it."""
     check_same(path, content["options"], options)
     try:
         for name, net in nets.named().items():
@@ -81,9 +108,10 @@ def load_state(path: Path, nets: Nets, optimizers: Optimizers, options: TrainOpt
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
-    """Reads a state file without running code from it. Raises CheckpointError."""
+    """Reads a state file without running code from it, its checksums compared. Raises CheckpointError."""
     try:
         with os_errors_as(CheckpointError, path):
+            _check_sums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -98,6 +126,13 @@ def read_training_state(path: Path) -> dict[str, Any]:
     return content
 
 
+def _check_sums(path: Path) -> None:
+    """Compares the CRC-32 of each part of the file: torch would read changed weights without a word."""
+    with zipfile.ZipFile(path) as parts:
+        if (damaged := parts.testzip()) is not None:
+            raise CheckpointError(f"{path}: damaged (at {damaged})")
+
+
 def check_same(path: Path, before: Mapping[str, Any], options: TrainOptions) -> None:
     """Raises UsageError where an option that changes the computation is not the one the run was begun with."""
     now = to_plain(asdict(options))
@@ -107,6 +142,23 @@ def check_same(path: Path, before: Mapping[str, Any], options: TrainOptions) -> 
         raise UsageError(
             f"{path.parent} was begun with other options ({changed}): give the same, or another --output"
         )
+
+
+def changes_of(content: Mapping[str, Any], options: TrainOptions, facts: RunFacts) -> list[str]:
+    """A line for each thing that is not as it was when the state was saved and does not forbid to go on."""
+    then, now = content["options"], to_plain(asdict(options))
+    lines = []
+    for name, (flag, effect) in EFFECTS.items():
+        if then.get(name) != now[name] and (name != "iterations" or options.cosine):
+            lines.append(f"{flag} is another than before ({then.get(name)!r}, now {now[name]!r}): {effect}")
+    before = content.get("facts")  # earlier versions did not keep them
+    if before and before["faces"] != facts.faces:
+        counts = f"{before['n_faces']} faces, now {facts.n_faces}"
+        lines.append(f"--data holds other faces than before ({counts}): the run goes on with those that are there now")
+    if before and before["world_size"] != facts.world_size:
+        counts = f"{before['world_size']}, now {facts.world_size}"
+        lines.append(f"another number of processes than before: {counts}; an iteration sees as many times the batch")
+    return lines
 
 
 def _difference(before: Any, now: Any) -> str:
@@ -135,8 +187,27 @@ def set_rng(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def save_weights(path: Path, net: nn.Module, options: TrainOptions, *, note: str) -> None:
-    """Writes a network as fp32 safetensors in the official key layout (`gfp restore --model`). Raises OutputError."""
+def save_weights(
+    path: Path, net: nn.Module, options: TrainOptions, *, note: str, psnr: float | None = None
+) -> None:
+    """Writes a network as fp32 safetensors in the official key layout (`gfp restore --model`).
+
+    Args:
+        psnr: of its validation, dB; `psnr_of` reads it back.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     state: dict[str, Tensor] = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     facts = {"arch": KIND_OF[options.arch], "size": str(options.size), "note": note}
+    facts |= {} if psnr is None else {"psnr": repr(psnr)}
     write_bytes(path, save(state, facts))
+
+
+def psnr_of(path: Path) -> float:
+    """The PSNR that `save_weights` noted, dB; -infinity without one, or without such a file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return float((file.metadata() or {}).get("psnr", "-inf"))
+    except (OSError, SafetensorError, ValueError):
+        return float("-inf")

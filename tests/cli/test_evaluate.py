@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -49,13 +51,16 @@ def test_folders_are_compared_by_name_with_basicsr_s_numbers(folders: tuple[Path
     told = tmp_path / "told.jsonl"
     done = gfp("eval", restored, true, "--json", told)
     assert done.exit_code == 0, done.stderr
-    assert "mean of 2" in done.stdout and "PSNR, dB" in done.stdout
-    assert done.stdout.count("gfp models pull") == 3 and "lpips: left out" in done.stderr
+    assert "PSNR, dB (higher)" in done.stdout and "PSNR, dB: peak 255; 8 bits, RGB" in done.stdout
+    assert done.stdout.count("left out; gfp models pull") == 3 and "lpips: left out" in done.stderr
     first, second, means = map(json.loads, told.read_text().splitlines())
     pair = cv2.imread(str(restored / "a.bmp")), cv2.imread(str(true / "a.png"))
     assert first["psnr"] == pytest.approx(calculate_psnr(*pair, 0))
     assert first["niqe"] == pytest.approx(calculate_niqe(pair[0], 0))
     assert means["mean"]["psnr"] == pytest.approx((first["psnr"] + second["psnr"]) / 2) and means["pairs"] == 2
+    low, high = means["interval"]["psnr"]
+    assert low == min(first["psnr"], second["psnr"]) and high == max(first["psnr"], second["psnr"])
+    assert means["definitions"].keys() == {"psnr", "ssim", "niqe", "lpips", "deg", "lmd", "identity", "fid"}
 
 
 def test_what_cannot_be_compared_is_named_and_the_rest_is_done(folders: tuple[Path, Path]) -> None:
@@ -66,6 +71,13 @@ def test_what_cannot_be_compared_is_named_and_the_rest_is_done(folders: tuple[Pa
     assert done.exit_code == 1 and "Traceback" not in done.stderr
     assert "lonely.png: no picture of that name" in done.stderr and "b.png" in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["pairs"] == 1
+    assert "b.png" in json.loads(done.stdout.splitlines()[1])["error"]
+    cv2.imwrite(str(true / "other.png"), np.zeros((9, 9, 3), np.uint8))
+    (restored / "sub" / "b.png").unlink()
+    done = gfp("eval", restored, true)
+    assert done.exit_code == 1 and f"other.png: no picture of that name in {restored}" in done.stderr
+    assert f"{true / 'sub' / 'b.png'}: no picture" in done.stderr and "PSNR, dB (higher)" in done.stdout
+    (true / "other.png").unlink()
     cv2.imwrite(str(true / "a.png"), np.zeros((9, 9, 3), np.uint8))
     done = gfp("eval", restored / "a.bmp", true / "a.png")
     assert done.exit_code == 1 and "256x256 and 9x9" in done.stderr
@@ -103,9 +115,42 @@ def test_an_equal_picture_has_no_psnr_and_json_stays_json(folders: tuple[Path, P
     picture = folders[1] / "a.png"
     done = gfp("eval", picture, picture, "--json", "-")
     assert done.exit_code == 0 and json.loads(done.stdout.splitlines()[0])["psnr"] is None
+    told = json.loads(done.stdout.splitlines()[1])
+    assert told["mean"]["psnr"] is None and told["infinite"]["psnr"] == 1 and told["missing"]["psnr"] == 0
 
 
-def test_all_six_metrics_where_the_weights_are(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_written_as_csv_and_latex(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table, paper = tmp_path / "tables" / "a.csv", tmp_path / "tables" / "a.tex"
+    done = gfp("eval", *folders, "--channel", "y", "--crop", 8, "--csv", table, "--latex", paper)
+    assert done.exit_code == 0, done.stderr
+    assert "8 bits, Y of BT.601, 16 to 235; 8 px cut off each edge" in done.stdout
+    (psnr,) = [row for row in csv.DictReader(io.StringIO(table.read_text())) if row["metric"] == "psnr"]
+    assert psnr["pictures"] == "2" and "8 px cut off" in psnr["definition"]
+    assert f"& {float(psnr['mean']):.4f} &" in paper.read_text()
+    done = gfp("eval", *folders, "--csv", tmp_path / "a.png")
+    assert done.exit_code == 2 and "ends in .csv" in done.stderr
+
+
+def test_pictures_without_a_reference(folders: tuple[Path, Path]) -> None:
+    done = gfp("eval", folders[0], "--no-reference", "--json", "-")
+    assert done.exit_code == 0 and "models pull" not in done.stderr, done.stderr
+    first, second, means = map(json.loads, done.stdout.splitlines())
+    assert first.keys() == {"restored", "niqe", "sharpness"} and means["mean"].keys() == {"niqe", "sharpness"}
+    assert means["mean"]["sharpness"] == pytest.approx((first["sharpness"] + second["sharpness"]) / 2)
+    assert "FID: left out; --fid-stats" in gfp("eval", folders[0], "--no-reference").stdout
+    for words in ((folders[0],), (*folders, "--no-reference")):
+        done = gfp("eval", *words)
+        assert done.exit_code == 2 and "RESTORED and --no-reference" in done.stderr
+
+
+def test_fid_statistics_without_the_network_are_one_line(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    done = gfp("eval", *folders, "--fid-stats", tmp_path / "a.npz")
+    assert done.exit_code == 1 and "gfp models pull inception-fid" in done.stderr.splitlines()[-1]
+
+
+def test_all_metrics_where_the_weights_are(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With random networks in the official layouts, taken from the cache as if they were the official files."""
     monkeypatch.setattr("gfpcli.weights.cache.expected_hash", lambda weight: None)
     torch.manual_seed(2)
@@ -126,3 +171,15 @@ def test_all_six_metrics_where_the_weights_are(folders: tuple[Path, Path], monke
     first, _, means = map(json.loads, done.stdout.splitlines())
     assert {"psnr", "ssim", "niqe", "lpips", "deg"} <= first.keys()
     assert first["lpips"] > 0 and 0 < first["deg"] <= 180 and means["mean"]["fid"] >= 0
+    for name in ("vgg16", "arcface-r18"):  # they take time
+        (cache_folder() / WEIGHTS[name].file).unlink()
+    statistics = tmp_path / "true.npz"
+    done = gfp("eval", *folders, "--fid-stats", statistics, "--json", "-")
+    assert done.exit_code == 0 and f"{statistics}: FID's statistics of 2 pictures, written" in done.stderr
+    again = gfp("eval", folders[0], "--no-reference", "--fid-stats", statistics, "--json", "-")
+    assert again.exit_code == 0 and f"{statistics}: FID's statistics of 2 pictures\n" in again.stderr
+    for each in (done, again):
+        found = json.loads(each.stdout.splitlines()[-1])["mean"]["fid"]
+        assert found == pytest.approx(means["mean"]["fid"], rel=1e-4)
+    done = gfp("eval", folders[0], "--no-reference", "--fid-stats", tmp_path / "none.npz")
+    assert done.exit_code == 2 and "it is made with a REFERENCE" in done.stderr

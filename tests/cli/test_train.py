@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -21,8 +23,9 @@ from typer.testing import CliRunner, Result
 
 from gfpcli.cli.app import app
 from gfpcli.cli.train_options import train_options, yaml_of
+from gfpcli.errors import UsageError
 from gfpcli.model.arcface import ArcFaceR18
-from gfpcli.train.options import TRAIN_PRESETS, DegradeOptions, LossOptions, TrainOptions
+from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, DegradeOptions, LossOptions, TrainOptions
 from gfpcli.weights.cache import cache_folder
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -246,6 +249,122 @@ def test_a_run_of_something_else_is_refused(faces: Path, tmp_path: Path) -> None
     assert gfp(*words, "--no-resume").exit_code == 0
     line = one_line_of(gfp(*words, "--set", "size=64"))
     assert "size=32, now 64" in line and str(tmp_path) in line
+
+
+def facts_of_files(folder: Path) -> dict[str, tuple[str, int]]:
+    """SHA-256 and date of every file."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def begun(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one iteration. Tests copy it."""
+    run = tmp_path_factory.mktemp("begun") / "run"
+    assert gfp("train", "--data", faces, "-o", run, *SMALL, *RECONSTRUCTION, "--iterations", 1).exit_code == 0
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--preset", "paper-512"), "arch=clean, now paper"),
+        (("--set", "arch=paper"), "arch=clean, now paper"),
+        (("--set", "size=64"), "size=32, now 64"),
+        (("--batch-size", "4"), "batch_size=2, now 4"),
+        (("--set", "seed=7"), "seed=0, now 7"),
+        (("--set", "loss.gan=1"), "loss=gan 0.0, now 1.0"),
+        (("--from", "nobody"), "--from 'nobody'"),
+        (("--data", "walls"), "no face to train on"),
+    ],
+)
+def test_a_run_that_cannot_go_on_changes_no_file(
+    faces: Path, begun: Path, tmp_path: Path, words: tuple[str, str], reason: str
+) -> None:
+    (tmp_path / "walls").mkdir()
+    cv2.imwrite(str(tmp_path / "walls" / "a.png"), np.full((300, 400, 3), 90, np.uint8))
+    run = tmp_path / "run"
+    shutil.copytree(begun, run)
+    (run / f".gfp-{'0' * 12}-left.part").write_bytes(b"of a killed run")
+    before = facts_of_files(run)
+    data = tmp_path / words[1] if words[0] == "--data" else faces
+    given = () if words[0] == "--data" else words
+    done = gfp("train", "--data", data, "-o", run, *SMALL, *RECONSTRUCTION, *given)
+    assert reason in one_line_of(done)
+    assert facts_of_files(run) == before
+
+
+@pytest.mark.parametrize("damage", ["cut short", "one bit", "another network"])
+def test_a_damaged_state_is_named_and_changes_no_file(faces: Path, begun: Path, tmp_path: Path, damage: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(begun, run)
+    content = bytearray((run / "state.pt").read_bytes())
+    if damage == "one bit":
+        content[len(content) // 2] ^= 1
+    if damage == "another network":
+        state = torch.load(run / "state.pt", weights_only=True)
+        state["nets"]["generator"].popitem()
+        torch.save(state, run / "state.pt")
+    else:
+        (run / "state.pt").write_bytes(content[: len(content) // 2] if damage == "cut short" else content)
+    before = facts_of_files(run)
+    done = gfp("train", "--data", faces, "-o", run, *SMALL, *RECONSTRUCTION, "--iterations", 2)
+    reasons = {"cut short": "cut short", "one bit": "state.pt: damaged (at ", "another network": "does not fit"}
+    assert reasons[damage] in one_line_of(done) and done.exit_code == 1
+    assert facts_of_files(run) == before
+
+
+def test_what_has_changed_since_a_run_was_begun_is_told(faces: Path, begun: Path, tmp_path: Path) -> None:
+    run, fewer = tmp_path / "run", tmp_path / "fewer"
+    shutil.copytree(begun, run)
+    shutil.copytree(faces, fewer)
+    sorted(fewer.glob("*.png"))[0].unlink()
+    words = ("train", "-o", run, *SMALL, *RECONSTRUCTION)
+    done = gfp(*words, "--data", fewer, "--from", run / "last", "--iterations", 2, "--set", "n_valid=1")
+    assert done.exit_code == 0, done.stderr
+    assert f"--from is another than before ('', now '{run / 'last'}'): it has no effect" in done.stderr
+    assert "--set n_valid is another than before (2, now 1)" in done.stderr
+    assert "--data holds other faces than before (4 faces, now 3)" in done.stderr
+    state = torch.load(run / "state.pt", weights_only=True)
+    state["facts"]["world_size"] = 8
+    torch.save(state, run / "state.pt")
+    done = gfp(*words, "--data", fewer, "--iterations", 3, "--set", "n_valid=1")
+    assert "another number of processes than before: 8, now 1" in done.stderr and "--data" not in done.stderr
+
+
+def test_other_pictures_of_the_same_names_are_looked_at_again(faces: Path, begun: Path, tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(begun, run)
+    other.mkdir()
+    for path in faces.glob("*.png"):
+        cv2.imwrite(str(other / path.name), np.roll(cv2.imread(str(path)), 3, axis=0))
+    words = ("train", "--data", other, "-o", run, *SMALL, *RECONSTRUCTION, "--iterations", 2)
+    assert "--data holds other faces than before (4 faces, now 4)" in gfp(*words).stderr
+
+
+def test_a_run_begun_anew_keeps_the_old_state_until_it_can_start(begun: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(begun, run)
+    before = facts_of_files(run)
+    done = gfp("train", "--data", tmp_path / "nowhere", "-o", run, *SMALL, *RECONSTRUCTION, "--no-resume")
+    assert "no such folder" in one_line_of(done) and facts_of_files(run) == before
+
+
+def test_a_dry_run_says_whether_a_run_can_go_on(faces: Path, begun: Path) -> None:
+    words = ("train", "--data", faces, "-o", begun, *SMALL, *RECONSTRUCTION, "--dry-run")
+    assert f"goes on in {begun}" in gfp(*words).stderr
+    assert "seed=0, now 7" in one_line_of(gfp(*words, "--set", "seed=7"))
+    assert f"begins in {begun}" in gfp(*words, "--set", "seed=7", "--no-resume").stderr
+
+
+def test_the_order_of_set_does_not_matter() -> None:
+    changes = ["arch=compact-unet", "size=256", "loss={pyramid: 0, gan: 0.5}", "degrade=mild", "degrade.sigma=[1, 2]"]
+    found = {train_options("paper-512", None, list(each), {}) for each in itertools.permutations(changes)}
+    (options,) = found
+    assert options.degrade == replace(DEGRADATIONS["mild"], sigma=(1.0, 2.0))
+    assert (options.loss.gan, options.loss.pyramid) == (0.5, 0.0)
+    with pytest.raises(UsageError, match="loss has options of its own: write loss.l1=..."):
+        train_options("tiny", None, ["loss=3"], {})
 
 
 def test_killed_and_resumed_is_as_if_never_killed(faces: Path, tmp_path: Path) -> None:

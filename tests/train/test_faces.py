@@ -113,6 +113,14 @@ def test_a_cache_of_another_version_is_not_used(tmp_path: Path) -> None:
         assert find_all_faces(source, tmp_path, 64, detector, lambda *_: None) == first
 
 
+def test_another_picture_of_the_same_name_is_looked_at_again(tmp_path: Path) -> None:
+    before = find_all_faces(FakeSource({"a.png": flat(128, 128, 100)}), tmp_path, 64, detector, lambda *_: None)
+    after = find_all_faces(FakeSource({"a.png": flat(128, 128, 7)}), tmp_path, 64, detector, lambda *_: None)
+    assert before["a.png"].faces and not after["a.png"].faces
+    cache = (tmp_path / FACES_CACHE).read_bytes()  # there will be no run: the cache stays as it was
+    assert json.loads(cache)["pictures"]["a.png"]["faces"]
+
+
 def test_a_cut_face_that_was_deleted_is_cut_again(tmp_path: Path) -> None:
     source = FakeSource({"a.png": flat(200, 300, 150)})
     (face,) = find_all_faces(source, tmp_path, 64, detector, lambda *_: None)["a.png"].faces
@@ -140,6 +148,13 @@ def test_an_lmdb_as_basicsr_lays_it_out(tmp_path: Path) -> None:
     (folder / "meta_info.txt").write_text("one.png (32,32,3) 1\ntwo.png (32,32,3) 1\n")
     source = open_source(folder)
     assert source.names == ("one.png", "two.png") and (source.read("one.png") == picture).all()
+    before = source.stamp("one.png")
+    assert len(before) == 2 and source.stamp("two.png") == ()
+    base = lmdb.open(str(folder), map_size=1 << 20)
+    with base.begin(write=True) as view:
+        view.put(b"one", cv2.imencode(".png", flat(32, 32, 78))[1].tobytes())
+    base.close()
+    assert source.stamp("one.png") != before
     with pytest.raises(InputError, match="holds no two.png"):
         source.read("two.png")
 

@@ -24,7 +24,8 @@ from gfpcli.train.distributed import World
 from gfpcli.train.faces import TrainingFace
 from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers, rate_factor, training_loop
 from gfpcli.train.objective import Objective, Terms
-from gfpcli.train.state import STATE, TrainProgress, read_training_state
+from gfpcli.train.state import STATE, TrainProgress, psnr_of, read_training_state
+from gfpcli.train.validate import Validation
 from tests.train.conftest import MakeRun, options_of
 
 EVERYTHING = {"pyramid": 1.0, "gan": 0.1, "component_gan": 1.0, "component_style": 200.0, "gradient": 0.5,
@@ -177,6 +178,28 @@ def test_not_finite_losses_roll_back_to_the_saved_state(make_run: MakeRun) -> No
     assert all(value.isfinite().all() for net in run.nets.named().values() for value in net.state_dict().values())
 
 
+def test_a_roll_back_or_a_kill_lets_no_worse_network_replace_the_best(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validations of 20, 30 and, after a roll-back or a kill behind the second, 25 dB."""
+    grid = np.zeros((4, 4, 3), np.uint8)
+    shown = iter((20.0, 30.0, 25.0, 26.0))
+    monkeypatch.setattr(loop, "validate", lambda *_: Validation(next(shown), 0.5, math.nan, (1.0, 0.5, math.nan), grid))
+    run = broken(make_run(iterations=3, validate_every=1, save_every=9), {3}, [])
+
+    def stop(progress: TrainProgress, values: dict[str, float]) -> None:
+        if progress.n_rollbacks and progress.iteration == 2:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):  # before the second validation of that time, 26 dB
+        training_loop(replace(run, callbacks=TrainCallbacks(stop, lambda *_: None, lambda _: None)))
+    assert psnr_of(run.folder / "best.safetensors") == 30.0
+    assert read_training_state(run.folder / STATE)["best"] == -math.inf  # the state is of before
+    training_loop(make_run(iterations=1, validate_every=1))
+    assert psnr_of(run.folder / "best.safetensors") == 30.0
+    assert read_training_state(run.folder / STATE)["best"] == 30.0
+
+
 def test_the_third_roll_back_ends_the_run(make_run: MakeRun) -> None:
     with pytest.raises(GfpError, match="3 times: stopped"):
         training_loop(broken(make_run(iterations=5), set(range(9)), []))
@@ -196,7 +219,7 @@ def test_the_first_process_decides_whether_a_run_is_resumed(make_run: MakeRun) -
     run = make_run()
     run.folder.mkdir()
     (run.folder / STATE).write_bytes(b"half")
-    assert loop.begin(replace(run, world=Late(1, 2)), make_optimizers(run)) == TrainProgress()
+    assert loop.begin(replace(run, world=Late(1, 2)), make_optimizers(run.options, run.nets)) == TrainProgress()
 
 
 def test_the_moving_average_forgets_the_random_start_soon(make_run: MakeRun) -> None:
@@ -306,11 +329,11 @@ def test_what_a_run_writes_and_tells_comes_at_its_intervals(make_run: MakeRun) -
 
 def test_the_optimizers_are_upstream_s(make_run: MakeRun) -> None:
     run = make_run(loss={"gan": 0.1, "component_gan": 1.0}, rate=3e-4, rate_d=2e-4, beta1=0.5)
-    found = {name: optimizer.param_groups[0] for name, optimizer in make_optimizers(run).items()}
+    found = {name: optimizer.param_groups[0] for name, optimizer in make_optimizers(run.options, run.nets).items()}
     assert {name: (group["lr"], group["betas"]) for name, group in found.items()} == {
         "generator": (3e-4, (0.5, 0.99)), "discriminator": (2e-4, (0.0, 0.9905)), "components": (2e-4, (0.9, 0.99)),
     }  # fmt: skip
-    optimizers = make_optimizers(run)
+    optimizers = make_optimizers(run.options, run.nets)
     loop.set_rates(optimizers, replace(run.options, warmup=3, milestones=(9,)), 1)
     assert [each.param_groups[0]["lr"] for each in optimizers.values()] == [1.5e-4, 1e-4, 1e-4]
 
@@ -332,7 +355,7 @@ def test_the_moving_average_s_decay_grows_from_a_tenth() -> None:
 def test_roll_backs_are_counted_and_the_third_names_the_iteration(make_run: MakeRun) -> None:
     notes: list[str] = []
     run = make_run(notes, iterations=5)
-    optimizers = make_optimizers(run)
+    optimizers = make_optimizers(run.options, run.nets)
     progress = loop.begin(run, optimizers)
     again = loop.roll_back(run, optimizers, replace(progress, iteration=6, n_rollbacks=1))
     assert (again.iteration, again.n_rollbacks) == (0, 2)
