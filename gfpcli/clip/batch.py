@@ -21,7 +21,7 @@ from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.errors import InputError, OutputError, UsageError, failure_line
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
 from gfpcli.files.folders import LeftOut
-from gfpcli.files.formats import CONTAINERS
+from gfpcli.files.formats import WRITTEN
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
@@ -113,7 +113,7 @@ class ClipRun:
         """The outcome of a clip that has its name; its work folder goes. Faces that failed are an error."""
         opened.workspace.clear()
         job, seconds = opened.job, time.monotonic() - opened.began
-        height, width = (round(edge * self.options.scale) for edge in opened.clip.info.size)
+        height, width = done.size
         flicker = None if done.flicker is None else round(done.flicker, 4)
         return replace(
             self.outcome(job, "restored" if done.n_faces else "no_face"), width=width, height=height,
@@ -167,7 +167,7 @@ def plan_clips(inputs: list[str], output: Path, options: VideoOptions) -> ClipPl
     Raises:
         InputError, UsageError, OutputError: as `plan_videos`, or the output folder cannot be read.
     """
-    is_file = is_file_name(output, CONTAINERS)
+    is_file = is_file_name(output, WRITTEN)
     root = output.parent if is_file else output
     jobs, left_out = plan_videos(
         inputs, output, added=options.suffix, made=Ledger(root).outputs(), takes_hidden=options.hidden
