@@ -15,6 +15,7 @@ from typing import TypeAlias
 import av
 
 from gfpcli.clip.clip import Clip, ClipResult, RecordOutput, open_clip, restore_clip
+from gfpcli.clip.disk import check_room
 from gfpcli.clip.inputs import plan_videos
 from gfpcli.clip.preview import preview_names, write_preview
 from gfpcli.clip.segments import ClipWorkspace
@@ -63,7 +64,7 @@ class ClipRun:
             listener.frames(job.source, 0, 0, 0)
             if self.options.preview:
                 return self.preview(job)
-            opened = self.open(job)
+            opened = self.open(job, listener)
             if isinstance(opened, Outcome):
                 return opened
             watch = partial(listener.frames, job.source)
@@ -96,7 +97,7 @@ class ClipRun:
         notes = (f"side by side: {short}",)
         return replace(self.outcome(job, "previewed"), output=str(strip), notes=notes, clip=ClipFacts())
 
-    def open(self, job: VideoJob) -> OpenClip | Outcome:
+    def open(self, job: VideoJob, listener: Listener) -> OpenClip | Outcome:
         """A clip that is to be restored; the outcome of one that is done. Raises GfpError."""
         began = time.monotonic()
         check_inside(self.root, job.target)
@@ -107,6 +108,8 @@ class ClipRun:
         if self.options.frames_dir:
             claim_frames_folder(Path(self.options.frames_dir) / clip.target.stem, is_forced=self.options.force)
         workspace = ClipWorkspace(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
+        if room := check_room(clip, job.target.parent, workspace.n_bytes):
+            listener.warn(room)
         return OpenClip(job, clip, workspace, partial(self.ledger.add, job.target, digest, self.settings), began)
 
     def close(self, opened: OpenClip, done: ClipResult) -> Outcome:

@@ -78,7 +78,7 @@ class Encoder:
     @property
     def is_intra(self) -> bool:
         """Whether each frame is decoded by itself."""
-        return self.stream in ("prores", "ffv1")
+        return self.stream in ("prores", "png")
 
     @property
     def suffix(self) -> str:
@@ -117,9 +117,9 @@ def _animation_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> 
              "pix-fmt": options.pix_fmt != "auto"}  # fmt: skip
     if wrong := next((flag for flag, is_given in given.items() if is_given), None):
         raise UsageError(f"{target}: --{wrong} is of films, an animation has none: leave it out")
-    settings = {"level": "3", "g": "1", "slicecrc": "0"}
-    pix_fmt, color = "bgra" if info.has_alpha else "bgr0", Color(0, UNTAGGED, UNTAGGED, UNTAGGED)
-    return Encoder("ffv1", "ffv1", pix_fmt, settings, color, _tick_of(info), info.rate, info.pixel_aspect)
+    settings = {"compression_level": "1"}
+    pix_fmt, color = "rgba" if info.has_alpha else "rgb24", Color(0, UNTAGGED, UNTAGGED, UNTAGGED)
+    return Encoder("png", "png", pix_fmt, settings, color, _tick_of(info), info.rate, info.pixel_aspect)
 
 
 def _film_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Encoder:
@@ -142,7 +142,10 @@ def _film_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Encod
         pix_fmt = alpha_format
     elif pix_fmt == "auto":
         is_new = stream == "h264" and info.codec != "h264"  # its players know 4:2:0 with 8 bit only
-        pix_fmt = "yuv420p" if is_new and "yuv420p" in formats else choose_pix_fmt(info.pix_fmt, formats)
+        opaque = info.pix_fmt.replace("yuva", "yuv")
+        pix_fmt = "yuv420p" if is_new and "yuv420p" in formats else choose_pix_fmt(opaque, formats)
+    if pix_fmt in formats and holds_alpha(pix_fmt) and not alpha_format:
+        raise UsageError(f"{target}: such a file holds no transparency: leave out --pix-fmt {pix_fmt}")
     if pix_fmt not in formats:
         raise UsageError(f"--pix-fmt {pix_fmt!r}: for {codec} choose one of {', '.join(formats)}")
     base = MILLISECOND_TICK if stream == "vp9" and holds_alpha(pix_fmt) else _tick_of(info)
@@ -159,7 +162,7 @@ def _tick_of(info: VideoInfo) -> Fraction:
 def _codec_like_source(info: VideoInfo, target: Path, held: set[str]) -> str:
     """The source's own codec, or one that the container holds and that keeps transparency where there is some."""
     codec = SOURCE_CODECS.get(info.codec, "h264")
-    if info.has_alpha and codec not in ALPHA_FORMATS:
+    if info.has_alpha and (codec not in ALPHA_FORMATS or STREAM_NAMES[codec] not in held):
         codec = ALPHA_CODECS.get(CONTAINERS[target.suffix.lower()], codec)
     if STREAM_NAMES[codec] not in held:
         codec = "h264" if "h264" in held else "vp9"

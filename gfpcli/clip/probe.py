@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ OPAQUE = 255
 SEQUENCES = (b"avis", b"msf1", b"hevc", b"hevx")  # brands of files of boxes that hold moving pictures
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # that read WebM's transparency
 TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d+")
+MANY_SILENT, FEW_SILENT = 50, 12  # packets one after the other without a picture: in between, and at the end
 MAX_GAPS = 1000  # that are remembered
 DURATION_FROM_0 = ("matroska,webm", "flv")  # their header tells when the last frame ends, not how long they are
 # ffmpeg's demuxers that may open a file. Playlists are not among them: they would open other files and addresses
@@ -211,16 +213,49 @@ def picture_line(path: Path) -> str:
     return f"{path}: a picture, not a video: gfp restore takes it"
 
 
-def decode_pictures(container: InputContainer, stream: VideoStream, timeline: Timeline) -> Iterator[VideoFrame]:
-    """Every picture, with the clip's times; packets that cannot be decoded are skipped, as players do."""
+def decode_pictures(
+    container: InputContainer, stream: VideoStream, timeline: Timeline, *, path: Path, end: Fraction | None = None
+) -> Iterator[VideoFrame]:
+    """Every picture, with the clip's times; packets that cannot be decoded are skipped, as players do.
+
+    Args:
+        end: seconds of the clip's clock from which on no picture is wanted.
+
+    Raises:
+        InputError: none can be decoded from some place on, because a recording changes its codec there.
+    """
     name = ALPHA_DECODERS.get(stream.codec_context.name) if _has_webm_alpha(stream) else None
     decoder = cast(VideoCodecContext, av.CodecContext.create(name, "r")) if name else stream.codec_context
+    is_recording = container.format.name in RECORDINGS
+    silent: list[tuple[int, Fraction]] = []  # place in the file and time of packets since the last picture
     for packet in timeline.mend(container.demux(stream)):
         try:
             pictures = decoder.decode(packet)
         except (av.InvalidDataError, av.EOFError):
-            continue
+            pictures = []
+        if pictures:
+            silent.clear()
+        elif packet.size and packet.pos is not None and packet.dts is not None:
+            silent.append((packet.pos, (packet.pts or packet.dts) * Fraction(packet.time_base)))
+        if is_recording and (len(silent) == MANY_SILENT or not packet.size and len(silent) >= FEW_SILENT):
+            if end is not None and silent[0][1] >= end:
+                return
+            _check_codec(path, stream.codec_context.name, *silent[0])
         yield from cast("list[VideoFrame]", pictures)
+
+
+def _check_codec(path: Path, codec: str, pos: int, at: Fraction) -> None:
+    """Raises InputError where a recording from byte `pos` on has another codec than before; `at` is its time there."""
+    options = {**ONE_FILE, "protocol_whitelist": "file,subfile"}
+    try:
+        with av.open(f"subfile,,start,{pos},end,0,,:{path.resolve()}", options=options) as rest:
+            other = _main_stream(rest, path).codec_context.name
+    except (av.FFmpegError, OSError, ValueError, InputError):
+        return
+    if other != codec:
+        at_s = f"{math.ceil(at * 1000) / 1000:g}"
+        hint = f"--end {at_s} restores what comes before; `tail -c +{pos + 1} {path.name}` is the rest"
+        raise InputError(f"{path}: its codec changes from {codec} to {other} at {at_s} s: {hint}")
 
 
 def ffmpeg_reason(error: Exception) -> str:
@@ -368,7 +403,7 @@ def _first_picture(path: Path) -> tuple[VideoFrame, int]:
     """The first picture that can be decoded, and the stream's field order (ffmpeg's AVFieldOrder)."""
     with open_video(path) as container:
         stream = _main_stream(container, path)
-        for picture in decode_pictures(container, stream, Timeline()):
+        for picture in decode_pictures(container, stream, Timeline(), path=path):
             return picture, stream.codec_context.field_order
     raise InputError(f"{path}: no picture of it can be decoded")
 
@@ -390,7 +425,7 @@ def _plays_of(path: Path) -> int:
 def _is_transparent(path: Path) -> bool:
     """Whether a picture of a GIF has transparent pixels: its format holds them in any case."""
     with open_video(path) as container:
-        pictures = decode_pictures(container, _main_stream(container, path), Timeline())
+        pictures = decode_pictures(container, _main_stream(container, path), Timeline(), path=path)
         return any(bool((each.to_ndarray(format="rgba")[..., 3] < OPAQUE).any()) for each in pictures)
 
 

@@ -44,7 +44,8 @@ def read_frames(
         stream.thread_type = "AUTO"
         if info.can_seek and begin - SEEK_AHEAD > info.start:
             container.seek(int((begin - SEEK_AHEAD - info.timeline.shift) / info.time_base), stream=stream)
-        pictures = _of_one_size(decode_pictures(container, stream, info.timeline), info, begin, end)
+        pictures = decode_pictures(container, stream, info.timeline, path=info.path, end=end)
+        pictures = _of_one_size(pictures, info, begin, end)
         if info.is_interlaced:
             pictures = _deinterlaced(pictures, stream)
         aspect = 1.0 if abs(info.pixel_aspect - 1) < NEAR_SQUARE else float(info.pixel_aspect)

@@ -152,6 +152,11 @@ class ClipWorkspace:
         """The finished segments from the first up to one that is missing."""
         return [self._finished[number] for number in takewhile(self._finished.__contains__, count())]
 
+    @property
+    def n_bytes(self) -> int:
+        """That its files take."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
     def find(self, number: int) -> EncodedSegment | None:
         """A finished segment."""
         return self._finished.get(number)
