@@ -11,7 +11,7 @@ import typer
 from gfpcli import __version__
 from gfpcli.cli.commands import command
 from gfpcli.cli.models import models
-from gfpcli.files.formats import CONTAINERS
+from gfpcli.files.formats import WRITTEN
 from gfpcli.memory import keep_memory
 from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VideoOptions
 from gfpcli.train.options import TrainCommandOptions
@@ -96,7 +96,7 @@ def video(
     options: VideoOptions,
     output: Annotated[
         str,
-        typer.Option("--output", "-o", help=f"folder, or for one input a file: {', '.join(CONTAINERS)}",
+        typer.Option("--output", "-o", help=f"folder, or for one input a file: {', '.join(WRITTEN)}",
                      rich_help_panel=IN_OUT),
     ] = "restored",
 ) -> int:  # fmt: skip

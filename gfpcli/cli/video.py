@@ -5,6 +5,8 @@ from __future__ import annotations
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import RunView, tell_files_left_out
 from gfpcli.clip.batch import ClipEngine, open_clip, plan_clips, restore_clips, restore_clips_here
+from gfpcli.clip.clip import Clip
+from gfpcli.clip.disk import free_bytes, gigabytes, room_for
 from gfpcli.errors import UsageError
 from gfpcli.files.jobs import VideoJob
 from gfpcli.files.storage import is_url, local_word, place_of
@@ -55,6 +57,14 @@ def tell_clips(jobs: list[VideoJob], options: VideoOptions) -> None:
         info, encoder = clip.info, clip.encoder
         tell(
             f"{job.source} -> {job.target}: {info.n_frames} frames of {info.size[1]}x{info.size[0]}, "
-            f"{info.codec} {info.pix_fmt} -> {encoder.name} {encoder.pix_fmt}"
+            f"{info.codec} {info.pix_fmt} -> {encoder.name} {encoder.pix_fmt}; {_room_line(clip)}"
         )
     tell(f"{len(jobs)} clips, scale {options.scale:g}, model {options.model}; nothing was written (--dry-run)")
+
+
+def _room_line(clip: Clip) -> str:
+    """How much room on the disk it needs."""
+    finished, needed = room_for(clip)
+    folder = clip.target.parent
+    free = gigabytes(free_bytes(folder))
+    return f"about {gigabytes(finished)}, {gigabytes(needed)} while it is made; {free} are free in {folder}"

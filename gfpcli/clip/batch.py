@@ -15,13 +15,14 @@ from typing import TypeAlias
 import av
 
 from gfpcli.clip.clip import Clip, ClipResult, RecordOutput, open_clip, restore_clip
+from gfpcli.clip.disk import check_room
 from gfpcli.clip.inputs import plan_videos
 from gfpcli.clip.preview import preview_names, write_preview
 from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.errors import InputError, OutputError, UsageError, failure_line
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
 from gfpcli.files.folders import LeftOut
-from gfpcli.files.formats import CONTAINERS
+from gfpcli.files.formats import WRITTEN
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
@@ -63,7 +64,7 @@ class ClipRun:
             listener.frames(job.source, 0, 0, 0)
             if self.options.preview:
                 return self.preview(job)
-            opened = self.open(job)
+            opened = self.open(job, listener)
             if isinstance(opened, Outcome):
                 return opened
             watch = partial(listener.frames, job.source)
@@ -96,7 +97,7 @@ class ClipRun:
         notes = (f"side by side: {short}",)
         return replace(self.outcome(job, "previewed"), output=str(strip), notes=notes, clip=ClipFacts())
 
-    def open(self, job: VideoJob) -> OpenClip | Outcome:
+    def open(self, job: VideoJob, listener: Listener) -> OpenClip | Outcome:
         """A clip that is to be restored; the outcome of one that is done. Raises GfpError."""
         began = time.monotonic()
         check_inside(self.root, job.target)
@@ -107,13 +108,15 @@ class ClipRun:
         if self.options.frames_dir:
             claim_frames_folder(Path(self.options.frames_dir) / clip.target.stem, is_forced=self.options.force)
         workspace = ClipWorkspace(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
+        if room := check_room(clip, job.target.parent, workspace.n_bytes):
+            listener.warn(room)
         return OpenClip(job, clip, workspace, partial(self.ledger.add, job.target, digest, self.settings), began)
 
     def close(self, opened: OpenClip, done: ClipResult) -> Outcome:
         """The outcome of a clip that has its name; its work folder goes. Faces that failed are an error."""
         opened.workspace.clear()
         job, seconds = opened.job, time.monotonic() - opened.began
-        height, width = (round(edge * self.options.scale) for edge in opened.clip.info.size)
+        height, width = done.size
         flicker = None if done.flicker is None else round(done.flicker, 4)
         return replace(
             self.outcome(job, "restored" if done.n_faces else "no_face"), width=width, height=height,
@@ -167,7 +170,7 @@ def plan_clips(inputs: list[str], output: Path, options: VideoOptions) -> ClipPl
     Raises:
         InputError, UsageError, OutputError: as `plan_videos`, or the output folder cannot be read.
     """
-    is_file = is_file_name(output, CONTAINERS)
+    is_file = is_file_name(output, WRITTEN)
     root = output.parent if is_file else output
     jobs, left_out = plan_videos(
         inputs, output, added=options.suffix, made=Ledger(root).outputs(), takes_hidden=options.hidden

@@ -15,16 +15,25 @@ from pathlib import Path
 from typing import TypeAlias
 
 import cv2
+import numpy as np
 
+from gfpcli.clip.animation import (
+    is_animated_webp,
+    notes_of_animation,
+    read_webp,
+    webp_info,
+    write_animation,
+)
 from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
 from gfpcli.clip.hold import hold_strengths
-from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams
+from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams, segment_times, shown_times, stored_size
 from gfpcli.clip.pixels import UPRIGHT, is_richer
-from gfpcli.clip.probe import VideoInfo, frames_info, probe
+from gfpcli.clip.probe import ANIMATED_WEBP, VideoInfo, frames_info, probe
 from gfpcli.clip.read import read_frames, read_pictures
 from gfpcli.clip.segments import (
+    JOINED,
     ClipWorkspace,
     ContextFrames,
     EncodedSegment,
@@ -36,13 +45,15 @@ from gfpcli.clip.segments import (
 from gfpcli.clip.track import TrackedFrame, detect_faces, track_faces, window_reach
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
+from gfpcli.files.formats import ANIMATIONS
 from gfpcli.files.jobs import VideoJob
 from gfpcli.options import VideoOptions
 from gfpcli.photo.codec import read_frame
+from gfpcli.photo.sheets import Layers
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.steps import Detected
 from gfpcli.stream import map_ahead, prefetch
-from gfpcli.types import Failed, Frame, Image, Restored
+from gfpcli.types import Failed, Frame, Restored
 
 MAX_DECODED = 8  # decoded frames that may wait
 MAX_RESTORED = 4  # finished frames that may wait for the encoder
@@ -97,6 +108,9 @@ class Clip:
     def decode(self, resume: ResumePoint | None = None) -> Generator[Frame, None, None]:
         """Its frames, decoded in a thread ahead, from where `resume` says. Raises InputError."""
         start, index = (resume.start, resume.index) if resume else (self.begin, 0)
+        if self.info.codec == ANIMATED_WEBP:
+            frames = read_webp(self.info, start=start, end=self.stop, first_index=index)
+            return prefetch(frames, depth=MAX_DECODED)
         if self.info.is_pictures:
             pictures = read_pictures(self.pictures, self.info, start=start, end=self.stop, first_index=index)
             return prefetch(pictures, depth=MAX_DECODED)
@@ -111,6 +125,7 @@ class ClipResult:
     n_faces: int  # restored
     n_failed: int  # faces that the network failed on
     flicker: float | None  # grey levels that consecutive faces change more than the input's do; None without any
+    size: tuple[int, int]  # (height, width) of the finished file
     notes: tuple[str, ...]  # lines about what of the source is changed or left out
 
 
@@ -119,6 +134,8 @@ def open_clip(job: VideoJob, options: VideoOptions) -> Clip:
     if job.pictures:
         rate = exact_rate(options.rate)
         info = frames_info(read_frame(job.pictures[0], 0), len(job.pictures), rate, job.source)
+    elif is_animated_webp(job.source):
+        info = webp_info(job.source)
     else:
         info = probe(job.source, wanted_s=options.end)
     return Clip(info, job.pictures, choose_encoder(options, info, job.target), options, job.target)
@@ -193,13 +210,13 @@ def restore_frames(
 
 def restore_segment(
     clip: Clip, restorer: Restorer, tracked: Iterator[TrackedFrame], path: Path, context: ContextFrames,
-    count: SegmentProgress, *, image_of: Callable[[Restored], Image] = attrgetter("image"),
+    count: SegmentProgress, *, layers_of: Callable[[Restored], Layers] = attrgetter("image", "alpha"),
 ) -> EncodedSegment:  # fmt: skip
     """Restores the frames of one segment and encodes them into `path`, in a thread behind the networks.
 
     Args:
         context: of the frames before; gets those of the segment.
-        image_of: what is encoded of each restored frame.
+        layers_of: what is encoded of each restored frame: a picture, and its transparency where it has some.
 
     Raises:
         GfpError: as `restore_clip`.
@@ -212,7 +229,8 @@ def restore_segment(
         def encode(pair: tuple[TrackedFrame, Restored]) -> Restored:
             each, result = pair
             duration = each.frame.duration or 1 / clip.info.rate
-            segment.write(TimedImage(image_of(result), time_of(each.frame), duration))
+            image, alpha = layers_of(result)
+            segment.write(TimedImage(image, time_of(each.frame), duration, alpha))
             save_frame(result, clip)
             meter.add(each, result.image)
             return result
@@ -237,7 +255,8 @@ def save_frame(result: Restored, clip: Clip) -> None:
     """Writes the restored frame as PNG, where `--frames-dir` asks for it. Raises OutputError."""
     if clip.options.frames_dir:
         path = Path(clip.options.frames_dir) / clip.target.stem / f"{result.frame.index + 1:06d}.png"
-        write_bytes(path, cv2.imencode(".png", result.image)[1].tobytes())
+        layers = [result.image] if result.alpha is None else [result.image, result.alpha]
+        write_bytes(path, cv2.imencode(".png", np.dstack(layers).astype(result.image.dtype))[1].tobytes())
 
 
 def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutput) -> ClipResult:
@@ -245,8 +264,12 @@ def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutpu
     segments = workspace.segments
     if not segments:
         raise InputError(f"{clip.info.path}: no frame between --start and --end")
-    trim = Trim(segments[0].first if clip.options.start else Fraction(0), clip.stop)
-    notes = assemble(clip, segments, workspace.folder, trim, record_output)
+    trim = trim_of(clip, segments)
+    joined = workspace.joined
+    if joined is None:
+        joined = join(clip, segments, workspace.folder, trim)
+        workspace.keep_joined(joined)
+    size, notes = publish(clip, joined, trim, record_output)
     n_pairs, n_frames = sum(each.n_pairs for each in segments), sum(each.n_frames for each in segments)
     if not clip.options.start and not clip.options.end and n_frames < clip.info.n_frames:
         notes.append(f"{clip.info.n_frames - n_frames} of its {clip.info.n_frames} packets gave no frame")
@@ -255,32 +278,51 @@ def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutpu
         n_faces=sum(each.n_faces for each in segments),
         n_failed=sum(each.n_failed for each in segments),
         flicker=sum(each.flicker for each in segments) / n_pairs if n_pairs else None,
+        size=size,
         notes=(*notes_of(clip), *notes),
     )
 
 
-def assemble(
-    clip: Clip, segments: Sequence[EncodedSegment], folder: Path, trim: Trim,
-    record_output: RecordOutput = lambda digest: None,
-) -> list[str]:  # fmt: skip
-    """Joins the segments in `folder`, adds what else the source holds, and gives the finished file its name.
+def trim_of(clip: Clip, segments: Sequence[EncodedSegment]) -> Trim:
+    """Which part of the source the finished file holds; an animation has no time before its first frame."""
+    is_moved = clip.options.start or clip.target.suffix.lower() in ANIMATIONS
+    return Trim(segments[0].first if is_moved else Fraction(0), clip.stop)
+
+
+def join(clip: Clip, segments: Sequence[EncodedSegment], folder: Path, trim: Trim) -> Path:
+    """The file of all segments in `folder`. Raises OutputError: it cannot be written, or frames are missing."""
+    joined = folder / f"{JOINED}{clip.encoder.suffix}"
+    join_segments(segments, folder, joined, clip.encoder, trim.zero)
+    check_times(segment_times(segments, folder, trim.zero), sum(each.n_frames for each in segments), joined)
+    return joined
+
+
+def publish(
+    clip: Clip, joined: Path, trim: Trim, record_output: RecordOutput = lambda digest: None
+) -> tuple[tuple[int, int], list[str]]:
+    """Adds to the joined frames what else the source holds, and gives the finished file its name.
 
     Returns:
-        A line for each stream of the source that is not copied, and for times that came out otherwise.
+        The file's (height, width), and a line for each stream of the source that is not copied and for times that came
+        out otherwise.
 
     Raises:
         OutputError: something cannot be written, or frames are missing when it is read back.
     """
-    joined, whole = folder / f"joined{clip.encoder.suffix}", folder / f"whole{clip.target.suffix}"
-    join_segments(segments, folder, joined, clip.encoder, trim.zero)
-    mapped, notes = plan_streams(clip.info, clip.target, clip.options.audio)
-    mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=clip.options.strip)
-    notes += check_times(segments, folder, trim.zero, whole)
+    whole = joined.with_name(f"whole{clip.target.suffix}")
+    if clip.target.suffix.lower() in ANIMATIONS:
+        notes = [*notes_of_animation(clip.info, clip.target), *write_animation(joined, clip.info, whole)]
+    else:
+        mapped, notes = plan_streams(clip.info, clip.target, clip.options.audio)
+        mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=clip.options.strip)
+        meant = shown_times(joined)[0]
+        notes += check_times(meant, len(meant), whole)
+    size = stored_size(joined)
     pending = prepare_file(whole, clip.target)
     with os_errors_as(OutputError, clip.target):
         record_output(sha256_of(whole))
     pending.publish()
-    return notes
+    return size, notes
 
 
 def notes_of(clip: Clip) -> list[str]:
@@ -290,8 +332,8 @@ def notes_of(clip: Clip) -> list[str]:
         notes.append("it is interlaced: each pair of fields becomes one whole frame (bwdif)")
     if info.turn != UPRIGHT:
         notes.append("its frames are stored turned: they are written upright")
-    if info.has_alpha:
-        notes.append("its transparency is lost")
+    if info.has_alpha and not clip.encoder.has_alpha:
+        notes.append("its transparency is lost: .mov with --codec prores, .webm or .mkv with --codec vp9 keep it")
     notes += _notes_of_format(clip)
     notes += [*_notes_of_damage(info), *_notes_of_numbers(clip.pictures)]
     if clip.options.smooth == 0 and clip.detect_every > 1:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import av
 import cv2
@@ -17,14 +17,16 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from gfpcli.clip.pixels import Color, bits_of, from_bgr, is_rgb, output_color
-from gfpcli.clip.probe import VideoInfo
+from gfpcli.clip.pixels import UNTAGGED, Color, bits_of, from_bgr, holds_alpha, is_rgb, output_color
+from gfpcli.clip.probe import VideoInfo, ffmpeg_reason
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.files.atomic import os_errors_as
-from gfpcli.files.formats import CONTAINERS
+from gfpcli.files.formats import ANIMATIONS, CONTAINERS, WRITTEN
 from gfpcli.options import HARDWARE, VideoOptions
+from gfpcli.photo.pixels import Plane
 from gfpcli.types import Image
 
+Layer = TypeVar("Layer", Image, Plane)
 ENCODERS = {"h264": "libx264", "h265": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks"}
 SOURCE_CODECS = {"h264": "h264", "hevc": "h265", "av1": "av1", "vp9": "vp9", "vp8": "vp9", "prores": "prores"}
 STREAM_NAMES = {"h264": "h264", "h265": "hevc", "av1": "av1", "vp9": "vp9", "prores": "prores"}
@@ -40,6 +42,17 @@ AVX_512F = 13  # OpenCV's number of these instructions
 # x264's macroblock tree, with AVX-512 and B-frames, reads memory that nothing was written to, so that the same frames
 # gave other bytes from run to run. Every processor with AVX-512 has these
 X264_WITHOUT_AVX_512 = "MMX2,SSE2Fast,SSE3,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
+X26X_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+PRESETS = {  # what `--preset` takes
+    "libx264": X26X_PRESETS, "libx265": X26X_PRESETS, "libsvtav1": tuple(map(str, range(14))),
+    "libvpx-vp9": tuple(map(str, range(-8, 9))), "prores_ks": (),
+}  # fmt: skip
+MOST_CRF = {"libx264": 51, "libx265": 51}
+ALPHA_FORMATS = {"vp9": "yuva420p", "prores": "yuva444p10le"}  # of the codecs that hold transparency
+ALPHA_CODECS = {"mov": "prores", "webm": "vp9", "matroska": "vp9"}  # by container, for sources whose own is not written
+MILLISECOND_TICK = Fraction(1, 1000)  # a tick of Matroska's clock
 QUALITY_NAMES = {"_nvenc": "cq", "_qsv": "global_quality"}  # options of hardware encoders that mean crf
 SPEED_NAMES = {"libvpx-vp9": "cpu-used"}  # options that mean preset
 
@@ -58,9 +71,19 @@ class Encoder:
     pixel_aspect: Fraction
 
     @property
+    def has_alpha(self) -> bool:
+        """Whether it keeps transparency."""
+        return holds_alpha(self.pix_fmt)
+
+    @property
+    def is_intra(self) -> bool:
+        """Whether each frame is decoded by itself."""
+        return self.stream in ("prores", "png")
+
+    @property
     def suffix(self) -> str:
-        """Of the segment files."""
-        return ".mov" if self.stream == "prores" else ".mp4"
+        """Of the segment files; the transparency of VP9 is a part of Matroska's packets."""
+        return ".mov" if self.is_intra else ".mkv" if self.has_alpha else ".mp4"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +93,7 @@ class TimedImage:
     image: Image  # (H, W, 3) BGR
     pts: Fraction  # seconds
     duration: Fraction  # seconds
+    alpha: Plane | None = None  # (H, W), same depth
 
 
 def choose_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Encoder:
@@ -79,12 +103,31 @@ def choose_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Enco
         UsageError: the container cannot hold the codec, or the codec has not the pixel format.
         OutputError: this ffmpeg has no such encoder, or it does not start on this machine.
     """
+    if target.suffix.lower() in ANIMATIONS:
+        encoder = _animation_encoder(options, info, target)
+    else:
+        encoder = _film_encoder(options, info, target)
+    _check_starts(encoder)
+    return encoder
+
+
+def _animation_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Encoder:
+    """Lossless frames, of which the GIF or WebP is made at the end. Raises UsageError."""
+    given = {"codec": options.codec != "copy-of-source", "crf": options.crf >= 0, "preset": bool(options.preset),
+             "pix-fmt": options.pix_fmt != "auto"}  # fmt: skip
+    if wrong := next((flag for flag, is_given in given.items() if is_given), None):
+        raise UsageError(f"{target}: --{wrong} is of films, an animation has none: leave it out")
+    settings = {"compression_level": "1"}
+    pix_fmt, color = "rgba" if info.has_alpha else "rgb24", Color(0, UNTAGGED, UNTAGGED, UNTAGGED)
+    return Encoder("png", "png", pix_fmt, settings, color, _tick_of(info), info.rate, info.pixel_aspect)
+
+
+def _film_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Encoder:
+    """Raises UsageError and OutputError as `choose_encoder`."""
     held = held_by(target)
     codec = options.codec
     if codec == "copy-of-source":
-        codec = SOURCE_CODECS.get(info.codec, "h264")
-        if STREAM_NAMES[codec] not in held:
-            codec = "h264" if "h264" in held else "vp9"
+        codec = _codec_like_source(info, target, held)
     name, stream = ENCODERS.get(codec, codec), STREAM_NAMES.get(codec, codec.split("_")[0])
     if stream not in held:
         fitting = ", ".join(each for each, made in STREAM_NAMES.items() if made in held)
@@ -94,25 +137,43 @@ def choose_encoder(options: VideoOptions, info: VideoInfo, target: Path) -> Enco
     except av.codec.codec.UnknownCodecError as error:
         raise OutputError(f"--codec {codec}: this ffmpeg has none; it has {', '.join(available())}") from error
     pix_fmt = options.pix_fmt
-    if pix_fmt == "auto":
+    alpha_format = ALPHA_FORMATS.get(stream, "") if CONTAINERS[target.suffix.lower()] in ALPHA_CODECS else ""
+    if pix_fmt == "auto" and info.has_alpha and alpha_format in formats:
+        pix_fmt = alpha_format
+    elif pix_fmt == "auto":
         is_new = stream == "h264" and info.codec != "h264"  # its players know 4:2:0 with 8 bit only
-        pix_fmt = "yuv420p" if is_new and "yuv420p" in formats else choose_pix_fmt(info.pix_fmt, formats)
+        opaque = info.pix_fmt.replace("yuva", "yuv")
+        pix_fmt = "yuv420p" if is_new and "yuv420p" in formats else choose_pix_fmt(opaque, formats)
+    if pix_fmt in formats and holds_alpha(pix_fmt) and not alpha_format:
+        raise UsageError(f"{target}: such a file holds no transparency: leave out --pix-fmt {pix_fmt}")
     if pix_fmt not in formats:
         raise UsageError(f"--pix-fmt {pix_fmt!r}: for {codec} choose one of {', '.join(formats)}")
-    base = Fraction(1, info.time_base.denominator)
-    settings = _settings_of(name, options)
+    base = MILLISECOND_TICK if stream == "vp9" and holds_alpha(pix_fmt) else _tick_of(info)
+    settings = _settings_of(name, pix_fmt, options)
     made_size = round(info.size[0] * options.scale), round(info.size[1] * options.scale)
     color = output_color(info.color, info.pix_fmt, pix_fmt, info.size, made_size)
-    encoder = Encoder(name, stream, pix_fmt, settings, color, base, info.rate, info.pixel_aspect)
-    _check_starts(encoder)
-    return encoder
+    return Encoder(name, stream, pix_fmt, settings, color, base, info.rate, info.pixel_aspect)
+
+
+def _tick_of(info: VideoInfo) -> Fraction:
+    return Fraction(1, info.time_base.denominator)
+
+
+def _codec_like_source(info: VideoInfo, target: Path, held: set[str]) -> str:
+    """The source's own codec, or one that the container holds and that keeps transparency where there is some."""
+    codec = SOURCE_CODECS.get(info.codec, "h264")
+    if info.has_alpha and (codec not in ALPHA_FORMATS or STREAM_NAMES[codec] not in held):
+        codec = ALPHA_CODECS.get(CONTAINERS[target.suffix.lower()], codec)
+    if STREAM_NAMES[codec] not in held:
+        codec = "h264" if "h264" in held else "vp9"
+    return codec
 
 
 def held_by(target: Path) -> set[str]:
     """ffmpeg's names of the codecs that a file of this suffix can hold. Raises UsageError for another suffix."""
     container = CONTAINERS.get(target.suffix.lower())
     if container is None:
-        raise UsageError(f"{target}: choose a name that ends in one of {', '.join(CONTAINERS)}")
+        raise UsageError(f"{target}: choose a name that ends in one of {', '.join(WRITTEN)}")
     with av.open(os.devnull, "w", format=container) as output:
         return set(output.supported_codecs) - NOT_HELD.get(container, set())
 
@@ -137,31 +198,70 @@ def choose_pix_fmt(source: str, formats: list[str]) -> str:
     return next((each for each in wanted if each in formats), formats[0])
 
 
-def _settings_of(name: str, options: VideoOptions) -> dict[str, str]:
+def _settings_of(name: str, pix_fmt: str, options: VideoOptions) -> dict[str, str]:
+    """The encoder's own options. Raises UsageError for what it does not know."""
     settings = dict(DEFAULT_SETTINGS.get(name, {}))
     if name == "libx264" and cv2.checkHardwareSupport(AVX_512F):
         settings["x264-params"] = f"asm={X264_WITHOUT_AVX_512}"
+    if name == "prores_ks" and "444" in pix_fmt:
+        settings["profile"] = "4444"
     if options.crf >= 0:
         words = [word for end, word in QUALITY_NAMES.items() if name.endswith(end)]
         if not words and "crf" not in settings:
             raise UsageError(f"--crf: {name} has no such setting; leave it out")
+        if options.crf > (most := MOST_CRF.get(name, options.crf)):
+            raise UsageError(f"--crf {options.crf}: {name} takes 0 to {most}")
         settings[words[0] if words else "crf"] = str(options.crf)
     if options.preset:
+        _check_preset(name, options.preset)
         settings[SPEED_NAMES.get(name, "preset")] = options.preset
     return settings
+
+
+def _check_preset(name: str, preset: str) -> None:
+    """Raises UsageError for a preset that the encoder has not; those of hardware are tried."""
+    known = PRESETS.get(name, (preset,))
+    if not known:
+        raise UsageError(f"--preset: {name} has no such setting; leave it out")
+    by_number = map(str, range(len(known)))  # x264 and x265 take them too
+    if preset not in (*known, *by_number):
+        told = f"{known[0]} to {known[-1]} (faster)" if known[-1].isdigit() else ", ".join(known)
+        raise UsageError(f"--preset {preset!r}: {name} takes {told}")
 
 
 def _check_starts(encoder: Encoder) -> None:
     """Encodes one small picture, so that wrong settings are found before hours of work. Raises OutputError."""
     grey = np.full((144, 256, 3), 128, np.uint8)
     try:
-        with _open_stream(os.devnull, encoder, (144, 256), container="null") as (output, stream):
-            output.mux(stream.encode(_to_picture(grey, encoder, 0)))
-            output.mux(stream.encode(None))
+        encoded_sizes([TimedImage(grey, Fraction(0), Fraction(1))], encoder)
     except (av.FFmpegError, ValueError) as error:
-        settings = " ".join(f"{key}={value}" for key, value in encoder.options.items())
-        told = f"{encoder.name} does not start on this machine" + (f" with {settings}" if settings else "")
-        raise OutputError(f"{told}; --codec takes {', '.join(available())}") from error
+        raise OutputError(_start_line(encoder, ffmpeg_reason(error))) from error
+
+
+def _start_line(encoder: Encoder, reason: str) -> str:
+    told = f"{encoder.name} does not start on this machine"
+    if encoder.name.endswith(HARDWARE):
+        fits = next((codec for codec, stream in STREAM_NAMES.items() if stream == encoder.stream), "h264")
+        return f"{told}: it needs its graphics card and driver; --codec {fits} needs none"
+    settings = " ".join(f"{key}={value}" for key, value in encoder.options.items())
+    return f"{told} with {settings}: {reason}" if settings else f"{told}: {reason}"
+
+
+def encoded_sizes(pictures: Sequence[TimedImage], encoder: Encoder) -> list[tuple[int, bool]]:
+    """Bytes of each packet that the pictures become, and whether it is a key frame; nothing is written.
+
+    Raises:
+        FFmpegError, ValueError: the encoder does not start.
+    """
+    size = pad_to_even(pictures[0].image, encoder.pix_fmt).shape[:2]
+    made = []
+    with _open_stream(os.devnull, encoder, size, container="null") as (output, stream):
+        for i, picture in enumerate([*pictures, None]):
+            ticks = round(i / encoder.rate / encoder.time_base)
+            for packet in stream.encode(None if picture is None else _to_picture(picture, encoder, ticks)):
+                made.append((packet.size, packet.is_keyframe))
+                output.mux(packet)
+    return made
 
 
 @contextmanager
@@ -169,7 +269,8 @@ def _open_stream(
     path: str, encoder: Encoder, size: tuple[int, int], *, container: str
 ) -> Iterator[tuple[OutputContainer, VideoStream]]:
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 itself writes to stderr: only errors
-    options = {} if container == "null" else {"video_track_timescale": str(encoder.time_base.denominator)}
+    has_clock = container in ("mp4", "mov")
+    options = {"video_track_timescale": str(encoder.time_base.denominator)} if has_clock else {}
     with av.open(path, "w", format=container, container_options=options) as output:
         stream = cast(VideoStream, output.add_stream(encoder.name, rate=encoder.rate, options=encoder.options))
         context = stream.codec_context
@@ -197,15 +298,15 @@ class SegmentEncoder:
 
     def write(self, picture: TimedImage) -> None:
         """The next picture. Raises OutputError."""
-        image = pad_to_even(picture.image, self.encoder.pix_fmt)
         with os_errors_as(OutputError, self.path, also=(av.FFmpegError,)):
             if self.opened is None or self.first is None:
-                size, container = image.shape[:2], CONTAINERS[self.encoder.suffix]
+                size = pad_to_even(picture.image, self.encoder.pix_fmt).shape[:2]
+                container = CONTAINERS[self.encoder.suffix]
                 file = _open_stream(f"file:{self.path.resolve()}", self.encoder, size, container=container)
                 self.opened, self.first = self.files.enter_context(file), picture.pts
             ticks = round((picture.pts - self.first) / self.encoder.time_base)
             self.end = max(self.end, picture.pts + picture.duration)
-            self.add_packets(self.opened, _to_picture(image, self.encoder, ticks))
+            self.add_packets(self.opened, _to_picture(picture, self.encoder, ticks))
 
     def close(self) -> None:
         """Writes what the encoder still holds. Raises OutputError."""
@@ -237,18 +338,20 @@ def encode_segment(path: Path, encoder: Encoder) -> Iterator[SegmentEncoder]:
         segment.close()
 
 
-def pad_to_even(image: Image, pix_fmt: str) -> Image:
-    """The image with its last row or column doubled where the chroma of the format needs even sizes."""
+def pad_to_even(plane: Layer, pix_fmt: str) -> Layer:
+    """(H, W, ...) with its last row or column doubled where the chroma of the format needs even sizes."""
     layout = av.VideoFormat(pix_fmt, 16, 16)
-    height, width = image.shape[:2]
+    height, width = plane.shape[:2]
     rows = height % (16 // layout.chroma_height(16))
     columns = width % (16 // layout.chroma_width(16))
     if not rows and not columns:
-        return image
-    return cast(Image, np.pad(image, ((0, rows), (0, columns), (0, 0)), "edge"))
+        return plane
+    return cast(Layer, np.pad(plane, ((0, rows), (0, columns), *((0, 0),) * (plane.ndim - 2)), "edge"))
 
 
-def _to_picture(image: Image, encoder: Encoder, ticks: int) -> VideoFrame:
-    picture = from_bgr(image, encoder.pix_fmt, encoder.color)
-    picture.pts, picture.time_base = ticks, encoder.time_base
-    return picture
+def _to_picture(picture: TimedImage, encoder: Encoder, ticks: int) -> VideoFrame:
+    image = pad_to_even(picture.image, encoder.pix_fmt)
+    alpha = None if picture.alpha is None else pad_to_even(picture.alpha, encoder.pix_fmt)
+    made = from_bgr(image, encoder.pix_fmt, encoder.color, alpha)
+    made.pts, made.time_base = ticks, encoder.time_base
+    return made

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.folders import LeftOut, Searched, kind_or_none, search
-from gfpcli.files.formats import CONTAINERS, PICTURE_SUFFIXES, SUFFIX_FORMATS, UNWRITTEN_SUFFIXES, VIDEOS
+from gfpcli.files.formats import CONTAINERS, PICTURE_SUFFIXES, SUFFIX_FORMATS, UNWRITTEN_SUFFIXES, VIDEOS, WRITTEN
 from gfpcli.files.jobs import VideoJob, check_no_input, folded, is_file_name
 from gfpcli.files.storage import matches
 
@@ -51,9 +51,9 @@ def plan_videos(
             found[entry] = Path(entry.name), ()
         else:
             raise InputError(f"{entry}: no such file or folder")
-    is_file = is_file_name(output, CONTAINERS)
+    is_file = is_file_name(output, WRITTEN)
     if not is_file and is_file_name(output, {*VIDEOS, *PICTURE_SUFFIXES, *UNWRITTEN_SUFFIXES}):
-        raise UsageError(f"--output {output}: gfp video writes {', '.join(CONTAINERS)}, or into a folder")
+        raise UsageError(f"--output {output}: gfp video writes {', '.join(WRITTEN)}, or into a folder")
     if is_file and len(found) != 1:
         raise UsageError(f"--output {output} is a file: it takes exactly one input")
     jobs = [

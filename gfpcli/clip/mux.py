@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 from collections import deque
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import av
@@ -80,15 +82,17 @@ def join_segments(
     first = round(segments[0].first / encoder.time_base)
     decode_times = deque(first - (delay - i) * usual for i in range(delay))
     ticks = str(encoder.time_base.denominator)
-    options = {"video_track_timescale": ticks, "movie_timescale": ticks}
     container = CONTAINERS[encoder.suffix]
+    options = {"video_track_timescale": ticks, "movie_timescale": ticks} if container in ("mp4", "mov") else {}
     with (
         os_errors_as(OutputError, target, also=(av.FFmpegError,)),
-        av.open(_url(folder / segments[0].file)) as sample,
-        av.open(_url(target), "w", format=container, container_options=options) as out,
+        av.open(file_url(folder / segments[0].file)) as sample,
+        av.open(file_url(target), "w", format=container, container_options=options) as out,
     ):
         stream = cast(VideoStream, out.add_stream_from_template(sample.streams.video[0], opaque=True))
         stream.time_base = encoder.time_base
+        if container == "matroska":
+            stream.metadata["alpha_mode"] = "1"  # the packets hold transparency beside the picture
         for i, segment in enumerate(segments):
             end = segments[i + 1].first if i + 1 < len(segments) else segment.end
             span = round(segment.first / encoder.time_base), round(end / encoder.time_base)
@@ -100,7 +104,7 @@ def _copy_packets(
     decode_times: deque[int],
 ) -> None:  # fmt: skip
     """One segment's packets. Times are ticks of `base` seconds; in `span` its frames are shown."""
-    with av.open(_url(path)) as source:
+    with av.open(file_url(path)) as source:
         packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
         times = [round((packet.pts or 0) * packet.time_base / base) + span[0] for packet in packets]
         shown = sorted(times)
@@ -122,7 +126,7 @@ def plan_streams(info: VideoInfo, target: Path, audio: str = "auto") -> tuple[li
     held = held_by(target) | ALSO_HELD.get(CONTAINERS[suffix], set())
     mapped, notes = [], []
     for stream in info.others:
-        name = f"{stream.kind} stream {stream.index} ({stream.codec})"
+        name = f"{stream.kind} stream {stream.index} ({stream.label})"
         is_attachment = stream.kind == "attachment"
         is_unplayed = suffix in (".mp4", ".m4v") and stream.codec.startswith(UNPLAYED)
         if stream.is_cover and suffix == ".mkv":
@@ -134,6 +138,8 @@ def plan_streams(info: VideoInfo, target: Path, audio: str = "auto") -> tuple[li
             mapped.append(MappedStream(stream, "copy"))
             if stream.kind == "video" and not stream.is_cover:
                 notes.append(f"{name} is copied as it is: one video stream is restored")
+        elif stream.kind == "data" and not stream.is_timecode and holds_data(info, stream, CONTAINERS[suffix]):
+            mapped.append(MappedStream(stream, "copy"))
         elif stream.kind == "audio":
             mapped.append(MappedStream(stream, AUDIO_CODECS[suffix]))
             notes.append(f"{name} does not fit into {suffix} and is encoded as {AUDIO_CODECS[suffix]}")
@@ -141,10 +147,34 @@ def plan_streams(info: VideoInfo, target: Path, audio: str = "auto") -> tuple[li
             mapped.append(MappedStream(stream, SUBTITLE_CODECS[suffix]))
             notes.append(f"{name} does not fit into {suffix} and becomes {SUBTITLE_CODECS[suffix]}")
         elif not stream.is_timecode:  # which is kept with the video stream
-            has_home = stream.kind in ("subtitle", "attachment") and suffix != ".mkv"
-            hint = "; .mkv can hold it" if has_home else ""
-            notes.append(f"{name} does not fit into {suffix} and is left out{hint}")
+            notes.append(f"{name} does not fit into {suffix} and is left out{_home_of(info, stream, suffix)}")
     return mapped, notes
+
+
+def _home_of(info: VideoInfo, stream: OtherStream, suffix: str) -> str:
+    """Which suffix a stream fits that does not fit this one."""
+    if stream.kind in ("subtitle", "attachment") and suffix != ".mkv":
+        return "; .mkv can hold it"
+    return "; .mov can hold it" if stream.kind == "data" and holds_data(info, stream, "mov") else ""
+
+
+def holds_data(info: VideoInfo, stream: OtherStream, container: str) -> bool:
+    """Whether a container takes a stream of data (GPS, sensors) as what it is: ffmpeg tries it with its beginning."""
+    with TemporaryDirectory(prefix="gfp-") as folder:
+        trial = Path(folder) / "trial"
+        words = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", *_one_file_flags()]
+        words += ["-i", file_url(info.path), "-map", f"0:{stream.index}", "-c", "copy", "-t", "5", "-f", container]
+        if subprocess.run([*words, file_url(trial)], stdin=subprocess.DEVNULL, capture_output=True).returncode:
+            return False
+        return _data_kind(info.path, stream.index) == _data_kind(trial, 0)
+
+
+def _data_kind(path: Path, index: int) -> str:
+    """What ffmpeg calls a stream of data, such as `bin_data (gpmd / 0x646D7067)`."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", *_one_file_flags(), "-i", file_url(path)]
+    told = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace").stderr
+    found = re.search(rf"Stream #0:{index}\b[^\n]*?: Data: (\w+(?: \([^)]*\))?)", told)
+    return found[1] if found else "none"
 
 
 def mux(
@@ -169,21 +199,33 @@ def mux(
         command += [] if each.codec == "copy" else [f"-c:{i}", each.codec]
         command += _cut_subtitle_flags(i, trim) if each.stream.kind == "subtitle" else []
     command += _metadata_flags(info, mapped, trim, strip=strip)
+    if container in ("matroska", "webm"):
+        command += ["-metadata:s:0", f"alpha_mode={'1' if encoder.stream == 'vp9' and encoder.has_alpha else ''}"]
     command += _cover_flags(info, covers, joined.parent, len(mapped) + 1)
     command += ["-t", f"{float(trim.end - trim.zero):.6f}"] if trim.end is not None else []  # cuts chapters too
     command += ["-copypriorss", "0"] if trim.zero else []  # else copied streams begin at the key frame before
     command += ["-disposition:0", "default", "-avoid_negative_ts", "disabled", "-max_interleave_delta", "0"]
     command += _mp4_flags(encoder, info, mapped) if container in ("mp4", "mov") else []
     # without random numbers (Matroska's) and ffmpeg's version: same input, same bytes
-    command += ["-fflags", "+bitexact", "-f", container, _url(target)]
+    command += ["-fflags", "+bitexact", "-f", container, file_url(target)]
+    run_ffmpeg(command, target)
+
+
+def run_ffmpeg(command: Sequence[str], target: Path) -> None:
+    """Raises OutputError with ffmpeg's reason where it fails."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["ffmpeg failed"]
         raise OutputError(f"{target}: {next((line for line in lines if 'No space left' in line), lines[-1])}")
 
 
-def check_times(segments: Sequence[EncodedSegment], folder: Path, zero: Fraction, whole: Path) -> list[str]:
-    """Reads the finished file back and compares its frames and their times with those of the segments.
+def segment_times(segments: Sequence[EncodedSegment], folder: Path, zero: Fraction) -> list[Fraction]:
+    """When each frame of the joined clip begins, seconds, by the segments' files. Raises OutputError."""
+    return [each.first - zero + at for each in segments for at in shown_times(folder / each.file)[0]]
+
+
+def check_times(meant: Sequence[Fraction], n_frames: int, whole: Path) -> list[str]:
+    """Reads a file back and compares its frames and their times with those that it should show.
 
     Returns:
         A line where times differ by more than a tick of the container's clock.
@@ -191,9 +233,7 @@ def check_times(segments: Sequence[EncodedSegment], folder: Path, zero: Fraction
     Raises:
         OutputError: frames are missing, or it cannot be read.
     """
-    meant = [each.first - zero + at for each in segments for at in _shown_times(folder / each.file)[0]]
-    times, tick = _shown_times(whole)
-    n_frames = sum(segment.n_frames for segment in segments)
+    times, tick = shown_times(whole)
     if not n_frames == len(meant) == len(times):
         raise OutputError(f"{whole.name}: read back, it shows {len(times)} of {n_frames} frames: choose another suffix")
     apart, at = max((abs(time - wanted), wanted) for time, wanted in zip(times, meant, strict=True))
@@ -202,16 +242,23 @@ def check_times(segments: Sequence[EncodedSegment], folder: Path, zero: Fraction
     return [f"read back, its times differ from the source's by up to {float(apart):.3f} s, at {float(at):.3f} s"]
 
 
-def _shown_times(path: Path) -> tuple[list[Fraction], Fraction]:
+def shown_times(path: Path) -> tuple[list[Fraction], Fraction]:
     """When each frame of the first video stream that is shown begins, and a tick of its clock; seconds."""
-    with os_errors_as(OutputError, path, also=(av.FFmpegError,)), av.open(_url(path)) as container:
+    with os_errors_as(OutputError, path, also=(av.FFmpegError,)), av.open(file_url(path)) as container:
         stream = container.streams.video[0]
         packets = container.demux(stream)
         shown = sorted((p.pts or 0) * Fraction(p.time_base) for p in packets if p.size and not p.is_discard)
         return shown, Fraction(stream.time_base or 1)
 
 
-def _url(path: Path) -> str:
+def stored_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the first video stream, px. Raises OutputError."""
+    with os_errors_as(OutputError, path, also=(av.FFmpegError,)), av.open(file_url(path)) as container:
+        stream = container.streams.video[0]
+        return stream.height, stream.width
+
+
+def file_url(path: Path) -> str:
     """A name that ffmpeg does not take for an option or a protocol."""
     return f"file:{path.resolve()}"
 
@@ -221,7 +268,7 @@ def _input_flags(
 ) -> list[str]:
     """The joined video, the source, and where they are needed copies of its streams; then which streams are taken."""
     words = [] if trim.zero else ["-copyts"]
-    words += [*_one_file_flags(), "-i", _url(joined)]
+    words += [*_one_file_flags(), "-i", file_url(joined)]
     copied = [each.stream.index for each in mapped if _is_copied(each.stream, info, trim, target)]
     if not info.is_pictures:
         words += _source_flags(info, trim)
@@ -242,7 +289,7 @@ def _cover_flags(info: VideoInfo, covers: Sequence[OtherStream], folder: Path, f
         with open_video(info.path) as source:
             path.write_bytes(bytes(next(p for p in source.demux(source.streams[cover.index]) if p.size)))
         name = path.name if i else f"cover.{suffix}"  # the name that players look for
-        words += ["-attach", _url(path), f"-metadata:s:{first + i}", f"mimetype={mime}"]
+        words += ["-attach", file_url(path), f"-metadata:s:{first + i}", f"mimetype={mime}"]
         words += [f"-metadata:s:{first + i}", f"filename={name}"]
     return words
 
@@ -263,7 +310,7 @@ def _with_one_clock(info: VideoInfo, indices: Sequence[int], copied: Path) -> Vi
     with (
         os_errors_as(OutputError, copied, also=(av.FFmpegError, ValueError)),
         open_video(info.path) as source,
-        av.open(_url(copied), "w", format="nut") as out,
+        av.open(file_url(copied), "w", format="nut") as out,
     ):
         streams = {i: out.add_stream_from_template(source.streams[i], opaque=True) for i in indices}
         for packet in info.timeline.mend(source.demux()):
@@ -282,7 +329,7 @@ def _source_flags(info: VideoInfo, trim: Trim) -> list[str]:
     words += ["-seek_timestamp", "1", "-ss", f"{float(trim.zero - shift):.6f}"] if trim.zero else []
     if trim.end is not None:
         words += ["-t", f"{float(trim.end - (trim.zero or info.file_start)):.6f}"]
-    return [*words, *_one_file_flags(), "-i", _url(info.path)]
+    return [*words, *_one_file_flags(), "-i", file_url(info.path)]
 
 
 def _cut_subtitle_flags(index: int, trim: Trim) -> list[str]:

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
+from gfpcli.photo.pixels import Plane
 from gfpcli.types import Image
 
 EXACT = int(
@@ -43,6 +44,11 @@ def is_rgb(pix_fmt: str) -> bool:
     return av.VideoFormat(pix_fmt, 16, 16).is_rgb or pix_fmt.startswith(("gbr", "bgr", "pal"))
 
 
+def holds_alpha(pix_fmt: str) -> bool:
+    """Whether a format has a component for transparency."""
+    return len(av.VideoFormat(pix_fmt, 16, 16).components) in (2, 4)
+
+
 def is_richer(pix_fmt: str, other: str) -> bool:
     """Whether a YUV format has more depth or more chroma than another one."""
     one, two = (av.VideoFormat(each, 16, 16) for each in (pix_fmt, other))
@@ -61,7 +67,7 @@ def turn_of(picture: VideoFrame) -> Turn:
 
 
 def upright(image: Image, turn: Turn) -> Image:
-    """The picture as it is shown: the display matrix takes (x, y) to (a*x + c*y, b*x + d*y)."""
+    """The (H, W, C) picture as it is shown: the display matrix takes (x, y) to (a*x + c*y, b*x + d*y)."""
     a, b, c, d = turn
     if a == 0:
         image, (a, d) = image.transpose(1, 0, 2), (c, b)
@@ -92,19 +98,24 @@ def output_color(color: Color, source: str, made: str, size: tuple[int, int], ma
     return color if meant == matrix_of(color, made, made_size) else replace(color, matrix=meant)
 
 
-def to_bgr(picture: VideoFrame, *, is_deep: bool) -> Image:
-    """(H, W, 3) BGR, full range, uint16 where `is_deep`."""
+def to_bgr(picture: VideoFrame, *, is_deep: bool, has_alpha: bool = False) -> Image:
+    """(H, W, 3) BGR, or with the transparency (H, W, 4); full range, uint16 where `is_deep`."""
     color = Color(0, UNTAGGED, UNTAGGED, int(picture.colorspace))
     matrix = matrix_of(color, picture.format.name, (picture.height, picture.width))
-    form = "bgr48le" if is_deep else "bgr24"
-    converted = picture.reformat(format=form, interpolation=EXACT, src_colorspace=matrix or None)
-    return cast(Image, converted.to_ndarray())
+    form = {(False, False): "bgr24", (True, False): "bgr48le", (False, True): "bgra", (True, True): "rgba64le"}[
+        is_deep, has_alpha
+    ]
+    pixels = picture.reformat(format=form, interpolation=EXACT, src_colorspace=matrix or None).to_ndarray()
+    return cast(Image, pixels[..., [2, 1, 0, 3]] if form == "rgba64le" else pixels)
 
 
-def from_bgr(image: Image, pix_fmt: str, color: Color) -> VideoFrame:
-    """An (H, W, 3) BGR picture in an encoder's format, with the tags of `color`."""
-    layout = "bgr48le" if image.dtype == np.uint16 else "bgr24"
-    picture = VideoFrame.from_ndarray(cast("NDArray[Any]", image), format=layout)
+def from_bgr(image: Image, pix_fmt: str, color: Color, alpha: Plane | None = None) -> VideoFrame:
+    """An (H, W, 3) BGR picture in an encoder's format, with the tags of `color`.
+
+    Args:
+        alpha: (H, W) of the same depth, for formats that hold it; None = opaque.
+    """
+    picture = _stored(image, alpha) if holds_alpha(pix_fmt) else _stored(image)
     is_yuv = "yuv" in pix_fmt or pix_fmt.startswith("nv")
     matrix = matrix_of(color, pix_fmt, image.shape[:2])
     out = picture.reformat(
@@ -116,3 +127,12 @@ def from_bgr(image: Image, pix_fmt: str, color: Color) -> VideoFrame:
     out.color_primaries, out.color_trc, out.colorspace = color.primaries, color.transfer, color.matrix
     out.color_range = color.range
     return out
+
+
+def _stored(image: Image, alpha: Plane | None = None) -> VideoFrame:
+    """The pixels as ffmpeg holds them."""
+    is_deep = image.dtype == np.uint16
+    if alpha is None:
+        return VideoFrame.from_ndarray(cast("NDArray[Any]", image), format="bgr48le" if is_deep else "bgr24")
+    pixels = np.dstack([image[..., ::-1] if is_deep else image, alpha])
+    return VideoFrame.from_ndarray(cast("NDArray[Any]", pixels), format="rgba64le" if is_deep else "bgra")

@@ -17,7 +17,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from gfpcli.clip.clip import Clip, RecordOutput, assemble, restore_segment, track_clip
+from gfpcli.clip.clip import Clip, RecordOutput, join, publish, restore_segment, track_clip
 from gfpcli.clip.mux import Trim
 from gfpcli.clip.segments import ResumePoint, time_of
 from gfpcli.errors import InputError, OutputError
@@ -95,6 +95,7 @@ def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path, record_outp
         middle = takewhile(lambda frame: time_of(frame) < begin + LENGTH_S, frames)
         segment = restore_segment(
             clip, restorer, track_clip(clip, restorer, middle), path, deque(maxlen=1), lambda n_frames, n_faces: None,
-            image_of=partial(_pair_of, axis=1),
+            layers_of=lambda result: (_pair_of(result, axis=1), None),
         )  # fmt: skip
-    assemble(clip, [segment], folder, Trim(segment.first, segment.end), record_output)
+    trim = Trim(segment.first, segment.end)
+    publish(clip, join(clip, [segment], folder, trim), trim, record_output)

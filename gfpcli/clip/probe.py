@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,16 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from PIL import Image
 
-from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, is_rgb, turn_of
+from gfpcli.clip.pixels import UPRIGHT, Color, Turn, bits_of, holds_alpha, is_rgb, turn_of
 from gfpcli.clip.timeline import RECORDINGS, Jump, StreamClock, Timeline, timeline_of
 from gfpcli.errors import InputError, os_reason
-from gfpcli.files.formats import PICTURE_SUFFIXES
+from gfpcli.files.atomic import os_errors_as
+from gfpcli.files.kinds import kind_of_file
 from gfpcli.types import Frame
 
 HDR = {16: "PQ", 18: "HLG"}  # transfer curves (ITU-T H.273)
@@ -29,7 +33,10 @@ MISSING_S = Fraction(1)  # that may be missing at the end before a file counts a
 FAR_START_S = Fraction(10)  # a clip that starts later is a piece of a longer one: its times count from its start
 LONG_FRAME = 3  # usual frames; where a recording holds one for longer, packets were lost
 OPAQUE = 255
+SEQUENCES = (b"avis", b"msf1", b"hevc", b"hevx")  # brands of files of boxes that hold moving pictures
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # that read WebM's transparency
 TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d+")
+MANY_SILENT, FEW_SILENT = 50, 12  # packets one after the other without a picture: in between, and at the end
 MAX_GAPS = 1000  # that are remembered
 DURATION_FROM_0 = ("matroska,webm", "flv")  # their header tells when the last frame ends, not how long they are
 # ffmpeg's demuxers that may open a file. Playlists are not among them: they would open other files and addresses
@@ -38,7 +45,7 @@ DEMUXERS = (
     "mxf", "dv", "gif", "ivf", "nut", "yuv4mpegpipe", "h264", "hevc", "obu", "av1", "m4v", "vc1", "rm", "wtv", "apng",
 )  # fmt: skip
 ONE_FILE = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
-PICTURES = "pictures"  # `VideoInfo.codec` of a folder of pictures
+PICTURES, ANIMATED_WEBP = "pictures", "webp"  # `VideoInfo.codec` of a folder of pictures, and of an animated WebP
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,12 @@ class OtherStream:
     codec: str
     is_cover: bool = False  # a picture that is shown for the file
     is_timecode: bool = False
+    name: str = ""  # what its maker calls it: GoPro MET
+
+    @property
+    def label(self) -> str:
+        """What it is, for people."""
+        return self.name or self.codec if self.kind == "data" else self.codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,9 @@ class VideoInfo:
     clocks: tuple[int, ...]  # ticks per second of the other streams
     file_start: Fraction  # of the earliest stream
     timecode: str = ""  # of the first frame, where it has one
-    has_alpha: bool = False  # it has transparent pixels, which frames do not keep
+    has_alpha: bool = False  # it has transparent pixels
+    n_plays: int = 0  # times that an animation is shown, 0 = for ever
+    other_bytes: int = 0  # of the packets of other streams
     tags: tuple[tuple[str, str], ...] = ()  # of the file: title, creation_time, ...
     timeline: Timeline = Timeline()
     gaps: tuple[Jump, ...] = ()  # where a recording lacks frames, and for how long
@@ -83,8 +98,8 @@ class VideoInfo:
 
     @property
     def is_pictures(self) -> bool:
-        """Whether it is a folder of pictures and not a video file."""
-        return self.codec == PICTURES
+        """Whether it is a folder of pictures, or an animated WebP, and no file of ffmpeg's."""
+        return self.codec in (PICTURES, ANIMATED_WEBP)
 
     @property
     def is_rgb(self) -> bool:
@@ -108,6 +123,7 @@ class _PacketFacts:
     end: Fraction = Fraction(0)  # when the last packet of any stream ends
     has_all_times: bool = True
     n_broken: int = 0
+    other_bytes: int = 0  # of the packets of other streams
     duration: Fraction = Fraction(0)  # of a video packet
     clocks: dict[int, StreamClock] = field(default_factory=dict)  # of the video and audio streams
 
@@ -133,7 +149,7 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
         base = Fraction(stream.time_base or Fraction(1, 90_000))
         told = stream.metadata.get("timecode") or container.metadata.get("timecode", "")
         timecode = told if TIMECODE.fullmatch(told) else ""
-        has_alpha = stream.metadata.get("alpha_mode") == "1"  # WebM's, which the decoder leaves out
+        has_alpha = _has_webm_alpha(stream)
         tags = tuple(container.metadata.items())
         index, codec = stream.index, stream.codec_context.name
         aspect = Fraction(stream.sample_aspect_ratio or 1)  # PyAV gives None or 0 where it is unknown
@@ -141,7 +157,7 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
     clock = _clip_clock(path, facts, index, start_s, is_recording=is_recording, usual=1 / rate)
     facts = clock.facts
     picture, field_order = _first_picture(path)
-    has_alpha = has_alpha or (_is_transparent(path) if codec == "gif" else _holds_alpha(picture.format.name))
+    has_alpha = has_alpha or (_is_transparent(path) if codec == "gif" else holds_alpha(picture.format.name))
     turn = turn_of(picture)
     size = picture.height, picture.width
     if turn[0] == 0:
@@ -154,7 +170,7 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
         pixel_aspect=aspect, turn=turn, is_interlaced=picture.interlaced_frame or field_order > 1,
         can_seek=facts.has_all_times and not clock.timeline.jumps, others=others, clocks=clocks,
         file_start=clock.start, timecode=timecode, tags=tags,
-        has_alpha=has_alpha,
+        has_alpha=has_alpha, n_plays=_plays_of(path) if codec in ("gif", "apng") else 0, other_bytes=facts.other_bytes,
         timeline=clock.timeline, gaps=clock.gaps, broken=clock.broken,
     )  # fmt: skip
 
@@ -166,7 +182,7 @@ def frames_info(first: Frame, n_frames: int, rate: Fraction, path: Path) -> Vide
         path=path, index=0, size=(height, width), time_base=1 / rate, rate=rate, n_frames=n_frames, start=Fraction(0),
         end=n_frames / rate, codec=PICTURES, pix_fmt="rgb48le" if first.image.dtype == np.uint16 else "rgb24",
         color=Color(1, 1, 1, 1), pixel_aspect=Fraction(1), turn=UPRIGHT, is_interlaced=False, can_seek=True,
-        others=(), clocks=(), file_start=Fraction(0),
+        others=(), clocks=(), file_start=Fraction(0), has_alpha=first.alpha is not None,
     )  # fmt: skip
 
 
@@ -174,22 +190,72 @@ def open_video(path: Path) -> InputContainer:
     """A video file and nothing that it may name. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    with os_errors_as(InputError, path):
+        kind = kind_of_file(path)
+    is_moving = kind.format in ("GIF", "PNG") or _brand_of(path) in SEQUENCES
+    if kind.role in ("picture", "unread picture") and not is_moving:
+        raise InputError(picture_line(path))
     try:
         return av.open(f"file:{path.resolve()}", metadata_errors="replace", options=ONE_FILE)
     except (av.FFmpegError, OSError, ValueError) as error:
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            raise InputError(f"{path}: a picture, not a video: gfp restore takes it") from error
+        if kind.format:
+            raise InputError(picture_line(path)) from error
         raise InputError(f"{path}: not a video, or cut short ({ffmpeg_reason(error)})") from error
 
 
-def decode_pictures(container: InputContainer, stream: VideoStream, timeline: Timeline) -> Iterator[VideoFrame]:
-    """Every picture, with the clip's times; packets that cannot be decoded are skipped, as players do."""
+def _brand_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(12)[8:]
+
+
+def picture_line(path: Path) -> str:
+    """Why a picture is refused."""
+    return f"{path}: a picture, not a video: gfp restore takes it"
+
+
+def decode_pictures(
+    container: InputContainer, stream: VideoStream, timeline: Timeline, *, path: Path, end: Fraction | None = None
+) -> Iterator[VideoFrame]:
+    """Every picture, with the clip's times; packets that cannot be decoded are skipped, as players do.
+
+    Args:
+        end: seconds of the clip's clock from which on no picture is wanted.
+
+    Raises:
+        InputError: none can be decoded from some place on, because a recording changes its codec there.
+    """
+    name = ALPHA_DECODERS.get(stream.codec_context.name) if _has_webm_alpha(stream) else None
+    decoder = cast(VideoCodecContext, av.CodecContext.create(name, "r")) if name else stream.codec_context
+    is_recording = container.format.name in RECORDINGS
+    silent: list[tuple[int, Fraction]] = []  # place in the file and time of packets since the last picture
     for packet in timeline.mend(container.demux(stream)):
         try:
-            pictures = packet.decode()
+            pictures = decoder.decode(packet)
         except (av.InvalidDataError, av.EOFError):
-            continue
+            pictures = []
+        if pictures:
+            silent.clear()
+        elif packet.size and packet.pos is not None and packet.dts is not None:
+            silent.append((packet.pos, (packet.pts or packet.dts) * Fraction(packet.time_base)))
+        if is_recording and (len(silent) == MANY_SILENT or not packet.size and len(silent) >= FEW_SILENT):
+            if end is not None and silent[0][1] >= end:
+                return
+            _check_codec(path, stream.codec_context.name, *silent[0])
         yield from cast("list[VideoFrame]", pictures)
+
+
+def _check_codec(path: Path, codec: str, pos: int, at: Fraction) -> None:
+    """Raises InputError where a recording from byte `pos` on has another codec than before; `at` is its time there."""
+    options = {**ONE_FILE, "protocol_whitelist": "file,subfile"}
+    try:
+        with av.open(f"subfile,,start,{pos},end,0,,:{path.resolve()}", options=options) as rest:
+            other = _main_stream(rest, path).codec_context.name
+    except (av.FFmpegError, OSError, ValueError, InputError):
+        return
+    if other != codec:
+        at_s = f"{math.ceil(at * 1000) / 1000:g}"
+        hint = f"--end {at_s} restores what comes before; `tail -c +{pos + 1} {path.name}` is the rest"
+        raise InputError(f"{path}: its codec changes from {codec} to {other} at {at_s} s: {hint}")
 
 
 def ffmpeg_reason(error: Exception) -> str:
@@ -214,6 +280,7 @@ def _other_streams(container: InputContainer, main: VideoStream) -> tuple[OtherS
             each.index, each.type, each.codec_context.name if each.codec_context else "unknown",
             is_cover=bool(int(each.disposition) & ATTACHED_PICTURE),
             is_timecode=each.type == "data" and "timecode" in each.metadata,
+            name=each.metadata.get("handler_name", "").strip(),
         )
         for each in container.streams
         if each.index != main.index
@@ -245,6 +312,7 @@ def _note_packet(facts: _PacketFacts, packet: Packet, *, is_main: bool) -> None:
     facts.n_broken += is_main and packet.is_corrupt
     facts.n_packets += is_main
     facts.n_frames += is_main and not packet.is_discard
+    facts.other_bytes += 0 if is_main else packet.size
     if packet.stream.type not in ("audio", "video"):
         return
     clock = facts.clocks.setdefault(packet.stream_index, StreamClock())
@@ -335,19 +403,29 @@ def _first_picture(path: Path) -> tuple[VideoFrame, int]:
     """The first picture that can be decoded, and the stream's field order (ffmpeg's AVFieldOrder)."""
     with open_video(path) as container:
         stream = _main_stream(container, path)
-        for picture in decode_pictures(container, stream, Timeline()):
+        for picture in decode_pictures(container, stream, Timeline(), path=path):
             return picture, stream.codec_context.field_order
     raise InputError(f"{path}: no picture of it can be decoded")
 
 
-def _holds_alpha(pix_fmt: str) -> bool:
-    return len(av.VideoFormat(pix_fmt, 16, 16).components) in (2, 4)
+def _has_webm_alpha(stream: VideoStream) -> bool:
+    """Whether transparency lies beside the packets, as in WebM, where ffmpeg's own decoders leave it."""
+    return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
+
+
+def _plays_of(path: Path) -> int:
+    """How often a GIF or PNG is shown, 0 = for ever: a GIF tells how often it is repeated."""
+    with Image.open(path) as picture:
+        told = picture.info.get("loop")
+        if picture.format == "GIF":
+            return 1 if told is None else told and told + 1
+        return int(told or 0)
 
 
 def _is_transparent(path: Path) -> bool:
     """Whether a picture of a GIF has transparent pixels: its format holds them in any case."""
     with open_video(path) as container:
-        pictures = decode_pictures(container, _main_stream(container, path), Timeline())
+        pictures = decode_pictures(container, _main_stream(container, path), Timeline(), path=path)
         return any(bool((each.to_ndarray(format="rgba")[..., 3] < OPAQUE).any()) for each in pictures)
 
 

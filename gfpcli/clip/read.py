@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import av
+import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -19,7 +20,8 @@ from gfpcli.clip.pixels import to_bgr, upright
 from gfpcli.clip.probe import VideoInfo, decode_pictures, ffmpeg_reason, open_video
 from gfpcli.errors import InputError
 from gfpcli.photo.codec import read_frame
-from gfpcli.types import Frame
+from gfpcli.photo.pixels import plane_of
+from gfpcli.types import Frame, Image
 
 NEAR_SQUARE = 0.03  # pixels whose aspect is this near to 1 are taken as square
 SEEK_AHEAD = Fraction(5)  # seconds decoded before a frame that is sought, so that its reference frames are there
@@ -42,7 +44,8 @@ def read_frames(
         stream.thread_type = "AUTO"
         if info.can_seek and begin - SEEK_AHEAD > info.start:
             container.seek(int((begin - SEEK_AHEAD - info.timeline.shift) / info.time_base), stream=stream)
-        pictures = _of_one_size(decode_pictures(container, stream, info.timeline), info, begin, end)
+        pictures = decode_pictures(container, stream, info.timeline, path=info.path, end=end)
+        pictures = _of_one_size(pictures, info, begin, end)
         if info.is_interlaced:
             pictures = _deinterlaced(pictures, stream)
         aspect = 1.0 if abs(info.pixel_aspect - 1) < NEAR_SQUARE else float(info.pixel_aspect)
@@ -53,8 +56,11 @@ def read_frames(
                     return
                 if pts < begin:
                     continue
-                image = upright(to_bgr(picture, is_deep=info.is_deep), info.turn)
-                yield Frame(index, image, f"{info.path} at {float(pts):.3f} s", pts, duration, pixel_aspect=aspect)
+                pixels = upright(to_bgr(picture, is_deep=info.is_deep, has_alpha=info.has_alpha), info.turn)
+                image = cast(Image, np.ascontiguousarray(pixels[..., :3]))
+                alpha = plane_of(pixels, 3) if info.has_alpha else None
+                name = f"{info.path} at {float(pts):.3f} s"
+                yield Frame(index, image, name, pts, duration, pixel_aspect=aspect, alpha=alpha)
                 index += 1
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"{info.path}: {ffmpeg_reason(error)}") from error

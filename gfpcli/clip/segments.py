@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from itertools import count, groupby, takewhile
@@ -20,6 +21,7 @@ from gfpcli.files.storage import LOCAL
 from gfpcli.types import Frame
 
 SEGMENTS = "segments.jsonl"  # in a workspace: its key, then the finished segments
+JOINED = "joined"  # in a workspace: the finished clip's frames in one file, after which the segments' files go
 SHORTEST, LONGEST = Fraction(2), Fraction(6)  # seconds: a segment ends at a cut after the first, or with the second
 MAX_FRAMES = 300  # of a segment
 
@@ -94,6 +96,7 @@ class ClipWorkspace:
     def __init__(self, target: Path, key: str, *, is_fresh: bool) -> None:
         self.folder = target.parent / f"{short_name(target.name)}.gfp"
         self._finished: dict[int, EncodedSegment] = {}  # by number; workers may finish some before earlier ones
+        self.joined: Path | None = None  # the file that holds all of them, whose own are gone
         self._list = LOCAL.journal(self.folder / SEGMENTS)
         with os_errors_as(OutputError, self.folder):
             if self.folder.is_symlink():
@@ -104,31 +107,55 @@ class ClipWorkspace:
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            kept = [key, *(_to_line(segment) for segment in self._finished.values())]
+            kept = [key, *(_to_line(segment) for segment in self._finished.values()), *self._joined_lines()]
             write_bytes(self.folder / SEGMENTS, "".join(f"{line}\n" for line in kept).encode())
             self._remove_unfinished()
 
     def _load(self, lines: list[str]) -> None:
-        """The segments whose line and file are whole."""
+        """The segments whose line and file are whole, or which are joined."""
+        self._load_joined(lines)
         for line in lines:
             try:
                 segment = _from_line(line)
-                if sha256_of(self.folder / segment.file) == segment.sha256:
+                if self.joined or sha256_of(self.folder / segment.file) == segment.sha256:
                     self._finished[segment.number] = segment
             except (ValueError, TypeError, KeyError, AttributeError, OSError):
                 continue
 
+    def _load_joined(self, lines: list[str]) -> None:
+        """The joined file, where it is whole."""
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, OSError):
+                facts: dict[str, str] = json.loads(line)
+                path = self.folder / Path(facts[JOINED]).name
+                if sha256_of(path) == facts["sha256"]:
+                    self.joined = path
+
+    def _joined_lines(self) -> list[str]:
+        """Its line in the list."""
+        if self.joined is None:
+            return []
+        return [json.dumps({JOINED: self.joined.name, "sha256": sha256_of(self.joined)})]
+
     def _remove_unfinished(self) -> None:
         """Removes what was being made when a run was killed."""
-        kept = {SEGMENTS, *(segment.file for segment in self._finished.values())}
+        kept = {SEGMENTS, self.joined.name} if self.joined else {SEGMENTS, *self._files()}
         for path in self.folder.iterdir():
             if path.name not in kept and not path.is_dir():
                 path.unlink()
+
+    def _files(self) -> list[str]:
+        return [segment.file for segment in self._finished.values()]
 
     @property
     def segments(self) -> list[EncodedSegment]:
         """The finished segments from the first up to one that is missing."""
         return [self._finished[number] for number in takewhile(self._finished.__contains__, count())]
+
+    @property
+    def n_bytes(self) -> int:
+        """That its files take."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
 
     def find(self, number: int) -> EncodedSegment | None:
         """A finished segment."""
@@ -159,6 +186,20 @@ class ClipWorkspace:
             made.replace(self.folder / segment.file)
         self.add(segment)
         return segment
+
+    def keep_joined(self, path: Path) -> None:
+        """Enters the file that holds all segments, and removes theirs: a clip lies here twice, not three times.
+
+        Raises:
+            OutputError: it cannot be brought to the disk, or nothing can be written.
+        """
+        with os_errors_as(OutputError, path):
+            LOCAL.finish(path)
+            self.joined = path
+            for line in self._joined_lines():
+                self._list.append(line)
+            for name in self._files():
+                (self.folder / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Removes the folder: the clip has its name."""

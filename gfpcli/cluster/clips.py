@@ -106,7 +106,7 @@ class ClipScheduler:
             clip = SharedClip(job)
             self.clips.append(clip)
             with self.run.failing(job) as failed:
-                opened = self.run.open(job)
+                opened = self.run.open(job, self.listener)
                 if isinstance(opened, OpenClip):
                     watch = partial(self.listener.frames, job.source)
                     clip.opened, clip.step = opened, counting(opened.clip, opened.workspace.segments, watch)

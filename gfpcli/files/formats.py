@@ -44,6 +44,8 @@ VIDEO_CONTAINERS = {  # suffix: container by ffmpeg's name; None where it is rea
     ".wmv": None, ".asf": None, ".flv": None, ".3gp": None, ".ogv": None, ".mxf": None, ".dv": None, ".gif": None,
 }  # fmt: skip
 CONTAINERS = {suffix: container for suffix, container in VIDEO_CONTAINERS.items() if container}
+ANIMATIONS = {".gif": "gif", ".webp": "webp"}  # written where `--output` names one; container by ffmpeg's name
+WRITTEN = (*CONTAINERS, *ANIMATIONS)  # suffixes of outputs of `gfp video`
 VIDEOS = tuple(VIDEO_CONTAINERS)
 # names that promise a picture, or a video, of a kind in which no photo is written
 UNWRITTEN_SUFFIXES = {

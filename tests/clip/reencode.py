@@ -5,12 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from gfpcli.clip.clip import Clip
-from gfpcli.clip.encode import TimedImage, choose_encoder, encode_segment
-from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams
-from gfpcli.clip.probe import probe
-from gfpcli.clip.read import read_frames
+from gfpcli.clip.clip import join, open_clip, publish, trim_of
+from gfpcli.clip.encode import TimedImage, encode_segment
 from gfpcli.clip.segments import EncodedSegment
+from gfpcli.files.jobs import VideoJob
 from gfpcli.options import VideoOptions
 
 FAST = VideoOptions(preset="ultrafast")
@@ -18,24 +16,20 @@ FAST = VideoOptions(preset="ultrafast")
 
 def reencode(source: Path, target: Path, options: VideoOptions = FAST, *, n_segment: int = 5) -> Path:
     """In segments of `n_segment` frames, with the other streams of the source, from `--start` to `--end`."""
-    info = probe(source)
-    clip = Clip(info, (), choose_encoder(options, info, target), options, target)
-    encoder = clip.encoder
-    frames = list(read_frames(info, start=clip.begin, end=clip.stop))
+    clip = open_clip(VideoJob(source, target), options)
+    encoder, info = clip.encoder, clip.info
+    frames = list(clip.decode())
     segments = []
     for i in range(0, len(frames), n_segment):
         path = target.with_name(f"segment{i}{encoder.suffix}")
         with encode_segment(path, encoder) as made:
             for frame in frames[i : i + n_segment]:
-                made.write(TimedImage(frame.image, frame.pts, frame.duration or 1 / info.rate))
+                made.write(TimedImage(frame.image, frame.pts, frame.duration or 1 / info.rate, frame.alpha))
         n_frames = len(frames[i : i + n_segment])
         segments.append(segment_of(path.name, made.first, made.end, made.delay, n_frames=n_frames))
-    joined = target.with_name(f"joined{encoder.suffix}")
-    trim = Trim(segments[0].first if options.start else Fraction(0), clip.stop)
-    join_segments(segments, target.parent, joined, encoder, trim.zero)
-    mapped, _ = plan_streams(info, target)
-    mux(joined, encoder, info, mapped, trim, target, strip=options.strip)
-    assert check_times(segments, target.parent, trim.zero, target) == []
+    trim = trim_of(clip, segments)
+    _, notes = publish(clip, join(clip, segments, target.parent, trim), trim)
+    assert not [note for note in notes if "read back" in note]
     return target
 
 

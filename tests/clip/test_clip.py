@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gfpcli.clip.clip import Clip, assemble, exact_rate, notes_of, open_clip, restore_frames, track_clip
+from gfpcli.clip.clip import Clip, exact_rate, join, notes_of, open_clip, publish, restore_frames, track_clip
 from gfpcli.clip.encode import TimedImage, encode_segment
 from gfpcli.clip.mux import Trim
 from gfpcli.errors import OutputError
@@ -48,9 +48,9 @@ def encoded(tmp_path: Path) -> Clip:
     return clip
 
 
-def publish(clip: Clip, record: object) -> None:
+def published(clip: Clip, record: object) -> None:
     segment = segment_of("000000.mp4", Fraction(0), Fraction(3, 25), n_frames=3)
-    assemble(clip, [segment], clip.target.parent / "work", Trim(), record)  # type: ignore[arg-type]
+    publish(clip, join(clip, [segment], clip.target.parent / "work", Trim()), Trim(), record)  # type: ignore[arg-type]
 
 
 def test_the_finished_file_is_on_the_disk_and_recorded_before_it_has_its_name(
@@ -60,7 +60,7 @@ def test_the_finished_file_is_on_the_disk_and_recorded_before_it_has_its_name(
     true = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino) or true(file))
     recorded: list[tuple[str, bool, list[int]]] = []
-    publish(encoded, lambda digest: recorded.append((digest, encoded.target.exists(), synced[:])))
+    published(encoded, lambda digest: recorded.append((digest, encoded.target.exists(), synced[:])))
     ((digest, had_name, synced_before),) = recorded
     assert digest == hashlib.sha256(encoded.target.read_bytes()).hexdigest()
     assert not had_name and encoded.target.stat().st_ino in synced_before
@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_recorded_gets_no_name(encoded: Clip) -> None:
         raise OutputError("No space left on device")
 
     with pytest.raises(OutputError, match="No space left"):
-        publish(encoded, full)
+        published(encoded, full)
     assert not encoded.target.exists()
 
 

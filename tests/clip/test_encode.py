@@ -40,8 +40,11 @@ def test_the_encoder_fits_the_flags_the_input_and_the_name(tmp_path: Path) -> No
         (VideoOptions(codec="h264"), "out.webm", UsageError, "choose --codec av1, vp9"),
         (VideoOptions(), "out.xyz", UsageError, ".mkv"),
         (VideoOptions(codec="h264", pix_fmt="rgb8"), "out.mp4", UsageError, "yuv420p"),
-        (VideoOptions(codec="h264", preset="warp"), "out.mp4", OutputError, "does not start .*preset=warp"),
-        (VideoOptions(codec="h264_vaapi"), "out.mp4", OutputError, "h264"),
+        (VideoOptions(codec="h264", preset="warp"), "out.mp4", UsageError, "libx264 takes ultrafast, .*placebo"),
+        (VideoOptions(codec="h264", crf=60), "out.mp4", UsageError, "takes 0 to 51"),
+        (VideoOptions(codec="vp9", preset="slow"), "out.mp4", UsageError, r"takes -8 to 8 \(faster\)"),
+        (VideoOptions(codec="prores", preset="slow"), "out.mov", UsageError, "has no such setting"),
+        (VideoOptions(codec="h264_nvenc"), "out.mp4", OutputError, "needs its graphics card .*--codec h264 needs none"),
     ):
         with pytest.raises(kind, match=told):
             choose_encoder(options, info, tmp_path / name)

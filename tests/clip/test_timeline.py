@@ -12,7 +12,7 @@ import pytest
 
 from gfpcli.clip.clip import Clip, notes_of
 from gfpcli.clip.encode import choose_encoder
-from gfpcli.clip.mux import check_times
+from gfpcli.clip.mux import check_times, segment_times
 from gfpcli.clip.probe import VideoInfo, probe
 from gfpcli.clip.read import read_frames
 from gfpcli.clip.timeline import StreamClock, timeline_of
@@ -202,10 +202,11 @@ def test_a_change_of_size_is_refused_by_name(plain: Path, tmp_path: Path) -> Non
 def test_a_finished_file_that_lacks_frames_or_times_is_found_out(plain: Path, tmp_path: Path) -> None:
     segments = [segment_of("one.mp4", Fraction(0), Fraction(2), n_frames=50)]
     ffmpeg("-i", plain, "-an", "-c", "copy", tmp_path / "one.mp4")
-    assert check_times(segments, tmp_path, Fraction(0), tmp_path / "one.mp4") == []
+    meant = segment_times(segments, tmp_path, Fraction(0))
+    assert check_times(meant, 50, tmp_path / "one.mp4") == []
     ffmpeg("-i", plain, "-an", "-c", "copy", "-t", 1.5, tmp_path / "short.mp4")
     with pytest.raises(OutputError, match=r"it shows \d\d of 50 frames"):
-        check_times(segments, tmp_path, Fraction(0), tmp_path / "short.mp4")
+        check_times(meant, 50, tmp_path / "short.mp4")
     ffmpeg("-itsoffset", 0.25, "-i", plain, "-an", "-c", "copy", tmp_path / "later.mp4")
-    (note,) = check_times(segments, tmp_path, Fraction(0), tmp_path / "later.mp4")
+    (note,) = check_times(meant, 50, tmp_path / "later.mp4")
     assert "differ from the source's by up to 0.250 s" in note
