@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from gfpcli.cli.console import plain, tell
 from gfpcli.cli.output import json_line, json_sink
@@ -22,6 +25,8 @@ from gfpcli.types import Listener, Outcome
 from gfpcli.weights.cache import BLOCK
 
 TILES_LINE_S = 30.0  # seconds between lines about one background
+N_LAST = 8  # photos in the table
+MOST_NAMED = 5  # failed inputs in the summary
 
 
 @dataclass(slots=True)
@@ -32,11 +37,14 @@ class Tally:
     n_failed: int = 0  # inputs with an error, be it of one face
     n_noted: int = 0  # outputs to which something of the input is not carried over, or changed
     by_status: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)  # the first inputs that failed
 
     def add(self, outcome: Outcome) -> None:
         self.n_faces += outcome.n_restored
         self.by_status[outcome.status] += 1
-        self.n_failed += outcome.error is not None
+        if outcome.error is not None:
+            self.n_failed += 1
+            self.failed += [outcome.source] if len(self.failed) < MOST_NAMED else []
         self.n_noted += bool(outcome.notes) and outcome.status in ("restored", "no_face")
 
     def line(self) -> str:
@@ -74,29 +82,57 @@ class Lines:
         """Of one clip; 0 in all when it begins. No line: a clip's comes at its end."""
 
 
-def _new_bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _new_bar(console: Console, bar_width: int = 40) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console)
 
 
-class PhotoBar(Lines):
-    """A bar over all photos, and one over the tiles of a background; lines for failures only."""
+class PhotoTable(Lines):
+    """The last photos, with a bar over all of them and one over the tiles of a background; lines for failures only."""
 
     def __init__(self, console: Console, stack: ExitStack, n_inputs: int) -> None:
         super().__init__(is_quiet=False)
-        self._bar = stack.enter_context(_new_bar(console))
+        self._bar = _new_bar(console, bar_width=20)
         self._photos = self._bar.add_task("restoring", total=n_inputs)
         self._tiles = self._bar.add_task("background tiles", total=None, visible=False)
+        self._last: deque[Outcome] = deque(maxlen=N_LAST)
+        self._first: float | None = None  # when the first photo was done that was not done before
+        self._n_new = -1  # photos since then
+        self._live = stack.enter_context(Live(self, console=console))
+
+    def __rich__(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
+        table.add_column("", no_wrap=True)
+        table.add_column("photo", no_wrap=True, ratio=1)
+        for name in ("faces", "seconds"):
+            table.add_column(name, justify="right", no_wrap=True)
+        room = max(self._live.console.width - 32, 8)
+        for each in self._last:
+            source = plain(each.source)
+            shown = source if len(source) <= room else f"…{source[1 - room:]}"
+            seconds = f"{each.seconds:.2f}" if each.seconds else ""
+            table.add_row(each.status.replace("_", " "), Text(shown), str(each.n_restored), seconds)
+        return Group(table, self._bar) if self._last else Group(self._bar)
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
         if outcome.error:
-            self._bar.console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
-        self._bar.update(self._photos, advance=1, description=f"restoring, {tally.n_faces} faces")
+            self._live.console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
+        self._last.append(outcome)
+        told = [f"{tally.n_faces} faces", *self._rate(outcome)]
+        self._bar.update(self._photos, advance=1, description=", ".join(["restoring", *told]))
 
     def tiles(self, n_done: int, n_all: int) -> None:
         if n_done == 0:
             self._bar.reset(self._tiles, total=n_all)
         self._bar.update(self._tiles, completed=n_done, visible=n_done < n_all and n_all > 1)
+
+    def _rate(self, outcome: Outcome) -> list[str]:
+        """Photos a second, once two are done that were not done before."""
+        now = time.monotonic()
+        if outcome.status != "skipped":
+            self._n_new += 1
+            self._first = self._first or now
+        return [f"{self._n_new / max(now - self._first, 1e-9):.1f} photos/s"] if self._first and self._n_new > 0 else []
 
 
 class ClipBars(Lines):
@@ -136,11 +172,17 @@ class RunView:
     is_quiet: bool
     is_forced: bool  # `--json` may replace what holds something else
     is_video: bool = False
+    has_bars: bool = True  # on a terminal
     is_stdout_taken: bool = False  # by a picture: records for stdout go to stderr
     tally: Tally = field(default_factory=Tally)
     _stack: ExitStack = field(default_factory=ExitStack)  # of the bars and of the file of records
     _display: Lines = field(default_factory=partial(Lines, is_quiet=True))
     _sink: TextIO | None = None
+
+    @property
+    def is_on_terminal(self) -> bool:
+        """Whether a person looks on."""
+        return isinstance(self._display, PhotoTable | ClipBars)
 
     @contextmanager
     def listening(self) -> Iterator[Listener]:
@@ -158,12 +200,12 @@ class RunView:
         is_to_stderr = self.json_to == "-" and self.is_stdout_taken
         self._sink = sys.stderr if is_to_stderr else json_sink(self.json_to, self._stack, is_forced=self.is_forced)
         console = Console(stderr=True)
-        if self.is_quiet or not console.is_terminal:
+        if self.is_quiet or not self.has_bars or not console.is_terminal:
             self._display = Lines(is_quiet=self.is_quiet)
         elif self.is_video:
             self._display = ClipBars(console, self._stack)
         else:
-            self._display = PhotoBar(console, self._stack, n_inputs)
+            self._display = PhotoTable(console, self._stack, n_inputs)
 
     def _take(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
@@ -171,6 +213,19 @@ class RunView:
             self._sink.write(json_line(outcome.to_json()))
             self._sink.flush()
         self._display.outcome(outcome, self.tally)
+
+
+def next_steps(tally: Tally, report_to: Path | None) -> list[str]:
+    """What can be done after a run over photos, a line each."""
+    steps = []
+    if report_to:
+        steps.append(f"to judge the results, open {report_to}")
+    elif tally.by_status["restored"]:
+        steps.append("to judge the results, add --report FILE.html: the same command then writes a page, and no photo")
+    if tally.n_failed:
+        more = f" and {tally.n_failed - len(tally.failed)} more" if tally.n_failed > len(tally.failed) else ""
+        steps.append(f"failed: {', '.join(tally.failed)}{more}; the same command tries again what failed, only that")
+    return steps
 
 
 def line_of(outcome: Outcome) -> str:
