@@ -92,13 +92,14 @@ class PhotoTable(Lines):
 
     def __init__(self, console: Console, stack: ExitStack, n_inputs: int) -> None:
         super().__init__(is_quiet=False)
+        self._console = console
         self._bar = _new_bar(console, bar_width=20)
         self._photos = self._bar.add_task("restoring", total=n_inputs)
         self._tiles = self._bar.add_task("background tiles", total=None, visible=False)
         self._last: deque[Outcome] = deque(maxlen=N_LAST)
         self._first: float | None = None  # when the first photo was done that was not done before
         self._n_new = -1  # photos since then
-        self._live = stack.enter_context(Live(self, console=console))
+        stack.enter_context(Live(self, console=console))
 
     def __rich__(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
@@ -106,17 +107,17 @@ class PhotoTable(Lines):
         table.add_column("photo", no_wrap=True, ratio=1)
         for name in ("faces", "seconds"):
             table.add_column(name, justify="right", no_wrap=True)
-        room = max(self._live.console.width - 32, 8)
+        room = max(self._console.width - 32, 8)
         for each in self._last:
             source = plain(each.source)
             shown = source if len(source) <= room else f"…{source[1 - room:]}"
-            seconds = f"{each.seconds:.2f}" if each.seconds else ""
-            table.add_row(each.status.replace("_", " "), Text(shown), str(each.n_restored), seconds)
+            costs = (str(each.n_restored), f"{each.seconds:.2f}") if each.seconds else ("", "")
+            table.add_row(each.status.replace("_", " "), Text(shown), *costs)
         return Group(table, self._bar) if self._last else Group(self._bar)
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
         if outcome.error:
-            self._live.console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
+            self._console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
         self._last.append(outcome)
         told = [f"{tally.n_faces} faces", *self._rate(outcome)]
         self._bar.update(self._photos, advance=1, description=", ".join(["restoring", *told]))
@@ -219,12 +220,12 @@ def next_steps(tally: Tally, report_to: Path | None) -> list[str]:
     """What can be done after a run over photos, a line each."""
     steps = []
     if report_to:
-        steps.append(f"to judge the results, open {report_to}")
+        steps.append(f"to judge the results: open {report_to}")
     elif tally.by_status["restored"]:
-        steps.append("to judge the results, add --report FILE.html: the same command then writes a page, and no photo")
+        steps.append("to judge the results: add --report FILE.html (no photo is made again)")
     if tally.n_failed:
         more = f" and {tally.n_failed - len(tally.failed)} more" if tally.n_failed > len(tally.failed) else ""
-        steps.append(f"failed: {', '.join(tally.failed)}{more}; the same command tries again what failed, only that")
+        steps.append(f"failed: {', '.join(tally.failed)}{more}; the same command tries only these again")
     return steps
 
 
