@@ -15,7 +15,6 @@ import ast
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -81,14 +80,18 @@ def pip_settings() -> dict[str, str]:
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
     ).stdout
-    return dict(name_and_value for section in SECTIONS for name_and_value in _settings_of(listed, section))
+    return settings_in(listed)
 
 
-def _settings_of(listed: str, section: str) -> Iterator[tuple[str, str]]:
-    for line in listed.splitlines():
-        name, _, value = line.partition("=")
-        if name.startswith(f"{section}."):
-            yield name.removeprefix(f"{section}."), str(ast.literal_eval(value))
+def settings_in(listed: str) -> dict[str, str]:
+    """What `pip config list` printed, by name; a stronger section replaces what a weaker one says."""
+    pairs = [line.partition("=") for line in listed.splitlines()]
+    return {
+        name.removeprefix(f"{section}."): str(ast.literal_eval(value))
+        for section in SECTIONS
+        for name, _, value in pairs
+        if name.startswith(f"{section}.")
+    }
 
 
 if __name__ == "__main__" and sys.version_info >= FIRST_BROKEN:

@@ -25,6 +25,7 @@ from gfpcli.types import Listener, Outcome
 from gfpcli.weights.cache import BLOCK
 
 TILES_LINE_S = 30.0  # seconds between lines about one background
+BAR_WIDTH = 20  # columns
 N_LAST = 8  # photos in the table
 MOST_NAMED = 5  # failed inputs in the summary
 
@@ -82,8 +83,8 @@ class Lines:
         """Of one clip; 0 in all when it begins. No line: a clip's comes at its end."""
 
 
-def _new_bar(console: Console, bar_width: int = 40) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width), MofNCompleteColumn(), TimeRemainingColumn())
+def _new_bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console)
 
 
@@ -93,7 +94,7 @@ class PhotoTable(Lines):
     def __init__(self, console: Console, stack: ExitStack, n_inputs: int) -> None:
         super().__init__(is_quiet=False)
         self._console = console
-        self._bar = _new_bar(console, bar_width=20)
+        self._bar = _new_bar(console)
         self._photos = self._bar.add_task("restoring", total=n_inputs)
         self._tiles = self._bar.add_task("background tiles", total=None, visible=False)
         self._last: deque[Outcome] = deque(maxlen=N_LAST)
@@ -109,10 +110,8 @@ class PhotoTable(Lines):
             table.add_column(name, justify="right", no_wrap=True)
         room = max(self._console.width - 32, 8)
         for each in self._last:
-            source = plain(each.source)
-            shown = source if len(source) <= room else f"…{source[1 - room:]}"
             costs = (str(each.n_restored), f"{each.seconds:.2f}") if each.seconds else ("", "")
-            table.add_row(each.status.replace("_", " "), Text(shown), *costs)
+            table.add_row(each.status.replace("_", " "), Text(end_of(plain(each.source), room)), *costs)
         return Group(table, self._bar) if self._last else Group(self._bar)
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
@@ -154,7 +153,7 @@ class ClipBars(Lines):
     def frames(self, source: Path, n_done: int, n_all: int, n_faces: int) -> None:
         clip = str(source)
         if clip not in self._clips:
-            self._clips[clip] = self._bar.add_task(source.name, total=None), time.monotonic()
+            self._clips[clip] = self._bar.add_task(self._name(source), total=None), time.monotonic()
         if not n_all:
             return
         task, began = self._clips[clip]
@@ -162,7 +161,12 @@ class ClipBars(Lines):
             self._first[clip] = n_done
             self._bar.reset(task, total=n_all, completed=n_done)
         rate = (n_done - self._first[clip]) / max(time.monotonic() - began, 1e-9)
-        self._bar.update(task, completed=n_done, description=f"{source.name}  {rate:.1f} frames/s  {n_faces} faces")
+        told = f"{self._name(source)}  {rate:.1f} frames/s  {n_faces} faces"
+        self._bar.update(task, completed=n_done, description=told)
+
+    def _name(self, source: Path) -> str:
+        """As much of a clip's name as leaves room for the bar, which would else be pushed off a narrow terminal."""
+        return end_of(plain(source.name), max(self._bar.console.width - 64, 12))
 
 
 @dataclass(slots=True)
@@ -227,6 +231,11 @@ def next_steps(tally: Tally, report_to: Path | None) -> list[str]:
         more = f" and {tally.n_failed - len(tally.failed)} more" if tally.n_failed > len(tally.failed) else ""
         steps.append(f"failed: {', '.join(tally.failed)}{more}; the same command tries only these again")
     return steps
+
+
+def end_of(name: str, most: int) -> str:
+    """A name cut to its last `most` characters: there it differs from its neighbours."""
+    return name if len(name) <= most else f"…{name[1 - most:]}"
 
 
 def line_of(outcome: Outcome) -> str:
