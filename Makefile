@@ -1,5 +1,8 @@
-PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3.12))
+# the newest that runs and can make a .venv: a name in the PATH may be only a version manager's
+PYTHON ?= $(shell for each in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$each -c "import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
+CPU_TORCH := https://download.pytorch.org/whl/cpu
 OLDEST := .venv-oldest/bin
 
 FUZZ_SECONDS ?= 1800
@@ -11,12 +14,16 @@ help: ## this list
 
 setup: .venv/.done ## make .venv with everything in it
 
-# torch first and no build isolation: basicsr's build imports torch, and must not download it a second time
-.venv/.done: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "gfpcli needs Python 3.11 or 3.12: install one, or run make PYTHON=/path/to/python3.11"; exit 1; }
+# torch first and no build isolation: basicsr's build asks for torch, and must not download it a second time
+.venv/.done: pyproject.toml scripts/basicsr_wheel.py
+	@test -n "$(PYTHON)" || { echo "gfpcli needs Python 3.11 to 3.14 with its venv module: install one, or run make PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(TORCH_INDEX)" || test "$$(uname)" != Linux || command -v nvidia-smi >/dev/null || \
+		echo "No NVIDIA GPU here: make setup TORCH_INDEX=$(CPU_TORCH) leaves out CUDA, most of the disk space"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q "setuptools>=68" wheel cython numpy torch torchvision
-	$(BIN)/pip install -q --no-build-isolation -e ".[dev]"
+	$(BIN)/pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision
+	$(BIN)/pip install -q "setuptools>=68" wheel cython numpy unearth platformdirs
+	wheel=$$($(BIN)/python scripts/basicsr_wheel.py) && \
+		$(BIN)/pip install -q --no-build-isolation -e ".[dev]" $${wheel:+"$$wheel"}
 	touch $@
 
 demo: setup ## restore examples/photos into out/

@@ -31,6 +31,10 @@ class InputError(GfpError):
     """An input that cannot be found, read or decoded."""
 
 
+class EmptyInputError(InputError):
+    """Folders in which no input is."""
+
+
 class OutputError(GfpError):
     """An output that cannot be written."""
 

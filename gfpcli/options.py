@@ -234,6 +234,17 @@ class RestoreOptions(RunOptions, FaceOptions):
 
 
 @dataclass(frozen=True)
+class WatchOptions(RestoreOptions):
+    """Options of `gfp watch`. Raises UsageError as `FaceOptions`."""
+
+    left_out = ("dry_run", "force", "fail_fast", "engine", "address", "gpus_per_worker", "report")
+    settle: float = option(
+        2.0, "a file is whole when it has not changed for so long and nobody writes into it, s", panel=IN_OUT,
+        in_fingerprint=False, within=(0.1, 3600),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class BenchOptions(RestoreOptions):
     """Options of `gfp bench`. Raises UsageError as `FaceOptions`."""
 

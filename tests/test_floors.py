@@ -103,8 +103,10 @@ def test_help_and_import_leave_torch_alone() -> None:
 
 def test_a_run_starts_without_what_it_may_not_need_and_can_still_compile() -> None:
     code = (
-        "import sys, gfpcli.cli.restore, torch, torchvision\n"
-        "print([m for m in ('torch._dynamo', 'basicsr', 'realesrgan', 'ray', 'upath') if m in sys.modules])\n"
+        "import sys, gfpcli.cli.restore, torch\n"
+        "early = [m for m in ('torchvision', 'facexlib') if m in sys.modules]  # neither for faces that are aligned\n"
+        "import gfpcli.adapters.facexlib, torchvision\n"
+        "print(early + [m for m in ('torch._dynamo', 'basicsr', 'realesrgan', 'ray', 'upath') if m in sys.modules])\n"
         "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())\n"
         "boxes = torch.tensor([[0.0, 0, 0, 4, 4]])\n"
         "print(torchvision.ops.roi_align(torch.ones(1, 1, 8, 8), boxes, 2).mean().item())\n"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.launcher import Launcher
 from tests.faults.load import run_load, run_repeats
-from tests.faults.torture import interrupt_photos, kill_downloads, kill_photos
+from tests.faults.torture import interrupt_photos, kill_downloads, kill_photos, watch_and_interrupt
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,10 @@ def test_a_download(tmp_path: Path) -> None:
 
 def test_ctrl_c(launcher: Launcher, tmp_path: Path) -> None:
     assert interrupt_photos(launcher, tmp_path) < 5  # s of the processor
+
+
+def test_a_watch_ends_by_ctrl_c_and_goes_on(launcher: Launcher, tmp_path: Path) -> None:
+    watch_and_interrupt(launcher, tmp_path)
 
 
 def test_many_photos_in_many_folders_and_the_same_bytes_again(launcher: Launcher, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from gfpcli.cli.commands import command
 from gfpcli.cli.models import models
 from gfpcli.files.formats import WRITTEN
 from gfpcli.memory import keep_memory
-from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VideoOptions
+from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VideoOptions, WatchOptions
 from gfpcli.train.options import TrainCommandOptions
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
 
 
@@ -104,6 +104,24 @@ def video(
     from gfpcli.cli.video import run_video
 
     return run_video(inputs, output, options, options.json, quiet=options.quiet)
+
+
+@command(
+    app,
+    "gfp watch ~/Scans -o ~/Restored",
+    "gfp watch inbox -o out --scale 1 --suffix _restored --keep-times",
+)
+def watch(
+    folder: Annotated[str, typer.Argument(help="folder of this machine; its subfolders are watched too")],
+    options: WatchOptions,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="folder, made if missing", rich_help_panel=IN_OUT)
+    ] = "restored",
+) -> None:  # fmt: skip
+    """Restore the photos of a folder, then each that arrives there as soon as it is whole, until Ctrl-C."""
+    from gfpcli.cli.watch import run_watch
+
+    run_watch(folder, output, options)
 
 
 @command(

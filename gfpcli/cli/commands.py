@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from gfpcli.cli.completion import completed
 from gfpcli.cli.config import TABLES, given_options
 from gfpcli.cli.console import FAILED, one_line_errors
 from gfpcli.options import PANELS, options_of
@@ -24,6 +25,16 @@ Config = Annotated[Path | None, typer.Option(help="TOML file with a table named 
 
 class Command(TyperCommand):
     """A command whose help groups the flags by panel, as plain text: with rich it would take a quarter second more."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Asks for the nearest flags where one is unknown. Raises as Typer does."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if near := getattr(error, "possibilities", None):  # of an unknown flag only
+                error.message = f"{error.message}. Did you mean {' or '.join(sorted(near))}?"  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes a section for each panel that has flags."""
@@ -89,7 +100,8 @@ def _flag_of(each: Field[Any], hint: Any) -> inspect.Parameter:
         hint, default = (str | None, None) if facts["words"] else (list[str] | None, None)
     names = [flag, facts["short"]] if facts["short"] else [flag]
     help = f"{', '.join(facts['words'])}; {facts['help']}" if facts["words"] else facts["help"]
-    shown = typer.Option(*names, help=help, rich_help_panel=facts["panel"])
+    offered = completed(each.name, facts["words"], is_list=isinstance(each.default, tuple))
+    shown = typer.Option(*names, help=help, rich_help_panel=facts["panel"], autocompletion=offered)
     return _keyword(each.name, Annotated[hint, shown], default)
 
 

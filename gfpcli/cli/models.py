@@ -9,17 +9,27 @@ from typing import Annotated
 import typer
 
 from gfpcli.cli.commands import command
+from gfpcli.cli.completion import completed
 from gfpcli.cli.console import tell
 from gfpcli.errors import OutputError, UsageError
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
-Name = Annotated[str, typer.Argument(help="a name from `gfp models list`")]
+OFFERED = completed("weights")
+Name = Annotated[
+    str | None,
+    typer.Argument(help="a name from `gfp models list`; none: show sizes and licences", autocompletion=OFFERED),
+]
 ROLES = {"builtin": " (detector)", "compact-x2": " (background)", "identity": " (identifier)"}
 
 
 @command(models, "gfp models list", name="list")
 def list_() -> None:
     """Show all weights, what is in the cache, and the licences."""
+    tell_weights(has_builtins=True)
+
+
+def tell_weights(*, has_builtins: bool) -> None:
+    """Prints a row for each weight file."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -28,7 +38,7 @@ def list_() -> None:
     from gfpcli.weights import cache as weights
 
     table = Table("name", "here", "size", "licence", "sha256", box=box.SIMPLE)
-    for name, path in weights.BUILTINS.items():
+    for name, path in weights.BUILTINS.items() if has_builtins else ():
         label = f"{name}{ROLES.get(name, '')}"
         licence = weights.BUILTIN_LICENCES[name]
         table.add_row(label, "built in", _megabytes(path.stat().st_size), licence, sha256_of(path)[:12])
@@ -45,9 +55,13 @@ def _megabytes(n_bytes: int | None) -> str:
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "?"
 
 
-@command(models, "gfp models pull gfpgan-1.4")
-def pull(name: Name, offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = False) -> None:
+@command(models, "gfp models pull", "gfp models pull gfpgan-1.4")
+def pull(name: Name = None, offline: Annotated[bool, typer.Option("--offline", help="open no socket")] = False) -> None:
     """Download weights into the cache; a cut download goes on where it stopped, a damaged file is replaced."""
+    if name is None:
+        tell_weights(has_builtins=False)
+        tell("nothing was downloaded; `gfp models pull NAME` takes one, under its licence")
+        return
     from gfpcli.cli.console import download_progress
     from gfpcli.weights import cache as weights
 
@@ -73,7 +87,9 @@ def verify_all() -> int:
 
 
 @command(models, "gfp models path gfpgan-1.4")
-def path(name: Annotated[str | None, typer.Argument(help="leave out for the cache folder")] = None) -> int:
+def path(
+    name: Annotated[str | None, typer.Argument(help="none: show the cache folder", autocompletion=OFFERED)] = None,
+) -> int:
     """Show where weights lie (exit code 1 where they are not there)."""
     from gfpcli.weights import cache as weights
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from gfpcli.cli.console import plain, tell
 from gfpcli.cli.output import json_line, json_sink
@@ -22,6 +25,9 @@ from gfpcli.types import Listener, Outcome
 from gfpcli.weights.cache import BLOCK
 
 TILES_LINE_S = 30.0  # seconds between lines about one background
+BAR_WIDTH = 20  # columns
+N_LAST = 8  # photos in the table
+MOST_NAMED = 5  # failed inputs in the summary
 
 
 @dataclass(slots=True)
@@ -32,11 +38,14 @@ class Tally:
     n_failed: int = 0  # inputs with an error, be it of one face
     n_noted: int = 0  # outputs to which something of the input is not carried over, or changed
     by_status: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)  # the first inputs that failed
 
     def add(self, outcome: Outcome) -> None:
         self.n_faces += outcome.n_restored
         self.by_status[outcome.status] += 1
-        self.n_failed += outcome.error is not None
+        if outcome.error is not None:
+            self.n_failed += 1
+            self.failed += [outcome.source] if len(self.failed) < MOST_NAMED else []
         self.n_noted += bool(outcome.notes) and outcome.status in ("restored", "no_face")
 
     def line(self) -> str:
@@ -75,28 +84,55 @@ class Lines:
 
 
 def _new_bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console)
 
 
-class PhotoBar(Lines):
-    """A bar over all photos, and one over the tiles of a background; lines for failures only."""
+class PhotoTable(Lines):
+    """The last photos, with a bar over all of them and one over the tiles of a background; lines for failures only."""
 
     def __init__(self, console: Console, stack: ExitStack, n_inputs: int) -> None:
         super().__init__(is_quiet=False)
-        self._bar = stack.enter_context(_new_bar(console))
+        self._console = console
+        self._bar = _new_bar(console)
         self._photos = self._bar.add_task("restoring", total=n_inputs)
         self._tiles = self._bar.add_task("background tiles", total=None, visible=False)
+        self._last: deque[Outcome] = deque(maxlen=N_LAST)
+        self._first: float | None = None  # when the first photo was done that was not done before
+        self._n_new = -1  # photos since then
+        stack.enter_context(Live(self, console=console))
+
+    def __rich__(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
+        table.add_column("", no_wrap=True)
+        table.add_column("photo", no_wrap=True, ratio=1)
+        for name in ("faces", "seconds"):
+            table.add_column(name, justify="right", no_wrap=True)
+        room = max(self._console.width - 32, 8)
+        for each in self._last:
+            costs = (str(each.n_restored), f"{each.seconds:.2f}") if each.seconds else ("", "")
+            table.add_row(each.status.replace("_", " "), Text(end_of(plain(each.source), room)), *costs)
+        return Group(table, self._bar) if self._last else Group(self._bar)
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
         if outcome.error:
-            self._bar.console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
-        self._bar.update(self._photos, advance=1, description=f"restoring, {tally.n_faces} faces")
+            self._console.print(plain(line_of(outcome)), markup=False, highlight=False, soft_wrap=True)
+        self._last.append(outcome)
+        told = [f"{tally.n_faces} faces", *self._rate(outcome)]
+        self._bar.update(self._photos, advance=1, description=", ".join(["restoring", *told]))
 
     def tiles(self, n_done: int, n_all: int) -> None:
         if n_done == 0:
             self._bar.reset(self._tiles, total=n_all)
         self._bar.update(self._tiles, completed=n_done, visible=n_done < n_all and n_all > 1)
+
+    def _rate(self, outcome: Outcome) -> list[str]:
+        """Photos a second, once two are done that were not done before."""
+        now = time.monotonic()
+        if outcome.status != "skipped":
+            self._n_new += 1
+            self._first = self._first or now
+        return [f"{self._n_new / max(now - self._first, 1e-9):.1f} photos/s"] if self._first and self._n_new > 0 else []
 
 
 class ClipBars(Lines):
@@ -117,7 +153,7 @@ class ClipBars(Lines):
     def frames(self, source: Path, n_done: int, n_all: int, n_faces: int) -> None:
         clip = str(source)
         if clip not in self._clips:
-            self._clips[clip] = self._bar.add_task(source.name, total=None), time.monotonic()
+            self._clips[clip] = self._bar.add_task(self._name(source), total=None), time.monotonic()
         if not n_all:
             return
         task, began = self._clips[clip]
@@ -125,7 +161,12 @@ class ClipBars(Lines):
             self._first[clip] = n_done
             self._bar.reset(task, total=n_all, completed=n_done)
         rate = (n_done - self._first[clip]) / max(time.monotonic() - began, 1e-9)
-        self._bar.update(task, completed=n_done, description=f"{source.name}  {rate:.1f} frames/s  {n_faces} faces")
+        told = f"{self._name(source)}  {rate:.1f} frames/s  {n_faces} faces"
+        self._bar.update(task, completed=n_done, description=told)
+
+    def _name(self, source: Path) -> str:
+        """As much of a clip's name as leaves room for the bar, which would else be pushed off a narrow terminal."""
+        return end_of(plain(source.name), max(self._bar.console.width - 64, 12))
 
 
 @dataclass(slots=True)
@@ -136,11 +177,17 @@ class RunView:
     is_quiet: bool
     is_forced: bool  # `--json` may replace what holds something else
     is_video: bool = False
+    has_bars: bool = True  # on a terminal
     is_stdout_taken: bool = False  # by a picture: records for stdout go to stderr
     tally: Tally = field(default_factory=Tally)
     _stack: ExitStack = field(default_factory=ExitStack)  # of the bars and of the file of records
     _display: Lines = field(default_factory=partial(Lines, is_quiet=True))
     _sink: TextIO | None = None
+
+    @property
+    def is_on_terminal(self) -> bool:
+        """Whether a person looks on."""
+        return isinstance(self._display, PhotoTable | ClipBars)
 
     @contextmanager
     def listening(self) -> Iterator[Listener]:
@@ -158,12 +205,12 @@ class RunView:
         is_to_stderr = self.json_to == "-" and self.is_stdout_taken
         self._sink = sys.stderr if is_to_stderr else json_sink(self.json_to, self._stack, is_forced=self.is_forced)
         console = Console(stderr=True)
-        if self.is_quiet or not console.is_terminal:
+        if self.is_quiet or not self.has_bars or not console.is_terminal:
             self._display = Lines(is_quiet=self.is_quiet)
         elif self.is_video:
             self._display = ClipBars(console, self._stack)
         else:
-            self._display = PhotoBar(console, self._stack, n_inputs)
+            self._display = PhotoTable(console, self._stack, n_inputs)
 
     def _take(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
@@ -171,6 +218,24 @@ class RunView:
             self._sink.write(json_line(outcome.to_json()))
             self._sink.flush()
         self._display.outcome(outcome, self.tally)
+
+
+def next_steps(tally: Tally, report_to: Path | None) -> list[str]:
+    """What can be done after a run over photos, a line each."""
+    steps = []
+    if report_to:
+        steps.append(f"to judge the results: open {report_to}")
+    elif tally.by_status["restored"]:
+        steps.append("to judge the results: add --report FILE.html (no photo is made again)")
+    if tally.n_failed:
+        more = f" and {tally.n_failed - len(tally.failed)} more" if tally.n_failed > len(tally.failed) else ""
+        steps.append(f"failed: {', '.join(tally.failed)}{more}; the same command tries only these again")
+    return steps
+
+
+def end_of(name: str, most: int) -> str:
+    """A name cut to its last `most` characters: there it differs from its neighbours."""
+    return name if len(name) <= most else f"…{name[1 - most:]}"
 
 
 def line_of(outcome: Outcome) -> str:

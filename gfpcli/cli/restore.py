@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from gfpcli.cli.console import tell
 from gfpcli.cli.plan import tell_plan
-from gfpcli.cli.progress import RunView, tell_files_left_out
+from gfpcli.cli.progress import RunView, next_steps, tell_files_left_out
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.storage import is_remote, is_url, place_of
 from gfpcli.options import RestoreOptions
@@ -67,6 +67,9 @@ def _restore(
     if not view.is_quiet:
         tell_files_left_out(plan.left_out)
         tell(f"{view.tally.line()}{where}" + (f", report in {report_to}" if report_to else ""))
+        if view.is_on_terminal:
+            for step in next_steps(view.tally, report_to):
+                tell(step)
 
 
 def _report_path(word: str | None, options: RestoreOptions) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from gfpcli.cli.console import tell
-from gfpcli.cli.progress import tell_download
+from gfpcli.cli.progress import BAR_WIDTH, tell_download
 from gfpcli.cli.train_options import yaml_of
 from gfpcli.errors import UsageError
 from gfpcli.files.atomic import write_bytes
@@ -30,6 +30,8 @@ from gfpcli.train.run_log import GRIDS
 from gfpcli.train.sources import open_source
 from gfpcli.train.state import STATE, TrainProgress
 from gfpcli.train.validate import Validation, contact_sheet
+
+TIME_WIDTH = 14  # columns of the time left, with the spaces between
 
 
 def run_train(
@@ -67,6 +69,15 @@ def run_train(
         minutes = (time.monotonic() - start) / 60
         if world.is_first:
             tell_end(run, progress, minutes)
+
+
+def as_many_as_fit(start: str, words: Iterable[str], room: int) -> str:
+    """A start with as many words behind it as `room` characters hold: what is longer would push the bar away."""
+    for word in words:
+        if len(start) + len(word) + 2 > room:
+            break
+        start = f"{start}  {word}"
+    return start
 
 
 def tell_end(run: TrainingRun, progress: TrainProgress, minutes: float) -> None:
@@ -137,7 +148,7 @@ def show_run(options: TrainOptions, world: World, stack: ExitStack, *, quiet: bo
     console = Console(stderr=True)
     bar: Bar | None = None
     if console.is_terminal and not quiet:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Bar(*columns, console=console)
         task = bar.add_task("training", total=options.iterations)
         stack.callback(bar.stop)
@@ -155,8 +166,10 @@ def show_run(options: TrainOptions, world: World, stack: ExitStack, *, quiet: bo
         rate = (seen[-1][1] - seen[0][1]) / max(seen[-1][0] - seen[0][0], 1e-9)
         if bar:
             bar.start()
-            shown = "  ".join(f"{name} {values[name]:.3g}" for name in list(values)[:5])
-            bar.update(task, completed=progress.iteration, description=f"{rate:.1f} faces/s  {shown}")
+            room = console.width - BAR_WIDTH - 2 * len(str(options.iterations)) - TIME_WIDTH
+            words = [f"{name} {value:.3g}" for name, value in values.items()]
+            shown = as_many_as_fit(f"{rate:.1f} faces/s", words, room)
+            bar.update(task, completed=progress.iteration, description=shown)
         elif progress.iteration % options.log_every == 0 or progress.iteration == options.iterations:
             left = (options.iterations - progress.iteration) * (seen[-1][0] - seen[0][0]) / max(len(seen) - 1, 1)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gfpcli.errors import InputError, UsageError
+from gfpcli.errors import EmptyInputError, InputError, UsageError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.folders import LeftOut, is_own, kind_or_none, search
 from gfpcli.files.formats import FORMAT_SUFFIXES, PICTURE_SUFFIXES, SUFFIX_FORMATS, UNWRITTEN_SUFFIXES, VIDEOS
@@ -91,7 +91,7 @@ def find_photos(
                 else:
                     found.setdefault(photo.path, photo)
     if not found and not behind:
-        raise InputError("; ".join([f"no images in {', '.join(inputs)}", *left_out.lines()]))
+        raise EmptyInputError("; ".join([f"no images in {', '.join(inputs)}", *left_out.lines()]))
     return FoundPhotos([*(found[path] for path in sorted(found)), *(behind[url] for url in sorted(behind))], left_out)
 
 

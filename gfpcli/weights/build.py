@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from gfpcli.adapters.facexlib import PARSE_SIZE, FacexlibDetector, load_detector, load_masker
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import read_state
@@ -26,6 +26,9 @@ from gfpcli.weights.choose import Parts, Warn
 from gfpcli.weights.devices import choose_devices
 from gfpcli.weights.face_model import load_face_model
 from gfpcli.weights.identifier import load_identifier
+
+if TYPE_CHECKING:  # it brings torchvision, which aligned faces and a run whose photos are all done do not need
+    from gfpcli.adapters.facexlib import FacexlibDetector
 
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
 OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
@@ -62,6 +65,8 @@ def load_restorer(
 
 def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:
     """The detector in a file, on `device` (None: the CPU). Raises CheckpointError."""
+    from gfpcli.adapters.facexlib import load_detector
+
     min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
     return load_detector(
         read_state(path), source=str(path), threshold=options.det_threshold, longest=options.det_size,
@@ -95,6 +100,8 @@ def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch
     """The oval, or ParseNet at the size and in the precision that is fastest here; fp32 where that is asked for."""
     if parts.mask is None:
         return soft_masker
+    from gfpcli.adapters.facexlib import PARSE_SIZE, load_masker
+
     masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch)
     halves = () if options.precision == "fp32" else autotune.HALVES[device.type]
     variants = masker.variants(("fp32", *halves))

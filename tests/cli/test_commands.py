@@ -14,12 +14,23 @@ from typer.testing import CliRunner
 
 from gfpcli import __version__
 from gfpcli.cli.app import app
-from gfpcli.options import PANELS, BenchOptions, EvalOptions, RestoreOptions, VideoOptions, options_of
-from gfpcli.train.options import TrainCommandOptions
+from gfpcli.cli.completion import names_of
+from gfpcli.options import (
+    OUTPUT_FORMATS,
+    PANELS,
+    BenchOptions,
+    EvalOptions,
+    RestoreOptions,
+    VideoOptions,
+    WatchOptions,
+    options_of,
+)
+from gfpcli.train.options import TRAIN_PRESETS, TrainCommandOptions
+from gfpcli.weights.cache import WEIGHTS
 
 KINDS = {
     "restore": RestoreOptions, "video": VideoOptions, "bench": BenchOptions, "eval": EvalOptions,
-    "train": TrainCommandOptions,
+    "train": TrainCommandOptions, "watch": WatchOptions,
 }  # fmt: skip
 HEAVY = ("numpy", "torch", "cv2", "av", "facexlib", "ray", "rich.markdown")
 MOST_S = 0.4  # of processor time
@@ -39,7 +50,7 @@ def test_each_option_is_a_flag_with_the_field_s_default_help_and_panel(name: str
         assert (flag.rich_help_panel or "") == each.metadata["panel"]
         assert flag.default == each.default or isinstance(each.default, tuple)
         assert not each.metadata["short"] or each.metadata["short"] in flag.opts
-    own = {"inputs", "output", "config", "debug", "data", "restored", "reference", "context"}
+    own = {"inputs", "output", "config", "debug", "data", "restored", "reference", "folder", "context"}
     assert set(flags) <= own, "no flag is written beside the dataclass"
 
 
@@ -83,7 +94,7 @@ def test_switches_lists_and_repeated_flags_become_values(monkeypatch: pytest.Mon
 
 def test_an_unknown_flag_suggests_the_nearest_and_a_failure_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["restore", "a.jpg", "--strenght", "1"])
-    assert done.exit_code == 2 and "--strength" in done.stderr
+    assert done.exit_code == 2 and "No such option: --strenght. Did you mean --strength?" in done.stderr
     monkeypatch.setattr("gfpcli.cli.restore.run_restore", lambda *words, **named: 3)
     assert CliRunner().invoke(app, ["restore", "a.jpg"]).exit_code == 1
 
@@ -110,3 +121,39 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         if seconds[-1] < MOST_S:
             break
     assert min(seconds) < MOST_S, seconds
+
+
+def completions(line: str) -> list[str]:
+    """What bash offers behind `gfp LINE`."""
+    words = f"gfp {line}"
+    count = len(words.split()) - (0 if line.endswith(" ") else 1)
+    environment = {"_GFP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(count)}
+    return CliRunner().invoke(app, [], prog_name="gfp", env=environment).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("restore --format ", OUTPUT_FORMATS),
+        ("restore --save crops,m", ("crops,masks",)),
+        ("restore --model gfpgan-1.", ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2")),
+        ("video --detector r", ("retinaface-r50",)),
+        ("train --preset t", ("tiny",)),
+        ("models pull parse", ("parsenet",)),
+        ("restore --stren", ("--strength",)),
+        ("restore --output ", ()),
+        ("wat", ("watch",)),
+    ],
+)
+def test_values_are_completed(line: str, expected: tuple[str, ...]) -> None:
+    assert completions(line) == list(expected)
+
+
+def test_the_names_that_are_offered_are_taken() -> None:
+    """Each is a name that the option knows: one that was renamed is found here."""
+    for name in ("model", "detector", "background", "mask"):
+        flag = next(each for each in options_of(RestoreOptions) if each.name == name)
+        assert len(names_of(name)) > 2 and flag.default in names_of(name)
+        for word in names_of(name):
+            assert word in flag.metadata["help"] or word.startswith("gfpgan-1"), word
+    assert names_of("preset") == tuple(TRAIN_PRESETS) and set(names_of("weights")) >= set(WEIGHTS)

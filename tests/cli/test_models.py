@@ -45,6 +45,13 @@ def test_path_and_pull_tell_what_is_missing() -> None:
     assert "choose one of" in gfp("models", "pull", "nonsense").stderr
 
 
+def test_pull_without_a_name_shows_sizes_and_licences_and_takes_nothing() -> None:
+    done = gfp("models", "pull")
+    assert done.exit_code == 0 and all(name in done.stdout for name in WEIGHTS) and "built in" not in done.stdout
+    assert "348.6 MB" in done.stdout and "BSD-3-Clause" in done.stdout
+    assert "nothing was downloaded" in done.stderr and not list(cache_folder().iterdir())
+
+
 def test_convert_keeps_the_weights(tmp_path: Path) -> None:
     state = CompactUNet((8, 16)).state_dict()
     torch.save({"params": state}, tmp_path / "a.pth")

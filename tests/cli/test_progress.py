@@ -77,7 +77,7 @@ def test_a_terminal_has_bars_and_a_line_for_what_failed(monkeypatch: pytest.Monk
             listener.outcome(outcome(source, status="failed" if error else "restored", error=error, clip=clip))
     text = shown.getvalue()
     assert "failed    in/b[0].mp4: broken" in text
-    assert ("restored  in/a.mp4" in text) == is_video and ("restoring, 0 faces" in text) != is_video
+    assert ("restored  in/a.mp4 ->" in text) == is_video and ("restoring, 0 faces" in text) != is_video
     assert view.tally.line() == "1 failed, 1 restored; 0 faces restored" and view.tally.n_failed == 1
 
 
@@ -86,3 +86,55 @@ def test_outputs_with_notes_are_counted() -> None:
     for status, notes in (("restored", ("2 pages",)), ("no_face", ("a", "b")), ("skipped", ("done before",))):
         tally.add(outcome("a", status=status, notes=notes))
     assert tally.line() == "1 no face, 1 restored, 1 skipped; 0 faces restored; 2 with notes"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_shows_the_last_photos_and_the_bar_within_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(progress, "Console", lambda *, stderr: terminal)
+    face = FaceRecord((0, 0, 9, 9), 0.9, "restored")
+    long = f"in/{'a long name ' * 12}of 1964.jpg"
+    view = progress.RunView(None, False, False)
+    with view.listening() as listener:
+        listener.begin(1000)
+        for source in (*(f"in/{i}.jpg" for i in range(progress.N_LAST)), long, "in/[b]\x1b[2J.jpg"):
+            listener.outcome(outcome(source, faces=(face,), seconds=0.5))
+        listener.outcome(outcome("in/z.jpg", status="no_face", seconds=0.25))
+        assert view.is_on_terminal
+    last = [line.rstrip() for line in shown.getvalue().rpartition("photo  ")[2].splitlines()[1:]]
+    assert all(len(line) <= width for line in last)
+    *first, long_row, steering, without, bar, _ = last
+    assert [line.split()[1] for line in first] == [f"in/{i}.jpg" for i in range(3, progress.N_LAST)]
+    assert long_row.startswith("restored  …") and long_row.split()[-4:] == ["of", "1964.jpg", "1", "0.50"]
+    assert "in/[b]\\x1b[2J.jpg" in steering, "a name neither steers the terminal nor is it markup"
+    assert without.split() == ["no", "face", "in/z.jpg", "0", "0.25"]
+    assert bar.startswith("restoring, 10 faces, ") and "11/1000" in bar, last
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bar_of_a_clip_stays_in_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(progress, "Console", lambda *, stderr: terminal)
+    view = progress.RunView(None, False, False, is_video=True)
+    with view.listening() as listener:
+        listener.begin(1)
+        for n_done in (0, 0, 5, 25):
+            listener.frames(Path(f"in/{'a long name ' * 12}of 1964.mp4"), n_done, 90_000 if n_done else 0, 1234)
+    line = shown.getvalue().splitlines()[-2]
+    assert "1964.mp4" in line and "1234 faces" in line and "25/90000" in line, line
+
+
+def test_what_to_do_next_is_told() -> None:
+    tally = progress.Tally()
+    assert progress.next_steps(tally, None) == []
+    for i in range(progress.MOST_NAMED + 2):
+        tally.add(outcome(f"in/{i}.jpg", status="failed", error="why"))
+    (told,) = progress.next_steps(tally, None)
+    assert told.startswith("failed: in/0.jpg, in/1.jpg") and "in/4.jpg and 2 more; the same command" in told
+    tally.add(outcome("in/a.jpg"))
+    assert "--report FILE.html" in progress.next_steps(tally, None)[0]
+    assert progress.next_steps(tally, Path("out/r.html"))[0] == "to judge the results: open out/r.html"

@@ -80,7 +80,8 @@ def is_alive(pid: int) -> bool:
 def serve(log: str) -> None:
     """Reads commands, forks one `gfp` for each, tells its process id and then its exit code."""
     import gfpcli.cli.restore
-    import gfpcli.cli.video  # noqa: F401  (everything before the first fork)
+    import gfpcli.cli.video
+    import gfpcli.cli.watch  # noqa: F401  (everything before the first fork)
     from gfpcli.cli.app import main
 
     for line in sys.stdin:

@@ -208,6 +208,36 @@ def interrupt_photos(launcher: Launcher, folder: Path) -> float:
     return max(used) - used[0]
 
 
+def watch_and_interrupt(launcher: Launcher, folder: Path) -> None:
+    """Ctrl-C while a folder is watched and a photo is copied slowly: exit 130, no part of it is taken; then all is."""
+    inbox, out = folder / "in", folder / "out"
+    make_photos(inbox, 2, 1)
+    words = ("watch", inbox, "-o", out, "--settle", 0.3, "--scale", 1, *BUILTIN)
+    whole = next(inbox.rglob("*.png")).read_bytes()
+
+    def interrupt(pid: int) -> None:
+        while len(hashes_of(out)) < 2:
+            time.sleep(0.01)
+        with (inbox / "late.png").open("wb") as copy:
+            copy.write(whole[: len(whole) // 2])
+            copy.flush()
+            time.sleep(1.5)
+            os.kill(pid, SIGINT)
+
+    ended = launcher.run(*words, during=interrupt)
+    assert ended.code == 130 and "Traceback" not in ended.told and "the same command goes on" in ended.told, ended.told
+    assert "failed" not in ended.told and len(hashes_of(out)) == 2 and not left_over(out), ended.told
+    (inbox / "late.png").write_bytes(whole)
+
+    def finish(pid: int) -> None:
+        while len(hashes_of(out)) < 3:
+            time.sleep(0.01)
+        os.kill(pid, SIGINT)
+
+    again = launcher.run(*words, during=finish)
+    assert again.code == 130 and "1 restored" in again.told and "2 skipped" in again.told, again.told
+
+
 def processor_seconds(pid: int) -> float:
     """Of all its threads so far; 0 where it is gone."""
     try:
