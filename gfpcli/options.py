@@ -124,7 +124,9 @@ class FaceOptions(Options):
     compile: bool | None = option(None, "torch.compile [default: in long runs]", panel=SPEED, in_fingerprint=False)
     batch_size: int = option(0, "faces per network call, 0 = automatic", panel=SPEED, in_fingerprint=False,
                              within=(0, 1024))  # fmt: skip
-    strip: bool = option(False, "drop metadata", panel=IN_OUT)
+    strip: bool = option(False, "drop the input's metadata; gfp's label stays", panel=IN_OUT)
+    label: bool = option(True, "say in each output's XMP that a network drew faces, which one and how strongly",
+                         panel=IN_OUT)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -213,7 +215,7 @@ class BenchOptions(RestoreOptions):
 
     left_out = (
         "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "hidden", "suffix",
-        "keep_times", "save", "report",
+        "keep_times", "save", "report", "label",
     )  # fmt: skip
     rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
     threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))
