@@ -267,6 +267,14 @@ class EvalOptions(Options):
     json: str | None = option(None, "FILE or -: one JSON record a line for each pair, then the means")
 
 
+@dataclass(frozen=True)
+class VerifyOptions(Options):
+    """Options of `gfp verify`."""
+
+    json: str | None = option(None, "FILE or -: one JSON record a line for each file")
+    quiet: bool = option(False, "tell only of files that are not gfp's and unchanged", short="-q")
+
+
 PipelineOptions = RestoreOptions | VideoOptions  # what a run of the pipeline is told, `gfp bench` with them
 
 

@@ -13,7 +13,7 @@ from gfpcli.cli.commands import command
 from gfpcli.cli.models import models
 from gfpcli.files.formats import CONTAINERS
 from gfpcli.memory import keep_memory
-from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VideoOptions
+from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VerifyOptions, VideoOptions
 from gfpcli.train.options import TrainCommandOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -174,6 +174,20 @@ def evaluate(
     from gfpcli.cli.evaluate import run_eval
 
     return run_eval(restored, reference, options.json)
+
+
+@command(app, "gfp verify out", "gfp verify out/a.jpg film.mp4 --json -", "gfp verify s3://album/restored -q")
+def verify(
+    inputs: Annotated[list[str], typer.Argument(help="outputs, folders of them (searched whole), globs, URLs")],
+    options: VerifyOptions,
+) -> int:
+    """Tell of each file whether gfp made it, from what and how, and whether it is unchanged since.
+
+    By the label in the file and the ledger in its folder or one above. Exit code 0: all are gfp's and unchanged.
+    """
+    from gfpcli.cli.verify import run_verify
+
+    return run_verify(inputs, options)
 
 
 def main() -> None:

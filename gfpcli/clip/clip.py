@@ -6,7 +6,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -19,6 +19,7 @@ import cv2
 from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
+from gfpcli.clip.label import label_tags, write_label, xmp_in
 from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams
 from gfpcli.clip.pixels import UPRIGHT, is_richer
 from gfpcli.clip.probe import VideoInfo, frames_info, probe
@@ -35,9 +36,11 @@ from gfpcli.clip.segments import (
 from gfpcli.clip.track import TrackedFrame, detect_faces, track_faces, window_reach
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
+from gfpcli.files.formats import CONTAINERS
 from gfpcli.files.jobs import VideoJob
 from gfpcli.options import VideoOptions
 from gfpcli.photo.codec import read_frame
+from gfpcli.photo.label import Label
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.steps import Detected
 from gfpcli.stream import map_ahead, prefetch
@@ -64,6 +67,7 @@ class Clip:
     encoder: Encoder
     options: VideoOptions
     target: Path
+    label: Label | None = None  # of the finished file, before its faces are counted; None where none is wanted
 
     @property
     def begin(self) -> Fraction:
@@ -271,13 +275,22 @@ def assemble(
     joined, whole = folder / f"joined{clip.encoder.suffix}", folder / f"whole{clip.target.suffix}"
     join_segments(segments, folder, joined, clip.encoder, trim.zero)
     mapped, notes = plan_streams(clip.info, clip.target, clip.options.audio)
-    mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=clip.options.strip)
+    label = label_of(clip, segments)
+    tags = label_tags(label, CONTAINERS[clip.target.suffix.lower()])
+    mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=clip.options.strip, tags=tags)
+    write_label(whole, label, None if clip.options.strip or clip.info.is_pictures else xmp_in(clip.info.path))
     notes += check_times(segments, folder, trim.zero, whole)
     pending = prepare_file(whole, clip.target)
     with os_errors_as(OutputError, clip.target):
         record_output(sha256_of(whole))
     pending.publish()
     return notes
+
+
+def label_of(clip: Clip, segments: Sequence[EncodedSegment]) -> Label | None:
+    """What the finished file says of itself."""
+    n_drawn = sum(each.n_faces for each in segments) if clip.options.strength else 0
+    return clip.label and replace(clip.label, n_faces=n_drawn)
 
 
 def notes_of(clip: Clip) -> list[str]:

@@ -79,7 +79,9 @@ class Ledger:
 
     def _keep(self, entry: Entry) -> None:
         for name, digest in dict(json.loads(entry.extras or "{}")).items():
-            self._keep(Entry(str(name), "", "", str(digest)))
+            self._keep(
+                Entry(str(name), entry.input_sha256, "", str(digest), source=entry.source, made_with=entry.made_with)
+            )
         self._entries[entry.output] = entry
         made = self._made.get(entry.output, ())
         if entry.output_sha256 not in made:
@@ -90,6 +92,14 @@ class Ledger:
         key = self._key(output)
         last = self._entries.get(key)
         return () if last is None else (*(Entry(key, "", "", digest) for digest in self._made[key]), last)
+
+    def entry_of(self, output: Path) -> Entry | None:
+        """The last entry of an output, or of what is kept beside one, which has no settings."""
+        return self._entries.get(self._key(output))
+
+    def has_made(self, output: Path, output_sha256: str) -> bool:
+        """Whether gfp ever gave this content to this output."""
+        return output_sha256 in self._made.get(self._key(output), ())
 
     def outputs(self) -> frozenset[Path]:
         """Every path that was ever an output of this folder."""
