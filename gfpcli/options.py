@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from gfpcli.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-SAVE_KINDS = ("crops", "faces", "masks", "compare")
+SAVE_KINDS = ("crops", "faces", "masks", "compare", "map")
 ENGINES = ("local", "ray")
 OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp", "heic", "avif", "jxl")
 FACE_CHOICES = ("all", "largest", "center")
