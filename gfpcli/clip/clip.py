@@ -289,8 +289,9 @@ def assemble(
 
 def label_of(clip: Clip, segments: Sequence[EncodedSegment]) -> Label | None:
     """What the finished file says of itself."""
-    n_drawn = sum(each.n_faces for each in segments) if clip.options.strength else 0
-    return clip.label and replace(clip.label, n_faces=n_drawn)
+    if clip.label is None or not clip.label.draws_faces:
+        return clip.label
+    return replace(clip.label, n_faces=sum(each.n_faces for each in segments))
 
 
 def notes_of(clip: Clip) -> list[str]:

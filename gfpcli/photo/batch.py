@@ -190,8 +190,9 @@ class PhotoRun:
 
     def label_of(self, result: Restored) -> Label | None:
         """What an output says of itself."""
-        n_drawn = sum(each.status == "restored" for each in result.outcomes) if self.options.strength else 0
-        return self.label and replace(self.label, n_faces=n_drawn)
+        if self.label is None or not self.label.draws_faces:
+            return self.label
+        return replace(self.label, n_faces=sum(each.status == "restored" for each in result.outcomes))
 
     def prepare_sidecars(
         self, task: PhotoTask, result: Restored, pending: ExitStack

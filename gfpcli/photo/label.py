@@ -16,9 +16,9 @@ from typing import Any
 from gfpcli import __version__
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import os_errors_as, sha256_of
-from gfpcli.options import PipelineOptions
+from gfpcli.options import FaceOptions, PipelineOptions
 from gfpcli.photo.xmp import IPTC_NS, XMP_NS, properties_of, with_properties
-from gfpcli.weights.choose import Parts
+from gfpcli.types import NetworkFiles
 
 GFP_NS = "urn:gfpcli:1.0/"
 SOURCE_TYPE = f"{{{IPTC_NS}}}DigitalSourceType"
@@ -49,6 +49,11 @@ class Label:
         return f"gfp {self.version}"
 
     @property
+    def draws_faces(self) -> bool:
+        """Whether a face can be drawn at this strength."""
+        return self.strength != "0"
+
+    @property
     def is_drawn(self) -> bool:
         """Whether pixels of the output are a network's."""
         return self.n_faces > 0 or bool(self.background)
@@ -68,13 +73,15 @@ class Label:
         }  # fmt: skip
 
 
-def label_of(parts: Parts, options: PipelineOptions) -> Label:
+def label_of(files: NetworkFiles, options: FaceOptions) -> Label:
     """The label of a run's outputs, in which no face is counted yet. Raises CheckpointError."""
-    with os_errors_as(CheckpointError, parts.model):
-        digest = sha256_of(parts.model)
-    background = parts.background.stem if parts.background else ""
-    name = Path(parts.model_name).name  # a checkpoint's folders are nobody's business
-    return Label(__version__, name, digest, f"{options.strength:g}", background)
+    with os_errors_as(CheckpointError, files.model):
+        digest = sha256_of(files.model)
+    background = files.background.stem if files.background else ""
+    name = Path(files.model_name).name  # a checkpoint's folders are nobody's business
+    strength: object = options.strength
+    told = f"{strength:g}" if isinstance(strength, float | int) else str(strength)
+    return Label(__version__, name, digest, told, background)
 
 
 def made_with(label: Label, options: PipelineOptions) -> str:

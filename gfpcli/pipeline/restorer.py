@@ -45,6 +45,7 @@ from gfpcli.types import (
     Image,
     Mask,
     Masker,
+    NetworkFiles,
     Restored,
     Upsampler,
 )
@@ -74,6 +75,7 @@ class Restorer:
     replicas: tuple[Restorer, ...] = ()  # the same networks on further devices; their detectors are not used
     n_detect: int = 1  # frames in one call of the detector
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
+    files: NetworkFiles | None = None  # that the networks came from
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
