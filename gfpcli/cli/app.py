@@ -176,8 +176,9 @@ def evaluate(
     return run_eval(restored, reference, options.json)
 
 
-@command(app, "gfp verify out", "gfp verify out/a.jpg film.mp4 --json -", "gfp verify s3://album/restored -q")
-def verify(
+@command(app, "gfp verify out", "gfp verify out/a.jpg film.mp4 --json -", "gfp verify s3://album/restored -q",
+         name="verify")  # fmt: skip
+def verify_outputs(
     inputs: Annotated[list[str], typer.Argument(help="outputs, folders of them (searched whole), globs, URLs")],
     options: VerifyOptions,
 ) -> int:

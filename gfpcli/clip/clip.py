@@ -275,7 +275,7 @@ def assemble(
     joined, whole = folder / f"joined{clip.encoder.suffix}", folder / f"whole{clip.target.suffix}"
     join_segments(segments, folder, joined, clip.encoder, trim.zero)
     mapped, notes = plan_streams(clip.info, clip.target, clip.options.audio)
-    label = label_of(clip, segments)
+    label = counted_label(clip, segments)
     tags = label_tags(label, CONTAINERS[clip.target.suffix.lower()])
     mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=clip.options.strip, tags=tags)
     write_label(whole, label, None if clip.options.strip or clip.info.is_pictures else xmp_in(clip.info.path))
@@ -287,7 +287,7 @@ def assemble(
     return notes
 
 
-def label_of(clip: Clip, segments: Sequence[EncodedSegment]) -> Label | None:
+def counted_label(clip: Clip, segments: Sequence[EncodedSegment]) -> Label | None:
     """What the finished file says of itself."""
     if clip.label is None or not clip.label.draws_faces:
         return clip.label

@@ -67,7 +67,7 @@ def is_cut_short(path: Path) -> bool:
     """Whether an MP4 or QuickTime file lacks its end; False for others. Raises InputError where it cannot be read."""
     with os_errors_as(InputError, path), path.open("rb") as file:
         is_boxed = file.read(8)[4:] == b"ftyp"
-        return is_boxed and max((end for _, _, end in _boxes(path)), default=0) + 8 <= path.stat().st_size
+        return is_boxed and max((end for _, _, end in _top_boxes(path)), default=0) + 8 <= path.stat().st_size
 
 
 def xmp_in(path: Path) -> bytes | None:
@@ -75,7 +75,7 @@ def xmp_in(path: Path) -> bytes | None:
     with os_errors_as(InputError, path), path.open("rb") as file:
         if file.read(8)[4:] != b"ftyp":
             return None
-        for kind, start, end in _boxes(path):
+        for kind, start, end in _top_boxes(path):
             if kind == b"uuid" and 16 < end - start <= MAX_PACKET_BYTES:
                 file.seek(start)
                 if file.read(16) == XMP_UUID:
@@ -83,7 +83,7 @@ def xmp_in(path: Path) -> bytes | None:
     return None
 
 
-def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
+def _top_boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
     """(type, start and end of the content) of the top-level boxes; ends where they are damaged. Raises OSError."""
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -27,7 +27,7 @@ DRAWN_IN = f"{SOURCE_TYPES}compositeWithTrainedAlgorithmicMedia"
 ALL_DRAWN = f"{SOURCE_TYPES}trainedAlgorithmicMedia"
 AI_SYSTEM, AI_VERSION = f"{{{IPTC_NS}}}AISystemUsed", f"{{{IPTC_NS}}}AISystemVersionUsed"
 CREATOR_TOOL = f"{{{XMP_NS}}}CreatorTool"
-VERSION, MODEL, MODEL_HASH, STRENGTH, FACES_DRAWN, BACKGROUND = (
+VERSION, MODEL, MODEL_HASH, STRENGTH, FACES_DRAWN, BACKGROUND_NET = (
     f"{{{GFP_NS}}}{name}" for name in ("Version", "Model", "ModelSHA256", "Strength", "FacesDrawn", "Background")
 )
 
@@ -110,7 +110,7 @@ def labelled(packet: bytes | None, label: Label, *, has_creator: bool = False) -
     before = properties_of(packet) if packet else {}
     values = {
         VERSION: label.version, MODEL: label.model, MODEL_HASH: label.model_sha256, STRENGTH: label.strength,
-        FACES_DRAWN: str(label.n_faces), BACKGROUND: label.background,
+        FACES_DRAWN: str(label.n_faces), BACKGROUND_NET: label.background,
     }  # fmt: skip
     if label.is_drawn:
         values[SOURCE_TYPE] = ALL_DRAWN if before.get(SOURCE_TYPE) == ALL_DRAWN else DRAWN_IN
@@ -131,5 +131,6 @@ def label_in(found: Mapping[str, str]) -> Label | None:
     version, n_faces = found.get(VERSION, ""), found.get(FACES_DRAWN, "")
     if not version or not (n_faces.isascii() and n_faces.isdigit() and len(n_faces) < 16):
         return None
-    model, digest, strength, background = (found.get(name, "") for name in (MODEL, MODEL_HASH, STRENGTH, BACKGROUND))
+    names = (MODEL, MODEL_HASH, STRENGTH, BACKGROUND_NET)
+    model, digest, strength, background = (found.get(name, "") for name in names)
     return Label(version, model, digest, strength, background, int(n_faces))

@@ -171,7 +171,7 @@ def properties_of(packet: bytes) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for node in _descriptions(read.root):
-        for name in sorted(_names(node)):
+        for name in sorted(each for each in _names(node) if not each.startswith(f"{{{RDF}}}")):
             if (text := _get(node, name)) is not None:
                 found.setdefault(name, text.strip())
     return found

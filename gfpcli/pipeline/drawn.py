@@ -24,7 +24,7 @@ FULL = 16.0  # grey levels (RMS) of drawn detail that are shown as white
 def drawn_detail(crop: NDArray[np.uint8], face: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(S, S) grey levels, 0 or more, of detail in the restored `face` that `crop` has not; both (S, S, 3) BGR."""
     size = face.shape[0]
-    step = _luma(face) - _luma(crop)
+    step = luma_of(face) - luma_of(crop)
     step -= cv2.GaussianBlur(step, (0, 0), FINE * size)
     power = cv2.GaussianBlur(np.square(step), (0, 0), AROUND * size)
     return np.asarray(np.sqrt(np.maximum(power, 0)), np.float32)
@@ -56,6 +56,6 @@ def frame_map(
     return canvas
 
 
-def _luma(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def luma_of(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W) BT.601 luma of BGR, unrounded."""
     return np.asarray(image.astype(np.float32) @ np.array([0.114, 0.587, 0.299], np.float32), np.float32)
