@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from gfpcli.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-SAVE_KINDS = ("crops", "faces", "masks", "compare")
+SAVE_KINDS = ("crops", "faces", "masks", "compare", "map")
 ENGINES = ("local", "ray")
 OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp", "heic", "avif", "jxl")
 FACE_CHOICES = ("all", "largest", "center")
@@ -137,7 +137,9 @@ class FaceOptions(Options):
     compile: bool | None = option(None, "torch.compile [default: in long runs]", panel=SPEED, in_fingerprint=False)
     batch_size: int = option(0, "faces per network call, 0 = automatic", panel=SPEED, in_fingerprint=False,
                              within=(0, 1024))  # fmt: skip
-    strip: bool = option(False, "drop metadata", panel=IN_OUT)
+    strip: bool = option(False, "drop the input's metadata; gfp's label stays", panel=IN_OUT)
+    label: bool = option(True, "say in each output's XMP that a network drew faces, which one and how strongly",
+                         panel=IN_OUT)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -250,7 +252,7 @@ class BenchOptions(RestoreOptions):
 
     left_out = (
         "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "hidden", "suffix",
-        "keep_times", "save", "report",
+        "keep_times", "save", "report", "label",
     )  # fmt: skip
     rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
     threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))
@@ -315,6 +317,14 @@ class EvalOptions(Options):
             path = getattr(self, name)
             if path is not None and path.suffix.lower() != suffix:
                 raise UsageError(f"--{name.replace('_', '-')} {path}: give a name that ends in {suffix}")
+
+
+@dataclass(frozen=True)
+class VerifyOptions(Options):
+    """Options of `gfp verify`."""
+
+    json: str | None = option(None, "FILE or -: one JSON record a line for each file")
+    quiet: bool = option(False, "tell only of files that are not gfp's and unchanged", short="-q")
 
 
 PipelineOptions = RestoreOptions | VideoOptions  # what a run of the pipeline is told, `gfp bench` with them

@@ -226,6 +226,19 @@ class Masker(Protocol):
     def __call__(self, faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]: ...
 
 
+class NetworkFiles(Protocol):
+    """Which files the networks came from that draw: what a label names."""
+
+    @property
+    def model(self) -> Path: ...
+
+    @property
+    def model_name(self) -> str: ...
+
+    @property
+    def background(self) -> Path | None: ...
+
+
 class Upsampler(Protocol):
     """Enlarges an image to an exact (height, width)."""
 

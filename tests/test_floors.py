@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "gfpcli"
 FLOORS = {
     "errors": 0, "types": 0, "memory": 0, "stream": 0, "options": 0, "builtin": 0,
     "model": 1, "files": 1, "pipeline": 2, "adapters": 3, "weights": 4, "photo": 5, "clip": 6, "train": 6, "cluster": 7,
-    "cli": 8,
+    "api": 7, "cli": 8,
 }  # fmt: skip
 NETWORK_PACKAGES = {"torchvision", "facexlib", "basicsr", "realesrgan", "lpips"}
 FORBIDDEN = {  # room: third parties that it must not import

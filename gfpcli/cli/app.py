@@ -13,7 +13,7 @@ from gfpcli.cli.commands import command
 from gfpcli.cli.models import models
 from gfpcli.files.formats import WRITTEN
 from gfpcli.memory import keep_memory
-from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VideoOptions, WatchOptions
+from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VerifyOptions, VideoOptions, WatchOptions
 from gfpcli.train.options import TrainCommandOptions
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -196,6 +196,21 @@ def evaluate(
     from gfpcli.cli.evaluate import run_eval
 
     return run_eval(restored, reference, options)
+
+
+@command(app, "gfp verify out", "gfp verify out/a.jpg film.mp4 --json -", "gfp verify s3://album/restored -q",
+         name="verify")  # fmt: skip
+def verify_outputs(
+    inputs: Annotated[list[str], typer.Argument(help="outputs, folders of them (searched whole), globs, URLs")],
+    options: VerifyOptions,
+) -> int:
+    """Tell of each file whether gfp made it, from what and how, and whether it is unchanged since.
+
+    By the label in the file and the ledger in its folder or one above. Exit code 0: all are gfp's and unchanged.
+    """
+    from gfpcli.cli.verify import run_verify
+
+    return run_verify(inputs, options)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.formats import PICTURE_SUFFIXES, VIDEOS
 from gfpcli.files.storage import is_url
 
-FIRST_KEYS = ("input", "stage", "restored", "mean")  # of the records of restore and video, bench, eval
+FIRST_KEYS = ("input", "stage", "restored", "mean", "file")  # of restore and video, bench, eval, verify
 HIDDEN = ".gfp-"  # how the names of files begin that gfp keeps for itself
 
 

@@ -27,6 +27,7 @@ from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
 from gfpcli.options import VideoOptions
+from gfpcli.photo.label import Label, label_of, made_with
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop
 from gfpcli.types import ClipFacts, Listener, Outcome, OutcomeStatus
@@ -57,6 +58,8 @@ class ClipRun:
     settings: str  # fingerprint of options and weights
     model_name: str
     restorer: Callable[[], Restorer]  # loaded when the first clip needs it
+    label: Label | None = None  # of the outputs, before their faces are counted; None where none is wanted
+    made_with: str = ""  # what the ledger tells of the run's settings
 
     def process(self, job: VideoJob, listener: Listener) -> Outcome:
         """Restores one clip on this machine, or goes on with it."""
@@ -91,9 +94,8 @@ class ClipRun:
             self.ledger.check_ours(path)
         digest = digest_of(job)
         strip, short = write_preview(
-            open_clip(job, self.options), self.restorer(),
-            lambda path, output_digest: self.ledger.add(path, digest, self.settings, output_digest),
-        )  # fmt: skip
+            self.clip_of(job), self.restorer(), lambda path, made: self.recorder(job, path, digest)(made)
+        )
         notes = (f"side by side: {short}",)
         return replace(self.outcome(job, "previewed"), output=str(strip), notes=notes, clip=ClipFacts())
 
@@ -104,13 +106,23 @@ class ClipRun:
         digest = digest_of(job)
         if not self.options.force and (reason := what_stands(self.ledger, job.target, digest, self.settings)):
             return replace(self.outcome(job, "skipped"), notes=(reason,))
-        clip = open_clip(job, self.options)
+        clip = self.clip_of(job)
         if self.options.frames_dir:
             claim_frames_folder(Path(self.options.frames_dir) / clip.target.stem, is_forced=self.options.force)
         workspace = ClipWorkspace(job.target, f"{digest} {self.settings} {av.__version__}", is_fresh=self.options.force)
         if room := check_room(clip, job.target.parent, workspace.n_bytes):
             listener.warn(room)
-        return OpenClip(job, clip, workspace, partial(self.ledger.add, job.target, digest, self.settings), began)
+        return OpenClip(job, clip, workspace, self.recorder(job, job.target, digest), began)
+
+    def clip_of(self, job: VideoJob) -> Clip:
+        """The source examined, its encoder chosen, and its label known but for the faces. Raises GfpError."""
+        return replace(open_clip(job, self.options), label=self.label)
+
+    def recorder(self, job: VideoJob, path: Path, digest: str) -> RecordOutput:
+        """What enters an output of a job into the ledger, whose source has the hash `digest`."""
+        return partial(
+            self.ledger.add, path, digest, self.settings, source=str(job.source), made_with=self.made_with
+        )
 
     def close(self, opened: OpenClip, done: ClipResult) -> Outcome:
         """The outcome of a clip that has its name; its work folder goes. Faces that failed are an error."""
@@ -213,7 +225,11 @@ def restore_clips(
         sweep((job.target.parent for job in plan.jobs), plan.file.name if plan.file else None)
         if options.frames_dir:
             sweep(Path(options.frames_dir) / job.target.stem for job in plan.jobs)
-        run = ClipRun(options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, restorer)
+        label = label_of(parts, options)
+        run = ClipRun(
+            options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, restorer,
+            label if options.label else None, made_with(label, options),
+        )  # fmt: skip
         listener.begin(len(plan.jobs))
         with suppress(Stop):
             engine(run, plan.jobs, parts, listener, emit)

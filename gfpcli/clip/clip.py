@@ -6,7 +6,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -28,6 +28,7 @@ from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
 from gfpcli.clip.hold import hold_strengths
+from gfpcli.clip.label import label_tags, write_label, xmp_in
 from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams, segment_times, shown_times, stored_size
 from gfpcli.clip.pixels import UPRIGHT, is_richer
 from gfpcli.clip.probe import ANIMATED_WEBP, VideoInfo, frames_info, probe
@@ -45,10 +46,11 @@ from gfpcli.clip.segments import (
 from gfpcli.clip.track import TrackedFrame, detect_faces, track_faces, window_reach
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
-from gfpcli.files.formats import ANIMATIONS
+from gfpcli.files.formats import ANIMATIONS, CONTAINERS
 from gfpcli.files.jobs import VideoJob
 from gfpcli.options import VideoOptions
 from gfpcli.photo.codec import read_frame
+from gfpcli.photo.label import Label
 from gfpcli.photo.sheets import Layers
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.steps import Detected
@@ -76,6 +78,7 @@ class Clip:
     encoder: Encoder
     options: VideoOptions
     target: Path
+    label: Label | None = None  # of the finished file, before its faces are counted; None where none is wanted
 
     @property
     def begin(self) -> Fraction:
@@ -269,13 +272,14 @@ def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutpu
     if joined is None:
         joined = join(clip, segments, workspace.folder, trim)
         workspace.keep_joined(joined)
-    size, notes = publish(clip, joined, trim, record_output)
     n_pairs, n_frames = sum(each.n_pairs for each in segments), sum(each.n_frames for each in segments)
+    n_faces = sum(each.n_faces for each in segments)
+    size, notes = publish(clip, joined, trim, n_faces, record_output)
     if not clip.options.start and not clip.options.end and n_frames < clip.info.n_frames:
         notes.append(f"{clip.info.n_frames - n_frames} of its {clip.info.n_frames} packets gave no frame")
     return ClipResult(
         n_frames=n_frames,
-        n_faces=sum(each.n_faces for each in segments),
+        n_faces=n_faces,
         n_failed=sum(each.n_failed for each in segments),
         flicker=sum(each.flicker for each in segments) / n_pairs if n_pairs else None,
         size=size,
@@ -298,9 +302,12 @@ def join(clip: Clip, segments: Sequence[EncodedSegment], folder: Path, trim: Tri
 
 
 def publish(
-    clip: Clip, joined: Path, trim: Trim, record_output: RecordOutput = lambda digest: None
+    clip: Clip, joined: Path, trim: Trim, n_faces: int, record_output: RecordOutput = lambda digest: None
 ) -> tuple[tuple[int, int], list[str]]:
     """Adds to the joined frames what else the source holds, and gives the finished file its name.
+
+    Args:
+        n_faces: faces drawn in all frames, which the label tells.
 
     Returns:
         The file's (height, width), and a line for each stream of the source that is not copied and for times that came
@@ -312,9 +319,13 @@ def publish(
     whole = joined.with_name(f"whole{clip.target.suffix}")
     if clip.target.suffix.lower() in ANIMATIONS:
         notes = [*notes_of_animation(clip.info, clip.target), *write_animation(joined, clip.info, whole)]
+        notes += [] if clip.label is None else [f"{clip.target.suffix[1:].upper()} animations hold no label"]
     else:
         mapped, notes = plan_streams(clip.info, clip.target, clip.options.audio)
-        mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=clip.options.strip)
+        label, is_stripped = counted_label(clip, n_faces), clip.options.strip
+        tags = label_tags(label, CONTAINERS[clip.target.suffix.lower()])
+        mux(joined, clip.encoder, clip.info, mapped, trim, whole, strip=is_stripped, tags=tags)
+        write_label(whole, label, None if is_stripped or clip.info.is_pictures else xmp_in(clip.info.path))
         meant = shown_times(joined)[0]
         notes += check_times(meant, len(meant), whole)
     size = stored_size(joined)
@@ -323,6 +334,13 @@ def publish(
         record_output(sha256_of(whole))
     pending.publish()
     return size, notes
+
+
+def counted_label(clip: Clip, n_faces: int) -> Label | None:
+    """What the finished file says of itself."""
+    if clip.label is None or not clip.label.draws_faces:
+        return clip.label
+    return replace(clip.label, n_faces=n_faces)
 
 
 def notes_of(clip: Clip) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import re
 import subprocess
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -179,12 +179,13 @@ def _data_kind(path: Path, index: int) -> str:
 
 def mux(
     joined: Path, encoder: Encoder, info: VideoInfo, mapped: Sequence[MappedStream], trim: Trim, target: Path, *,
-    strip: bool,
+    strip: bool, tags: Mapping[str, str],
 ) -> None:  # fmt: skip
     """Writes the joined video with the mapped streams of the source, and unless `strip` its chapters and metadata.
 
     Args:
         joined: beside it streams are copied that ffmpeg would give wrong times.
+        tags: of the file, besides the source's.
 
     Raises:
         OutputError: ffmpeg cannot write it.
@@ -201,6 +202,7 @@ def mux(
     command += _metadata_flags(info, mapped, trim, strip=strip)
     if container in ("matroska", "webm"):
         command += ["-metadata:s:0", f"alpha_mode={'1' if encoder.stream == 'vp9' and encoder.has_alpha else ''}"]
+    command += [word for key, value in tags.items() for word in ("-metadata", f"{key}={value}")]
     command += _cover_flags(info, covers, joined.parent, len(mapped) + 1)
     command += ["-t", f"{float(trim.end - trim.zero):.6f}"] if trim.end is not None else []  # cuts chapters too
     command += ["-copypriorss", "0"] if trim.zero else []  # else copied streams begin at the key frame before

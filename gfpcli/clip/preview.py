@@ -98,4 +98,4 @@ def write_side_by_side(clip: Clip, restorer: Restorer, folder: Path, record_outp
             layers_of=lambda result: (_pair_of(result, axis=1), None),
         )  # fmt: skip
     trim = Trim(segment.first, segment.end)
-    publish(clip, join(clip, [segment], folder, trim), trim, record_output)
+    publish(clip, join(clip, [segment], folder, trim), trim, segment.n_faces, record_output)

@@ -8,6 +8,7 @@ input is done again, as where a crash cut the line short.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ LEDGER = ".gfp-ledger.jsonl"  # behind a URL a folder, without the suffix
 NOT_OURS = ": is there already and is not gfp's: choose another --output, or --force"
 DONE = "done before"
 CHANGED = " was changed after gfp wrote it and is kept; --force replaces it"
+OFTEN_EMPTY = ("extras", "source", "made_with")  # which a line then leaves out
 State: TypeAlias = Literal["done", "open", "edited", "foreign"]
 """Of an output: as it should be; to be made (again); changed since it was made; there, but never made by us."""
 
@@ -37,6 +39,8 @@ class Entry:
     output_sha256: str
     faces: str = ""  # JSON of the records of its faces, without their landmarks; kept as text, which is small
     extras: str = ""  # JSON of what `--save` kept beside it: relative paths to the SHA-256 of their content
+    source: str = ""  # the input, as the run named it
+    made_with: str = ""  # JSON of the version, the networks and the settings, for people
 
 
 class Ledger:
@@ -69,13 +73,15 @@ class Ledger:
             entry = Entry(**json.loads(line))
             if not all(isinstance(value, str) for value in asdict(entry).values()):
                 return
-            self._keep(entry)
+            self._keep(replace(entry, made_with=sys.intern(entry.made_with)))
         except (ValueError, TypeError, RecursionError):
             return  # cut short, or not ours
 
     def _keep(self, entry: Entry) -> None:
         for name, digest in dict(json.loads(entry.extras or "{}")).items():
-            self._keep(Entry(str(name), "", "", str(digest)))
+            self._keep(
+                Entry(str(name), entry.input_sha256, "", str(digest), source=entry.source, made_with=entry.made_with)
+            )
         self._entries[entry.output] = entry
         made = self._made.get(entry.output, ())
         if entry.output_sha256 not in made:
@@ -86,6 +92,14 @@ class Ledger:
         key = self._key(output)
         last = self._entries.get(key)
         return () if last is None else (*(Entry(key, "", "", digest) for digest in self._made[key]), last)
+
+    def entry_of(self, output: Path) -> Entry | None:
+        """The last entry of an output, or of what is kept beside one, which has no settings."""
+        return self._entries.get(self._key(output))
+
+    def has_made(self, output: Path, output_sha256: str) -> bool:
+        """Whether gfp ever gave this content to this output."""
+        return output_sha256 in self._made.get(self._key(output), ())
 
     def outputs(self) -> frozenset[Path]:
         """Every path that was ever an output of this folder."""
@@ -130,18 +144,20 @@ class Ledger:
 
     def add(
         self, output: Path, input_sha256: str, settings: str, output_sha256: str, faces: Iterable[FaceRecord] = (),
-        extras: Mapping[Path, str] | None = None,
+        extras: Mapping[Path, str] | None = None, source: str = "", made_with: str = "",
     ) -> None:  # fmt: skip
         """Records an output that is about to take its name; the line is on the disk when this returns.
 
         Args:
             extras: what is kept beside it, with the SHA-256 of the content; recorded with it, so that it is known as
                 gfp's, and no input of a later run.
+            source: the input's name.
+            made_with: JSON of what made it; of one run always the same text.
         """
         short = json.dumps([replace(face, landmarks=()).to_json() for face in faces])
         beside = json.dumps({self._key(path): digest for path, digest in extras.items()}) if extras else ""
-        entry = Entry(self._key(output), input_sha256, settings, output_sha256, short, beside)
-        facts = {key: value for key, value in asdict(entry).items() if value or key != "extras"}
+        entry = Entry(self._key(output), input_sha256, settings, output_sha256, short, beside, source, made_with)
+        facts = {key: value for key, value in asdict(entry).items() if value or key not in OFTEN_EMPTY}
         with os_errors_as(OutputError, self.path):
             self._journal.append(json.dumps(facts))
         self._keep(entry)

@@ -28,6 +28,7 @@ from gfpcli.photo.codec import Photo, decode_frame, decode_photo, known_kind, re
 from gfpcli.photo.encode import encode_photo
 from gfpcli.photo.extras import about, prepare_extras
 from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
+from gfpcli.photo.label import Label, label_of, made_with
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
 from gfpcli.photo.sheets import Layers
 from gfpcli.photo.sidecars import Sidecar, prepare_sidecars, read_sidecars, settings_with
@@ -95,6 +96,8 @@ class PhotoRun:
     settings: str  # fingerprint of options and weights
     model_name: str
     draw: DrawPictures | None = None  # makes the report's pictures, where a report is wanted
+    label: Label | None = None  # of the outputs, before their faces are counted; None where none is wanted
+    made_with: str = ""  # what the ledger tells of the run's settings
 
     def prepare(self, numbered: tuple[int, Job]) -> PhotoTask | FinishedPhoto:
         """Reads and decodes an input, in a thread; gives the outcome of one that is done or cannot be read."""
@@ -171,8 +174,9 @@ class PhotoRun:
             extras = tuple(prepare_extras(self.root, job, result, options, task.facts, pending))
             kind = SUFFIX_FORMATS[job.target.suffix.lower()]
             encoded = encode_photo(
-                task.photo, result.image, result.alpha, kind, quality=options.quality, strip=options.strip
-            )
+                task.photo, result.image, result.alpha, kind, quality=options.quality, strip=options.strip,
+                label=self.label_of(result),
+            )  # fmt: skip
             sidecars, notes = self.prepare_sidecars(task, result, pending)
             outcome = replace(self.outcome_of(job, result), notes=(*encoded.notes, *task.notes, *notes))
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
@@ -183,6 +187,12 @@ class PhotoRun:
             pending.pop_all()
             return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest, sidecars)
         return failed[0]
+
+    def label_of(self, result: Restored) -> Label | None:
+        """What an output says of itself."""
+        if self.label is None or not self.label.draws_faces:
+            return self.label
+        return replace(self.label, n_faces=sum(each.status == "restored" for each in result.outcomes))
 
     def prepare_sidecars(
         self, task: PhotoTask, result: Restored, pending: ExitStack
@@ -205,8 +215,9 @@ class PhotoRun:
             beside = {extra.target: digest for extra, digest in (*made.extras, *sidecars)}
             outcome = made.finished.outcome
             self.ledger.add(
-                made.job.target, made.input_sha256, made.settings, made.output_sha256, outcome.faces, beside
-            )
+                made.job.target, made.input_sha256, made.settings, made.output_sha256, outcome.faces, beside,
+                source=str(made.job.source), made_with=self.made_with,
+            )  # fmt: skip
             for extra, _ in (*made.extras, *sidecars):
                 extra.publish()
             made.output.publish()
@@ -365,7 +376,11 @@ def restore_photos(
     with ExitStack() as stack:
         hold_outputs(plan, options, stack)
         draw = pictures_for(len(plan.jobs)) if report_to else None
-        run = PhotoRun(options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, draw)
+        label = label_of(parts, options)
+        run = PhotoRun(
+            options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, draw,
+            label if options.label else None, made_with(label, options),
+        )  # fmt: skip
         listener.begin(len(plan.jobs))
         report = None
         if report_to:

@@ -18,11 +18,12 @@ from gfpcli.files.formats import LABELS
 from gfpcli.photo.carried import Carried, adjust, differences
 from gfpcli.photo.codec import Photo
 from gfpcli.photo.containers.tiff import byte_order
-from gfpcli.photo.embed import encoder_arguments, fit_carried, read_carried, with_carried
+from gfpcli.photo.embed import CAPACITY, encoder_arguments, fit_carried, read_carried, with_carried
 from gfpcli.photo.headers import stored_header
 from gfpcli.photo.heif import encode_heif
 from gfpcli.photo.jpeg_quality import JpegQuality
 from gfpcli.photo.jxl import encode_jxl
+from gfpcli.photo.label import Label, labelled
 from gfpcli.photo.pixels import Nclx, Plane, Samples, encoder_errors
 from gfpcli.types import Image
 
@@ -63,8 +64,9 @@ class Picture:
 
 
 def encode_photo(
-    photo: Photo, image: Image, alpha: Plane | None, kind: str, *, quality: str = "auto", strip: bool = False
-) -> EncodedPhoto:
+    photo: Photo, image: Image, alpha: Plane | None, kind: str, *, quality: str = "auto", strip: bool = False,
+    label: Label | None = None,
+) -> EncodedPhoto:  # fmt: skip
     """The file's bytes: gray as one channel, depth, alpha and metadata kept as far as the format can hold them.
 
     Args:
@@ -72,7 +74,8 @@ def encode_photo(
         alpha: (H, W) of the same depth.
         kind: Pillow's name of the output's format, or HEIF, JXL.
         quality: of lossy formats, 1 to 100, or `auto`: the source's.
-        strip: leave out all metadata.
+        strip: leave out all metadata of the photo.
+        label: what the file shall say of itself, None for nothing; with `strip` too.
 
     Raises:
         OutputError: the format cannot hold the picture (WebP ends at 16383 px), or the encoder made something else.
@@ -80,14 +83,17 @@ def encode_photo(
     with encoder_errors(photo.frame.name, LABELS[kind]):
         picture = _picture_for(photo, image, alpha, kind)
         carried, notes = (Carried(), ()) if strip else _carried_for(photo, picture, kind)
+        if label and "xmp" in CAPACITY[kind]:
+            carried = replace(carried, xmp=labelled(carried.xmp, label, has_creator=bool(carried.exif)))
         fitted, _ = fit_carried(carried, kind)
         coding, is_lossless = _coding(photo, kind, quality)
         coded = _encode(picture, kind, coding, is_lossless, carried, _nclx_for(photo))
         data, lost = with_carried(coded, kind, carried)
-        missing = () if strip else differences(fitted, read_carried(data, kind))
+        missing = differences(fitted, read_carried(data, kind))
         _check_header(data, picture, kind)
     told = [*photo.notes, *notes, *_pixel_notes(photo, picture, alpha, kind)]
-    told += [] if strip else _loss_notes((*lost, *missing), kind)
+    told += _loss_notes((*lost, *missing), kind)
+    told += [f"it has no label: {LABELS[kind]} holds no XMP"] if label and "xmp" not in CAPACITY[kind] else []
     return EncodedPhoto(data, tuple(dict.fromkeys(told)))
 
 

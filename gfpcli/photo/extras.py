@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from gfpcli import __version__
 from gfpcli.files.atomic import PendingOutput, prepare_output
@@ -19,6 +20,7 @@ from gfpcli.files.storage import FileFacts
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.report import About
 from gfpcli.photo.sheets import compare_sheet
+from gfpcli.pipeline.drawn import face_map, frame_map
 from gfpcli.types import Image, Restored
 from gfpcli.weights.cache import BUILTINS, licence_of
 from gfpcli.weights.choose import Parts
@@ -50,6 +52,8 @@ def prepare_extras(
 ) -> Iterator[tuple[PendingOutput, str]]:
     """Writes what `--save` asks for under hidden names: a sheet of the whole picture as JPEG, a PNG for each face.
 
+    Of the map, also a PNG of the whole picture.
+
     Args:
         facts: permissions and dates that they get.
         pending: discards them when it is closed.
@@ -76,12 +80,25 @@ def _files_of(kind: str, result: Restored) -> Iterator[tuple[str, bytes]]:
         sheet = compare_sheet((result.frame.image, result.frame.alpha), (result.image, result.alpha))
         yield ".jpg", cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY])[1].tobytes()
         return
+    if kind == "map":
+        size = (result.image.shape[0], result.image.shape[1])
+        whole = frame_map(face_maps(result), result.crops, size, result.frame.image)
+        yield ".png", cv2.imencode(".png", whole)[1].tobytes()
     for index, picture in enumerate(face_pictures(kind, result)):
         yield f"_{index:02d}.png", cv2.imencode(".png", picture)[1].tobytes()
 
 
-def face_pictures(kind: str, result: Restored) -> list[Image]:
-    """The pictures of one kind (crops, faces or masks), in the order of the faces."""
+def face_maps(result: Restored) -> list[NDArray[np.uint8]]:
+    """How much was drawn of each face (`face_map`), in the order of the faces."""
+    strengths = [each.strength or 0.0 for each in result.outcomes if each.status in ("restored", "kept")]
+    each = zip(result.crops, result.faces, result.masks, strengths, strict=True)
+    return [face_map(crop, face, mask, strength) for crop, face, mask, strength in each]
+
+
+def face_pictures(kind: str, result: Restored) -> list[Image] | list[NDArray[np.uint8]]:
+    """The pictures of one kind (crops, faces, masks or map), in the order of the faces."""
+    if kind == "map":
+        return face_maps(result)
     if kind == "crops":
         return [crop.image for crop in result.crops]
     if kind == "faces":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lxml import etree
@@ -43,6 +43,14 @@ APPLIED = tuple(f"{{{regions}}}AppliedToDimensions" for regions, _, _ in REGION_
 MICROSOFT_REGION = "http://ns.microsoft.com/photo/1.2/t/Region#"
 IPTC_NS = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 NOTE = "http://ns.adobe.com/xmp/note/"
+XMP_NS = "http://ns.adobe.com/xap/1.0/"
+HISTORY = "{http://ns.adobe.com/xap/1.0/mm/}History"
+EVENT = "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"
+PREFIXES = {"xmp": XMP_NS, "xmpMM": "http://ns.adobe.com/xap/1.0/mm/", "stEvt": EVENT, "Iptc4xmpExt": IPTC_NS}
+EMPTY_PACKET = (
+    f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="{ADOBE_META}"><rdf:RDF '
+    f'xmlns:rdf="{RDF}"/></x:xmpmeta><?xpacket end="w"?>'
+).encode()
 GOOGLE_CAMERA = "http://ns.google.com/photos/1.0/camera/"
 CONTAINER = "http://ns.google.com/photos/1.0/container/"
 # Properties that promise data which the output does not hold: (namespace, start of the name, what it is).
@@ -55,7 +63,7 @@ BROKEN_PROMISES = (
     ("http://ns.oplus.com/photos/1.0/camera/", "", "motion photo"),
     (CONTAINER, "", "directory of further pictures"),
     ("http://ns.google.com/photos/dd/1.0/device/", "", "dynamic depth"),
-    ("http://ns.adobe.com/xap/1.0/", "Thumbnails", "thumbnail"),
+    (XMP_NS, "Thumbnails", "thumbnail"),
 )
 SIZE_PROPERTIES = {f"{{{TIFF_NS}}}ImageWidth": 1, f"{{{TIFF_NS}}}ImageLength": 0, f"{{{EXIF}}}PixelXDimension": 1}
 SIZE_PROPERTIES[f"{{{EXIF}}}PixelYDimension"] = 0
@@ -154,6 +162,50 @@ def has_same_properties(packet: bytes, other: bytes) -> bool:
         return True
     one, two = _parse(packet), _parse(other)
     return not isinstance(one, str) and not isinstance(two, str) and _facts_in(one.root) == _facts_in(two.root)
+
+
+def properties_of(packet: bytes) -> dict[str, str]:
+    """The top properties that are mere text, by `{namespace}name`; empty where the packet is damaged."""
+    read = _parse(packet)
+    if isinstance(read, str):
+        return {}
+    found: dict[str, str] = {}
+    for node in _descriptions(read.root):
+        for name in sorted(each for each in _names(node) if not each.startswith(f"{{{RDF}}}")):
+            if (text := _get(node, name)) is not None:
+                found.setdefault(name, text.strip())
+    return found
+
+
+def with_properties(
+    packet: bytes | None, values: Mapping[str, str], event: Mapping[str, str], prefixes: Mapping[str, str]
+) -> bytes:
+    """A packet with these top properties in place of those of the same names, and one more event in its history.
+
+    Args:
+        packet: None, or one that is damaged, for a new one.
+        values: text by `{namespace}name`; an empty one only removes.
+        event: fields of the event (XMP specification part 1, 8.6.1: ResourceEvent), by their names in `stEvt:`.
+        prefixes: of further namespaces, for the new properties.
+    """
+    read = _parse(packet or EMPTY_PACKET)
+    read = _parse(EMPTY_PACKET) if isinstance(read, str) else read
+    assert not isinstance(read, str)
+    about = next((each.get(f"{{{RDF}}}about") for each in _descriptions(read.root)), None) or ""
+    for each in _descriptions(read.root):
+        _remove(each, values.__contains__)
+    rdf = next(read.root.iter(f"{{{RDF}}}RDF"), None)
+    if rdf is None:
+        rdf = etree.SubElement(read.root, f"{{{RDF}}}RDF", nsmap={"rdf": RDF})
+    own = etree.SubElement(rdf, f"{{{RDF}}}Description", nsmap={**PREFIXES, **prefixes})
+    own.set(f"{{{RDF}}}about", about)
+    for name, text in values.items():
+        if text:
+            own.set(name, text)
+    entry = etree.SubElement(_history_in(read.root, own), f"{{{RDF}}}li")
+    for name, text in event.items():
+        entry.set(f"{{{EVENT}}}{name}", text)
+    return read.to_bytes()
 
 
 def join_extended(packet: bytes, parts: Sequence[bytes]) -> tuple[bytes, str | None]:
@@ -472,6 +524,15 @@ def _canonical(node: etree._Element) -> str:
         else:
             parts.append(f"</>{(each.tail or '').strip() if each is not node else ''}")
     return "".join(parts)
+
+
+def _history_in(root: etree._Element, own: etree._Element) -> etree._Element:
+    """The list of a packet's history (`xmpMM:History`), made in the description `own` where there is none."""
+    for each in _descriptions(root):
+        found = each.find(f"{HISTORY}/{{{RDF}}}Seq")
+        if found is not None:
+            return found
+    return etree.SubElement(etree.SubElement(own, HISTORY), f"{{{RDF}}}Seq")
 
 
 def _descriptions(root: etree._Element) -> Iterator[etree._Element]:

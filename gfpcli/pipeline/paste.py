@@ -91,6 +91,22 @@ def paste_faces(
         np.copyto(place, np.clip(np.round(blended), 0, top).astype(canvas.dtype), where=weight > 0)
 
 
+def paste_plane(
+    canvas: NDArray[np.uint8], plane: NDArray[np.uint8], crop: Crop, scale: tuple[float, float]
+) -> None:
+    """Puts an (S, S) plane in its face's place on an (H, W) `canvas`, in place; the larger value stays.
+
+    `scale` is canvas / frame, (x, y).
+    """
+    affine = crop_to_canvas_of(crop, scale)
+    rows, columns = _place_of(affine, len(plane), canvas)
+    place = canvas[rows, columns]
+    if place.size:
+        moved, extent = _into(affine, (rows, columns))
+        warped = cv2.warpAffine(plane, moved, extent, flags=cv2.INTER_LINEAR)
+        np.maximum(place, warped, out=place)
+
+
 def detail_kept(face: NDArray[np.uint8], crop: Crop, mask: Mask) -> float:
     """0..1: how much of the photo's detail finer than the crop is put back under the restored face.
 

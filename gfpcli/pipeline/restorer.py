@@ -49,6 +49,7 @@ from gfpcli.types import (
     Image,
     Mask,
     Masker,
+    NetworkFiles,
     Restored,
     Upsampler,
 )
@@ -79,6 +80,7 @@ class Restorer:
     n_detect: int = 1  # frames in one call of the detector
     guard: Guard = Guard(1.0)  # chooses each face's strength
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
+    files: NetworkFiles | None = None  # that the networks came from
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""

@@ -12,7 +12,7 @@ import torch
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import read_state
-from gfpcli.options import FaceOptions
+from gfpcli.options import FaceOptions, PipelineOptions, RestoreOptions
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.identity import UNSCALED
 from gfpcli.pipeline.paste import resize_background, soft_masker
@@ -22,7 +22,7 @@ from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
 from gfpcli.types import Masker, Upsampler
 from gfpcli.weights import autotune
-from gfpcli.weights.choose import Parts, Warn
+from gfpcli.weights.choose import Parts, Warn, choose_parts
 from gfpcli.weights.devices import choose_devices
 from gfpcli.weights.face_model import load_face_model
 from gfpcli.weights.identifier import load_identifier
@@ -37,12 +37,15 @@ OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that wa
 
 
 def load_restorer(
-    options: FaceOptions, parts: Parts, *, n_inputs: int = 0, warn: Warn = lambda line: None,
-    watch: TileProgress = lambda n_done, n_all: None,
+    options: PipelineOptions | None = None, parts: Parts | None = None, *, n_inputs: int = 0,
+    warn: Warn = lambda line: None, watch: TileProgress = lambda n_done, n_all: None,
 ) -> Restorer:  # fmt: skip
     """A ready restorer; its options hold the batch size that was chosen.
 
     Args:
+        options: which networks, faces and device; `RestoreOptions(model="compact", strength=0.7)` for instance;
+            None = the defaults.
+        parts: the files of the networks; None = those that the options name, downloaded where that is needed.
         n_inputs: photos or frames of the whole run; in a long one the network is compiled.
         warn: told of what is done otherwise than asked for.
         watch: told how many tiles of a background are done, of how many.
@@ -50,17 +53,20 @@ def load_restorer(
     Raises:
         CheckpointError: a file that holds something else.
         DeviceError: this machine has no such device or precision.
+        UsageError, WeightsError: as `choose_parts`, without `parts`.
     """
+    options = options or RestoreOptions()
+    parts = parts or choose_parts(options, warn=warn)
     devices = choose_devices(options.device)
     first, *others = [_load_on(device, options, parts, n_inputs=n_inputs, warn=warn, watch=watch) for device in devices]
     first = replace(first, guard=_guard_of(options, parts, devices[0], warn))
     hand_back_memory()  # of what was measured
     if parts.detector is None:
-        return replace(first, replicas=tuple(others))
+        return replace(first, replicas=tuple(others), files=parts)
     kind = devices[0].type
     upright = load_detector_for(options, parts.detector, devices[0] if kind == "cuda" else None)
     detector = TurningDetector(upright, options.turns) if options.turns else upright
-    return replace(first, detector=detector, n_detect=N_DETECT.get(kind, 1), replicas=tuple(others))
+    return replace(first, detector=detector, n_detect=N_DETECT.get(kind, 1), replicas=tuple(others), files=parts)
 
 
 def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:

@@ -28,7 +28,7 @@ def reencode(source: Path, target: Path, options: VideoOptions = FAST, *, n_segm
         n_frames = len(frames[i : i + n_segment])
         segments.append(segment_of(path.name, made.first, made.end, made.delay, n_frames=n_frames))
     trim = trim_of(clip, segments)
-    _, notes = publish(clip, join(clip, segments, target.parent, trim), trim)
+    _, notes = publish(clip, join(clip, segments, target.parent, trim), trim, 0)
     assert not [note for note in notes if "read back" in note]
     return target
 
