@@ -109,6 +109,8 @@ class FaceOptions(Options):
     aligned: bool = option(False, "inputs are aligned square faces: no detection, no paste", panel=FACES)
     faces: str = option("all", "all, largest, center, or N largest", panel=FACES)
     min_face: float = option(16.0, "smaller boxes are left alone, px of the input", panel=FACES, within=(0, 1 << 20))
+    max_face: float = option(0.0, "boxes with a longer side are left alone, px of the input; 0 = none", panel=FACES,
+                             within=(0, 1 << 20))  # fmt: skip
     detector: str = option("auto", "auto, retinaface-r50, builtin, or a RetinaFace checkpoint", panel=FACES,
                            in_fingerprint=False)  # fmt: skip
     det_threshold: float = option(0.8, "lowest score of a face, 0 to 1", panel=FACES, within=(0, 1))
@@ -190,6 +192,10 @@ class RestoreOptions(RunOptions, FaceOptions):
     # not in the fingerprint: an output that is done is given the dates without being made again
     keep_times: bool = option(False, "give each output the dates of its input", panel=IN_OUT, in_fingerprint=False)
     save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
+    plan: str | None = option(
+        None, "FILE.json of gfp faces or of a report: restores the faces it names, as it says; its word is obeyed over "
+        "--faces, --min-face and --max-face", panel=FACES, in_fingerprint=False,
+    )  # fmt: skip
     report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
                                 panel=IN_OUT, in_fingerprint=False)  # fmt: skip
 
@@ -197,6 +203,8 @@ class RestoreOptions(RunOptions, FaceOptions):
         super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
         _check_suffix(self.suffix)
+        if self.plan and self.aligned:
+            raise UsageError("--aligned pictures are one face each: leave --plan out")
         is_quality = is_number(self.quality) and 1 <= int(self.quality) <= 100
         if self.quality != "auto" and not is_quality:
             raise UsageError(f"--quality {self.quality!r}: choose auto, or a number from 1 to 100")

@@ -16,6 +16,7 @@ from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Ledger
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.estimate import Estimate, InputEstimate, estimate
+from gfpcli.photo.face_plan import settings_as_planned
 from gfpcli.photo.sidecars import read_sidecars, settings_with
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts, fingerprint
@@ -51,7 +52,7 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
 
 def _is_done(job: Job, ledger: Ledger, settings: str) -> bool:
     try:
-        settings = settings_with(settings, read_sidecars(job)[0])
+        settings = settings_as_planned(settings_with(settings, read_sidecars(job)[0]), job.planned)
         return ledger.state_of(job.target, sha256_of(job.source), settings) != "open"
     except OSError:
         return False  # reading it will say why

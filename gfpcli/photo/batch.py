@@ -22,11 +22,12 @@ from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import DONE, Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
-from gfpcli.files.storage import NEW_FILE, FileFacts, is_remote, store_of
+from gfpcli.files.storage import NEW_FILE, FileFacts, is_remote, place_of, store_of
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import Photo, decode_frame, decode_photo, known_kind, read_file, read_frame
 from gfpcli.photo.encode import encode_photo
 from gfpcli.photo.extras import about, prepare_extras
+from gfpcli.photo.face_plan import check_unchanged, frame_as_planned, read_plan, settings_as_planned, with_plan
 from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
 from gfpcli.photo.sheets import Layers
@@ -104,12 +105,14 @@ class PhotoRun:
             data = read_file(job.source) if job.data is None else job.data
             known_kind(data, str(job.source))  # first: of another kind nothing becomes, whatever stands at its target
             digest, (sidecars, notes) = hashlib.sha256(data).hexdigest(), read_sidecars(job)
+            check_unchanged(job, digest)
             facts = self.facts_of(job)
             if not self.options.force and (reason := self.what_stands(job, digest, sidecars)):
                 if facts.times_ns and reason == DONE:
                     self.keep_times(job.target, facts.times_ns)
                 return self.skipped(job, data, reason)
             photo = decode_photo(data, str(job.source), index)
+            photo = replace(photo, frame=frame_as_planned(photo.frame, job))
             return PhotoTask(job, digest, photo, facts, sidecars, (*job.notes, *notes))
         return failed[0]
 
@@ -130,8 +133,12 @@ class PhotoRun:
 
     def what_stands(self, job: Job, digest: str, sidecars: tuple[Sidecar, ...]) -> str | None:
         """Why an output is left as it is, None where it is to be made: also where a copy of a sidecar is gone."""
-        reason = what_stands(self.ledger, job.target, digest, settings_with(self.settings, sidecars))
+        reason = what_stands(self.ledger, job.target, digest, self.settings_of(job, sidecars))
         return None if reason == DONE and any(self.ledger.is_gone(each.target) for each in sidecars) else reason
+
+    def settings_of(self, job: Job, sidecars: tuple[Sidecar, ...]) -> str:
+        """What the ledger keeps of all that made an output besides the content of its input."""
+        return settings_as_planned(settings_with(self.settings, sidecars), job.planned)
 
     @contextmanager
     def failing(self, job: Job) -> Iterator[list[FinishedPhoto]]:
@@ -177,7 +184,7 @@ class PhotoRun:
             outcome = replace(self.outcome_of(job, result), notes=(*encoded.notes, *task.notes, *notes))
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
             finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
-            settings = settings_with(self.settings, task.sidecars) if outcome.error is None else FACES_FAILED
+            settings = self.settings_of(job, task.sidecars) if outcome.error is None else FACES_FAILED
             output = prepare_output(job.target, [encoded.data], task.facts)
             digest = hashlib.sha256(encoded.data).hexdigest()
             pending.pop_all()
@@ -319,7 +326,8 @@ def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin:
         stdin: an input's content, in place of `inputs`.
 
     Raises:
-        InputError, UsageError, OutputError: as `plan_jobs`, or the output folder cannot be read.
+        InputError, UsageError, OutputError: as `plan_jobs`, `read_plan` and `with_plan`, or the output folder cannot
+            be read.
     """
     is_file = is_photo_name(output)
     root = output.parent if is_file else output
@@ -331,6 +339,8 @@ def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin:
             inputs, output, wanted=options.format, added=options.suffix, made=Ledger(root).outputs(),
             takes_hidden=options.hidden, has_sidecars=not options.strip,
         )  # fmt: skip
+    if options.plan:
+        jobs = with_plan(jobs, read_plan(place_of(options.plan)), options.plan)
     return PhotoPlan(jobs, root, output if is_file else None, left_out)
 
 

@@ -11,13 +11,15 @@ from gfpcli.pipeline.align import stretch_of
 from gfpcli.pipeline.faults import or_failed
 from gfpcli.pipeline.paste import resize_background
 from gfpcli.pipeline.steps import Detected, Observer
-from gfpcli.types import Detector, Face, Failed, Frame, Image
+from gfpcli.types import Detector, Face, Failed, Frame, Image, Landmarker
 
 NO_MEMORY = "not enough memory to look for faces; try --det-size 640"
 
 
 def detect_together(detector: Detector, group: Sequence[Frame], observer: Observer) -> list[Detected | Failed]:
     """The faces of each frame, by one call of the detector; where that fails, by one call for each frame."""
+    if not group:
+        return []
     start = time.monotonic()
     with observer("detect"):
         found = or_failed(group[0], lambda: detector([square_pixels(frame) for frame in group]), NO_MEMORY)
@@ -27,6 +29,21 @@ def detect_together(detector: Detector, group: Sequence[Frame], observer: Observ
         return [each for frame in group for each in detect_together(detector, [frame], observer)]
     share = (time.monotonic() - start) / len(group)
     return [Detected(frame, _in_frame(faces, frame), share) for frame, faces in zip(group, found, strict=True)]
+
+
+def faces_as_planned(frame: Frame, landmarker: Landmarker) -> Detected:
+    """The faces of a frame's plan; the landmarks of those that have none are looked for in their boxes."""
+    planned = frame.planned or ()
+    start = time.monotonic()
+    missing = [np.array(each.box) for each in planned if not each.landmarks and each.action == "restore"]
+    found = iter(landmarker(frame.image, missing) if missing else ())
+    faces = [
+        next(found)
+        if not each.landmarks and each.action == "restore"
+        else Face(np.array(each.box), np.array(each.landmarks or np.zeros((5, 2))), each.score)
+        for each in planned
+    ]
+    return Detected(frame, tuple(faces), time.monotonic() - start)
 
 
 def square_pixels(frame: Frame) -> Image:

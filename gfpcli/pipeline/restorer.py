@@ -20,7 +20,7 @@ from gfpcli.errors import BackgroundError, FaceError, InputError
 from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
-from gfpcli.pipeline.detect import detect_together
+from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned
 from gfpcli.pipeline.faults import mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
 from gfpcli.pipeline.steps import (
@@ -38,11 +38,13 @@ from gfpcli.stream import batched, map_ahead
 from gfpcli.types import (
     Crop,
     Detector,
+    Face,
     FaceModel,
     FaceOutcome,
     Failed,
     Frame,
     Image,
+    Landmarker,
     Mask,
     Masker,
     Restored,
@@ -62,6 +64,11 @@ def unobserved(stage: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def no_landmarks(image: Image, boxes: Sequence[NDArray[np.float64]], /) -> tuple[Face, ...]:
+    """The landmarker of a restorer that was given none. Raises InputError."""
+    raise InputError("no network looks for landmarks in this run")
+
+
 @dataclass(frozen=True, slots=True)
 class Restorer:
     """Frozen parts; nothing of a call is kept."""
@@ -73,6 +80,7 @@ class Restorer:
     upsampler: Upsampler = resize_background  # Lanczos
     replicas: tuple[Restorer, ...] = ()  # the same networks on further devices; their detectors are not used
     n_detect: int = 1  # frames in one call of the detector
+    landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
@@ -104,7 +112,14 @@ class Restorer:
             return
         groups = batched(frames, count=lambda _: 1, n_full=self.n_detect, weigh=lambda frame: frame.image.nbytes)
         for group in groups:
-            yield from detect_together(self.detector, group, self.observer)
+            unknown = [frame for frame in group if frame.planned is None]
+            found = iter(detect_together(self.detector, unknown, self.observer))
+            yield from (next(found) if frame.planned is None else self._as_planned(frame) for frame in group)
+
+    def _as_planned(self, frame: Frame) -> Detected | Failed:
+        """A frame whose faces a plan tells."""
+        with self.observer("detect"):
+            return or_failed(frame, lambda: faces_as_planned(frame, self.landmarker), NO_MEMORY)
 
     def align(self, detected: Detected | Failed) -> AlignedFaces | Failed:
         """The faces that are asked for, cut out of the frame."""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
 from gfpcli.adapters.facexlib import PARSE_SIZE, FacexlibDetector, load_detector, load_masker
+from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.paste import resize_background, soft_masker
+from gfpcli.pipeline.refine import BoxLandmarker, LandmarkRefiner
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
 from gfpcli.types import Masker, Upsampler
 from gfpcli.weights import autotune
+from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn
 from gfpcli.weights.devices import choose_devices
 from gfpcli.weights.face_model import load_face_model
@@ -53,7 +56,22 @@ def load_restorer(
     kind = devices[0].type
     upright = load_detector_for(options, parts.detector, devices[0] if kind == "cuda" else None)
     detector = TurningDetector(upright, options.turns) if options.turns else upright
-    return replace(first, detector=detector, n_detect=N_DETECT.get(kind, 1), replicas=tuple(others))
+    return replace(
+        first, detector=detector, n_detect=N_DETECT.get(kind, 1), replicas=tuple(others),
+        landmarker=BoxLandmarker(load_landmark_refiner),
+    )  # fmt: skip
+
+
+@cache
+def load_landmark_refiner() -> LandmarkRefiner:
+    """The built-in landmark network, on the CPU. Raises CheckpointError."""
+    path = BUILTINS["builtin"]
+    refiner = load_detector(
+        read_state(path), source=str(path), threshold=0.5, longest=0, device=torch.device("cpu")
+    ).refiner
+    if refiner is None:
+        raise CheckpointError(f"{path}: holds no landmark network")
+    return refiner
 
 
 def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:
