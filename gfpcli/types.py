@@ -251,6 +251,15 @@ class FaceModel(Protocol):
     def __call__(self, faces: Tensor, /) -> Tensor: ...
 
 
+class Identifier(Protocol):
+    """Whose faces they are: aligned crops (S, S, 3) BGR uint8 in, (N, D) float32 unit vectors out.
+
+    The more alike two faces, the larger the product of their vectors. The vector of a crop is the same in any company.
+    """
+
+    def __call__(self, crops: Sequence[NDArray[np.uint8]], /) -> NDArray[np.float32]: ...
+
+
 class Masker(Protocol):
     """Which pixels of each restored (S, S, 3) BGR uint8 face are pasted: one (S, S) mask each."""
 

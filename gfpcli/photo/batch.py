@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,14 +27,21 @@ from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import Photo, decode_frame, decode_photo, known_kind, read_file, read_frame
 from gfpcli.photo.encode import encode_photo
 from gfpcli.photo.extras import about, prepare_extras
-from gfpcli.photo.face_plan import check_unchanged, frame_as_planned, read_plan, settings_as_planned, with_plan
+from gfpcli.photo.face_plan import (
+    check_unchanged,
+    entry_of_records,
+    frame_as_planned,
+    read_plan,
+    settings_as_planned,
+    with_plan,
+)
 from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
-from gfpcli.photo.sheets import Layers
+from gfpcli.photo.sheets import Layers, PlacedMask
 from gfpcli.photo.sidecars import Sidecar, prepare_sidecars, read_sidecars, settings_with
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop, deliver, map_ahead
-from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, Restored
+from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, PlannedPhoto, Restored
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
@@ -61,6 +68,8 @@ class FinishedPhoto:
     outcome: Outcome
     pictures: Pictures | None = None
     known_faces: tuple[FaceRecord, ...] = ()  # from the ledger, of a photo that was done before
+    entry: PlannedPhoto | None = None  # what a plan says, or would say, of it; where a report is wanted
+    is_planned: bool = False  # the run was given a plan with this entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,22 +160,33 @@ class PhotoRun:
 
     def failed(self, job: Job, reason: str) -> FinishedPhoto:
         """A photo without an output."""
-        return FinishedPhoto(replace(self.outcome(job, "failed"), output=None, error=reason))
+        outcome = replace(self.outcome(job, "failed"), output=None, error=reason)
+        return FinishedPhoto(outcome, entry=job.planned, is_planned=job.planned is not None)
 
     def skipped(self, job: Job, data: bytes, reason: str) -> FinishedPhoto:
         """A photo that was done before; for a report both files are looked at again, with the faces of the ledger."""
-        pictures, faces = None, self.ledger.faces_of(job.target)
+        pictures, faces, entry = None, self.ledger.faces_of(job.target), job.planned
         if self.draw:
             with suppress(GfpError):  # the report then shows none
                 before, after = decode_frame(data, str(job.source), 0), read_frame(job.target, 0)
                 pictures = self.pictures((before.image, before.alpha), (after.image, after.alpha), faces)
-        return FinishedPhoto(replace(self.outcome(job, "skipped"), notes=(reason,)), pictures, faces)
+                entry = self.entry_of(job, hashlib.sha256(data).hexdigest(), before, faces)
+        outcome = replace(self.outcome(job, "skipped"), notes=(reason,))
+        return FinishedPhoto(outcome, pictures, faces, entry, job.planned is not None)
 
-    def pictures(self, before: Layers, after: Layers, faces: tuple[FaceRecord, ...]) -> Pictures | None:
+    def pictures(
+        self, before: Layers, after: Layers, faces: tuple[FaceRecord, ...], masks: Sequence[PlacedMask | None] = ()
+    ) -> Pictures | None:
         """The report's pictures of a photo; None where no report is wanted, or no memory is left for them."""
         with suppress(MemoryError, cv2.error):
-            return self.draw and self.draw(before, after, faces)
+            return self.draw and self.draw(before, after, faces, masks)
         return None
+
+    def entry_of(self, job: Job, sha256: str, frame: Frame, faces: tuple[FaceRecord, ...]) -> PlannedPhoto | None:
+        """What a plan says of a photo, or would say after this run; None where no report is wanted."""
+        if job.planned or not self.draw or self.options.aligned:
+            return job.planned
+        return entry_of_records(job.name, sha256, frame, faces)
 
     def encode(self, item: tuple[PhotoTask, Restored | Failed]) -> PendingPhoto | FinishedPhoto:
         """Writes a result and its extras under hidden names; gives the outcome where that fails."""
@@ -183,7 +203,9 @@ class PhotoRun:
             sidecars, notes = self.prepare_sidecars(task, result, pending)
             outcome = replace(self.outcome_of(job, result), notes=(*encoded.notes, *task.notes, *notes))
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
-            finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
+            pictures = self.pictures(before, after, outcome.faces, placed_masks(result))
+            entry = self.entry_of(job, task.sha256, result.frame, outcome.faces)
+            finished = FinishedPhoto(outcome, pictures, entry=entry, is_planned=job.planned is not None)
             settings = self.settings_of(job, task.sidecars) if outcome.error is None else FACES_FAILED
             output = prepare_output(job.target, [encoded.data], task.facts)
             digest = hashlib.sha256(encoded.data).hexdigest()
@@ -298,6 +320,14 @@ def face_records(result: Restored) -> Iterator[FaceRecord]:
         )  # fmt: skip
 
 
+def placed_masks(result: Restored) -> list[PlacedMask | None]:
+    """Where each face that was found was pasted; None for one that was not."""
+    made = zip(result.masks, result.crops, strict=True)
+    is_made = [outcome.status not in ("failed", "skipped") for outcome in result.outcomes]
+    masks = [next(made, None) if each else None for each in is_made]
+    return [each and (each[0], each[1].frame_to_crop) for each in masks]
+
+
 def n_bytes_of_task(item: PhotoTask | FinishedPhoto) -> int:
     """Of a decoded picture that waits; an outcome counts as nothing."""
     return item.photo.frame.image.nbytes if isinstance(item, PhotoTask) else 0
@@ -374,7 +404,8 @@ def restore_photos(
         listener.begin(len(plan.jobs))
         report = None
         if report_to:
-            report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs)))
+            planned = [job.planned for job in plan.jobs if job.planned]
+            report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs), planned))
         with suppress(Stop):
             engine(run, plan.jobs, parts, listener, partial(_emit, report, listener, options.fail_fast))
 
@@ -382,7 +413,8 @@ def restore_photos(
 def _emit(report: Report | None, listener: Listener, is_fail_fast: bool, finished: FinishedPhoto) -> None:
     outcome = finished.outcome
     if report:
-        report.add(replace(outcome, faces=outcome.faces or finished.known_faces), finished.pictures)
+        shown = replace(outcome, faces=outcome.faces or finished.known_faces)
+        report.add(shown, finished.pictures, finished.entry, is_planned=finished.is_planned)
     listener.outcome(outcome)
     if is_fail_fast and outcome.error:
         raise Stop

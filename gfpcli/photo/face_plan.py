@@ -28,7 +28,7 @@ from gfpcli.errors import InputError, UsageError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.jobs import Job
 from gfpcli.files.storage import store_of
-from gfpcli.types import FaceAction, Frame, PlannedFace, PlannedPhoto
+from gfpcli.types import FaceAction, FaceRecord, Frame, PlannedFace, PlannedPhoto
 
 VERSION_KEY, PLAN_VERSION = "gfp_plan", 1
 MOST_PLAN_BYTES = 1 << 30
@@ -263,6 +263,16 @@ def frame_as_planned(frame: Frame, job: Job) -> Frame:
         told = f"{planned.width}x{planned.height} px by the plan, but {width}x{height} px in truth"
         raise InputError(f"{job.source}: is {told}")
     return replace(frame, planned=planned.faces)
+
+
+def entry_of_records(name: str, sha256: str, frame: Frame, faces: Iterable[FaceRecord]) -> PlannedPhoto:
+    """The entry that asks for what was done to the faces of a photo; `frame` is its upright picture."""
+    height, width = frame.image.shape[:2]
+    planned = [
+        PlannedFace(face.box, face.landmarks, face.score, "skip" if face.status == "skipped" else "restore")
+        for face in faces
+    ]
+    return PlannedPhoto(name, sha256, width, height, tuple(planned))
 
 
 def settings_as_planned(settings: str, planned: PlannedPhoto | None) -> str:

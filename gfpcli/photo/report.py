@@ -26,14 +26,15 @@ import numpy as np
 from gfpcli.errors import OutputError, UsageError
 from gfpcli.files.atomic import os_errors_as, write_chunks
 from gfpcli.files.storage import is_url
-from gfpcli.photo.sheets import Layers, SmallPicture, face_pair, pair_of
-from gfpcli.types import FaceRecord, Outcome
+from gfpcli.photo.sheets import Layers, PlacedMask, SmallPicture, face_mask, face_pair, pair_of
+from gfpcli.types import FaceRecord, Outcome, PlannedPhoto
 
 SUFFIXES = (".html", ".htm")
 TEMPLATE = "report.html"
 STATUSES = ("restored", "no_face", "skipped", "failed")
 EDGES = 640, 160  # px, longer side of a thumbnail and of a face
 MANY, EDGES_OF_MANY = 200, (400, 128)  # more inputs than that get smaller ones
+MASK_EDGE = 48  # px, longer side of a face's mask
 QUALITY = 74  # of WebP
 MARK = b"<title>gfp restore: "  # of a page that is a report
 
@@ -45,10 +46,11 @@ class Pictures:
     whole: tuple[str, str]
     sizes: tuple[tuple[int, int], tuple[int, int]]  # (width, height) before and after
     faces: tuple[tuple[str, str], ...]  # in the order of the outcome's faces
+    masks: tuple[str, ...] = ()  # likewise: where each face's part shows the restored face; "" where that is not known
 
 
-DrawPictures: TypeAlias = Callable[[Layers, Layers, Sequence[FaceRecord]], Pictures]
-"""Makes the pictures of an input from before, after and its faces."""
+DrawPictures: TypeAlias = Callable[[Layers, Layers, Sequence[FaceRecord], Sequence[PlacedMask | None]], Pictures]
+"""Makes the pictures of an input from before, after, its faces and their masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,28 @@ class Report:
     folder: Path  # of the page: links are relative to it
     spool: IO[str]  # temporary file, a JSON line for each input
 
-    def add(self, outcome: Outcome, pictures: Pictures | None) -> None:
-        """Adds an input. Raises OutputError where the disk is full."""
+    def add(
+        self, outcome: Outcome, pictures: Pictures | None, entry: PlannedPhoto | None = None, *,
+        is_planned: bool = False,
+    ) -> None:  # fmt: skip
+        """Adds an input.
+
+        Args:
+            entry: what a plan says, or would say, of it: with it the page's reader can edit its faces.
+            is_planned: the run was given a plan with this entry: a plan saved from the page keeps it.
+
+        Raises:
+            OutputError: the disk is full.
+        """
         words = {"input": outcome.source, "output": outcome.output}
         links = {what: link for what, word in words.items() if word and (link := link_to(word, self.folder))}
         shown = None
         if pictures:
-            shown = {"whole": pictures.whole, "sizes": pictures.sizes, "faces": pictures.faces}
+            shown = {"whole": pictures.whole, "sizes": pictures.sizes, "faces": pictures.faces, "masks": pictures.masks}
+        plan = {"name": entry.photo, "text": json.dumps(entry.to_json()), "is_given": is_planned} if entry else None
+        facts = {"record": outcome.to_json(), "links": links, "shown": shown, "plan": plan}
         with os_errors_as(OutputError, f"the report in {self.folder}"):
-            self.spool.write(json.dumps({"record": outcome.to_json(), "links": links, "shown": shown}) + "\n")
+            self.spool.write(json.dumps(facts) + "\n")
 
 
 def check_report_path(path: Path, *, is_forced: bool = False) -> None:
@@ -101,8 +116,14 @@ def check_report_path(path: Path, *, is_forced: bool = False) -> None:
 
 
 @contextmanager
-def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
+def open_report(
+    path: Path, about: About, n_inputs: int, planned: Sequence[PlannedPhoto] = ()
+) -> Iterator[Report]:
     """A report that is written to `path` when the block ends, also by an error: a run that is stopped has one too.
+
+    Args:
+        planned: all entries of the run's plan. Those of inputs that a stopped run did not reach are kept in the page,
+            so that a plan saved from it is whole.
 
     Raises:
         OutputError: the folder or file cannot be written.
@@ -115,11 +136,14 @@ def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
         try:
             yield Report(path.parent, spool)
         finally:
-            write_chunks(path, _page_chunks(spool, about, n_inputs, began))
+            write_chunks(path, _page_chunks(spool, about, n_inputs, began, planned))
 
 
-def _page_chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> Iterator[bytes]:
+def _page_chunks(
+    spool: IO[str], about: About, n_inputs: int, began: float, planned: Sequence[PlannedPhoto]
+) -> Iterator[bytes]:
     totals = _totals_of(_entries(spool))
+    told = {entry["plan"]["name"] for entry in _entries(spool) if entry["plan"]}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -132,6 +156,7 @@ def _page_chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> I
         entries=_entries(spool),
         totals=totals,
         statuses=[status for status in STATUSES if totals[status]],
+        rest=(json.dumps(each.to_json()) for each in planned if each.photo not in told),
         n_missing=n_inputs - totals["inputs"],
         began=time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
         seconds=time.time() - began,
@@ -161,22 +186,27 @@ def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
 def pictures_for(n_inputs: int) -> DrawPictures:
     """The function that makes the pictures of a run's inputs: smaller ones where there are many inputs."""
     edges = EDGES if n_inputs <= MANY else EDGES_OF_MANY
-    return lambda before, after, faces: pictures_of(before, after, faces, edges)
+    return lambda before, after, faces, masks: pictures_of(before, after, faces, edges, masks)
 
 
 def pictures_of(
-    before: Layers, after: Layers, faces: Sequence[FaceRecord], edges: tuple[int, int] = EDGES
-) -> Pictures:
-    """A pair of thumbnails, and a pair for each face.
+    before: Layers, after: Layers, faces: Sequence[FaceRecord], edges: tuple[int, int] = EDGES,
+    masks: Sequence[PlacedMask | None] = (),
+) -> Pictures:  # fmt: skip
+    """A pair of thumbnails, and a pair and a mask for each face.
 
     Args:
         faces: boxes in pixels of `before`.
         edges: px, the longer side of a thumbnail and of a face, at most.
+        masks: of the faces, in their order; None, or none at all, where they are not known.
     """
     whole = pair_of(before, after, edges[0])
     pairs = [face_pair(before, after, np.asarray(face.box, np.float64), edges[1]) for face in faces]
     sizes = [(picture.shape[1], picture.shape[0]) for picture, _ in (before, after)]
-    return Pictures(_urls_of(whole), (sizes[0], sizes[1]), tuple(map(_urls_of, pairs)))
+    boxes = [np.asarray(face.box, np.float64) for face in faces]
+    known = zip(masks, boxes, strict=False)
+    shapes = [data_url(face_mask(mask, box, sizes[0], MASK_EDGE)) if mask else "" for mask, box in known]
+    return Pictures(_urls_of(whole), (sizes[0], sizes[1]), tuple(map(_urls_of, pairs)), tuple(shapes))
 
 
 def _urls_of(pair: tuple[SmallPicture, SmallPicture]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from gfpcli.pipeline.paste import resize_background
 from gfpcli.pipeline.steps import Detected, Observer
 from gfpcli.types import Detector, Face, Failed, Frame, Image, Landmarker
 
+N_DIGITS = 2  # of a pixel's fraction
 NO_MEMORY = "not enough memory to look for faces; try --det-size 640"
 
 
@@ -56,10 +57,13 @@ def square_pixels(frame: Frame) -> Image:
 
 
 def _in_frame(faces: Sequence[Face], frame: Frame) -> tuple[Face, ...]:
-    """Faces of `square_pixels`, in pixels of the frame."""
-    if frame.pixel_aspect == 1:
-        return tuple(faces)
+    """Faces of `square_pixels`, in pixels of the frame: in hundredths, so that a plan says exactly what was used."""
     stretch = stretch_of(frame.pixel_aspect)
     return tuple(
-        Face(face.box / np.tile(stretch, 2), (face.landmarks + 0.5) / stretch - 0.5, face.score) for face in faces
+        Face(
+            np.round(face.box / np.tile(stretch, 2), N_DIGITS),
+            np.round((face.landmarks + 0.5) / stretch - 0.5, N_DIGITS),
+            face.score,
+        )
+        for face in faces
     )
