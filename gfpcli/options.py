@@ -16,6 +16,7 @@ CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
 LEAST_TILE = 32  # px
 THREADS = 2  # that decode
+IDENTITY_LIMIT = 0.5  # least score of a guarded face: above it are nearly all pairs of the same person
 MOST_DIGITS = 9  # of a number in a word, such as cuda:1
 MOST_DEVICE = 127  # torch counts devices in 8 bits, and takes cuda:256 for cuda:0
 PANELS = IN_OUT, FACES, BACKGROUND, TRAINING, SPEED, MACHINES, RUN = (
@@ -98,7 +99,14 @@ class FaceOptions(Options):
     model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file", short="-m", panel=FACES,
                         in_fingerprint=False)  # fmt: skip
     scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=IN_OUT, within=(1, 8))
-    strength: float = option(1.0, "0 keeps the photo's face, 1 takes the network's", panel=FACES, within=(0, 1))
+    strength: str = option(
+        "auto", "0 keeps the photo's face, 1 takes the network's; auto: by the blur and noise measured on each face",
+        panel=FACES, within=(0, 1),
+    )  # fmt: skip
+    identity_guard: str = option(
+        "on", "on, off, or the least identity score, 0 to 1: a face that would become another person is restored less, "
+        "or kept as it is", panel=FACES, within=(0, 1),
+    )  # fmt: skip
     background: str = option(
         "none",
         "what enlarges all but the faces: none (Lanczos), compact-x2 (built in), realesrgan-x2, realesrgan-x4, "
@@ -121,6 +129,10 @@ class FaceOptions(Options):
         panel=FACES, within=(0, 3),
     )  # fmt: skip
     mask: str = option("auto", "auto, parse, soft, or a ParseNet checkpoint", panel=FACES, in_fingerprint=False)
+    identifier: str = option(
+        "auto", "whose face it is: auto (builtin), builtin, arcface-r18, or a checkpoint of either kind", panel=FACES,
+        in_fingerprint=False,
+    )  # fmt: skip
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
     compile: bool | None = option(None, "torch.compile [default: in long runs]", panel=SPEED, in_fingerprint=False)
@@ -134,9 +146,22 @@ class FaceOptions(Options):
             raise UsageError(f"--tile {self.tile}: choose 0 (automatic) or at least {LEAST_TILE}")
         if self.faces not in FACE_CHOICES and not (is_number(self.faces) and int(self.faces) > 0):
             raise UsageError(f"--faces {self.faces!r}: choose all, largest, center or a number above 0")
+        check_share("strength", self.strength, ("auto",))
+        check_share("identity-guard", self.identity_guard, ("on", "off"))
         devices_in(self.device)
         if self.aligned and self.background != "none":
             raise UsageError("--aligned has no background: leave --background out")
+
+    @property
+    def fixed_strength(self) -> float | None:
+        """0..1; None where each face's own is measured."""
+        return None if self.strength == "auto" else float(self.strength)
+
+    @property
+    def identity_limit(self) -> float | None:
+        """The least identity score, 0..1; None where faces are not guarded."""
+        words = {"on": IDENTITY_LIMIT, "off": None}
+        return words[self.identity_guard] if self.identity_guard in words else float(self.identity_guard)
 
 
 @dataclass(frozen=True)
@@ -303,6 +328,17 @@ def check_within(name: str, value: float, low: float, high: float) -> None:
     """Raises UsageError for a flag's number outside of low to high."""
     if not low <= value <= high:  # also refuses NaN
         raise UsageError(f"--{name} {value}: choose a number from {low} to {high}")
+
+
+def check_share(name: str, value: str, words: tuple[str, ...]) -> None:
+    """Raises UsageError for a flag's text that is neither one of `words` nor a number from 0 to 1."""
+    if value in words:
+        return
+    try:
+        number = float(value)
+    except ValueError:
+        raise UsageError(f"--{name} {value!r}: choose {', '.join(words)}, or a number from 0 to 1") from None
+    check_within(name, number, 0, 1)
 
 
 def check_one_of(name: str, value: str, valid: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ Affine: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.float32]
 """(H, W), 0 keeps the frame, 1 takes the restored face."""
 FaceAction: TypeAlias = Literal["restore", "skip"]
-FaceStatus: TypeAlias = Literal["restored", "failed", "skipped"]
+FaceStatus: TypeAlias = Literal["restored", "failed", "skipped", "kept"]
 OutcomeStatus: TypeAlias = Literal["restored", "no_face", "skipped", "failed", "previewed"]
 
 
@@ -106,8 +106,10 @@ class Crop:
 class FaceOutcome:
     """What became of one face."""
 
-    status: FaceStatus
+    status: FaceStatus  # `kept`: restored, but it was no more the same person, so the input's face stays
     error: str | None = None
+    identity: float | None = None  # 0..1: how alike output and input are, see `IdentityScale`
+    strength: float | None = None  # 0..1: how much of the network's face was pasted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,13 +146,16 @@ class FaceRecord:
     landmarks: tuple[tuple[float, ...], ...] = ()  # five (x, y); the ledger keeps none
     seconds: float | None = None  # its share of the network's time
     error: str | None = None
+    identity: float | None = None  # 0..1, of a face that was restored or kept
+    strength: float | None = None  # 0..1, likewise
 
     def to_json(self) -> dict[str, Any]:
         """The face as `--json`, the ledger and the report hold it."""
         landmarks = {"landmarks": [list(each) for each in self.landmarks]} if self.landmarks else {}
-        seconds = {} if self.seconds is None else {"seconds": self.seconds}
+        numbers = {"identity": self.identity, "strength": self.strength, "seconds": self.seconds}
+        known = {name: value for name, value in numbers.items() if value is not None}
         error = {"error": self.error} if self.error else {}
-        return {"box": list(self.box), **landmarks, "score": self.score, "status": self.status, **seconds, **error}
+        return {"box": list(self.box), **landmarks, "score": self.score, "status": self.status, **known, **error}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FaceRecord:
@@ -158,8 +163,10 @@ class FaceRecord:
         face = cls(
             tuple(values.get("box", ())), values.get("score", ""), values.get("status", ""),
             seconds=values.get("seconds"), error=values.get("error"),
+            identity=values.get("identity"), strength=values.get("strength"),
         )  # fmt: skip
-        numbers = [*face.box, face.score, 0.0 if face.seconds is None else face.seconds]
+        given = [each for each in (face.seconds, face.identity, face.strength) if each is not None]
+        numbers = [*face.box, face.score, *given]
         is_number = [type(each) in (int, float) and bool(np.isfinite(each)) for each in numbers]
         is_text = face.status in get_args(FaceStatus) and isinstance(face.error, str | None)
         if len(face.box) != 4 or not all(is_number) or not is_text:

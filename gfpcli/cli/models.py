@@ -14,7 +14,7 @@ from gfpcli.errors import OutputError, UsageError
 
 models = typer.Typer(no_args_is_help=True, help="List, download, check and convert weights.", rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="a name from `gfp models list`")]
-ROLES = {"builtin": " (detector)", "compact-x2": " (background)"}
+ROLES = {"builtin": " (detector)", "compact-x2": " (background)", "identity": " (identifier)"}
 
 
 @command(models, "gfp models list", name="list")

@@ -19,6 +19,7 @@ import cv2
 from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
+from gfpcli.clip.hold import hold_strengths
 from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams
 from gfpcli.clip.pixels import UPRIGHT, is_richer
 from gfpcli.clip.probe import VideoInfo, frames_info, probe
@@ -182,7 +183,9 @@ def restore_frames(
                 cuts.add(each.frame.index)
             yield Detected(each.frame, each.faces)
 
-    for result in restorer.stream_detected(detected(), partial(deflicker, cuts=cuts, smooth=smooth)):
+    steady = partial(deflicker, cuts=cuts, smooth=smooth)
+    judge = partial(hold_strengths, guard=restorer.guard, cuts=cuts)
+    for result in restorer.stream_detected(detected(), steady, judge):
         if isinstance(result, Failed):
             raise result.error
         yield waiting.popleft(), result

@@ -317,7 +317,12 @@ def face_records(result: Restored) -> Iterator[FaceRecord]:
             tuple(np.round(face.box, 2).tolist()), round(face.score, 4), outcome.status,
             tuple(map(tuple, np.round(face.landmarks, 2).tolist())),
             each_s if outcome.status == "restored" else None, outcome.error,
+            _rounded(outcome.identity), _rounded(outcome.strength),
         )  # fmt: skip
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def placed_masks(result: Restored) -> list[PlacedMask | None]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gfpcli.errors import FaceError, InputError
 from gfpcli.memory import is_out_of_memory
 from gfpcli.options import FaceOptions
-from gfpcli.pipeline.steps import AlignedFaces, Detected
+from gfpcli.pipeline.steps import AlignedFaces, Detected, Share
 from gfpcli.types import Affine, Crop, Face, FaceOutcome, Frame, Image
 
 # eyes, nose and mouth corners of an aligned face, px at 512 (GFPGAN / facexlib, FFHQ alignment)
@@ -123,20 +123,22 @@ def align_faces(detected: Detected, size: int, options: FaceOptions) -> AlignedF
         return AlignedFaces(frame, (crop.face,), (FaceOutcome("restored"),), (crop,))
     chosen = choose_faces(detected.faces, frame, options)
     crops: list[Crop] = []
+    shares: list[Share] = []
     outcomes: list[FaceOutcome] = []
-    for face in detected.faces:
+    for i, face in enumerate(detected.faces):
         if not any(face is each for each in chosen):
             outcomes.append(FaceOutcome("skipped"))
             continue
         try:
             crops.append(cut_crop(frame.image, face, size, frame.pixel_aspect))
             outcomes.append(FaceOutcome("restored"))
+            shares += detected.shares[i : i + 1]
         except FaceError as error:
             outcomes.append(FaceOutcome("failed", str(error)))
         except (cv2.error, np.linalg.LinAlgError) as error:
             why = "there is not enough memory" if is_out_of_memory(error) else "its landmarks are not those of a face"
             outcomes.append(FaceOutcome("failed", f"this face cannot be cut out: {why}"))
-    return AlignedFaces(frame, detected.faces, tuple(outcomes), tuple(crops))
+    return AlignedFaces(frame, detected.faces, tuple(outcomes), tuple(crops), shares=tuple(shares))
 
 
 def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from gfpcli.pipeline.align import stretch_of
 from gfpcli.pipeline.faults import or_failed
 from gfpcli.pipeline.paste import resize_background
-from gfpcli.pipeline.steps import Detected, Observer
+from gfpcli.pipeline.steps import Detected, Observer, Share
 from gfpcli.types import Detector, Face, Failed, Frame, Image, Landmarker
 
 N_DIGITS = 2  # of a pixel's fraction
@@ -44,7 +44,8 @@ def faces_as_planned(frame: Frame, landmarker: Landmarker) -> Detected:
         else Face(np.array(each.box), np.array(each.landmarks or np.zeros((5, 2))), each.score)
         for each in planned
     ]
-    return Detected(frame, tuple(faces), time.monotonic() - start)
+    shares = tuple(Share(each.strength) for each in planned)
+    return Detected(frame, tuple(faces), time.monotonic() - start, shares)
 
 
 def square_pixels(frame: Frame) -> Image:

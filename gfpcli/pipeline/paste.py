@@ -59,28 +59,27 @@ def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.floa
 
 def paste_faces(
     canvas: Image, faces: Sequence[NDArray[np.uint8]], crops: Sequence[Crop], masks: Sequence[Mask], *,
-    scale: tuple[float, float], strength: float = 1.0,
+    scale: tuple[float, float], strengths: Sequence[float],
 ) -> None:  # fmt: skip
     """Blend restored (S, S, 3) BGR faces into `canvas` in place, touching each face's own rectangle only.
 
     Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes
-    the share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y).
+    the share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y);
+    `strengths` are 0..1, one for each face.
     """
-    if strength == 0:
-        return
     affines = [crop_to_canvas_of(crop, scale) for crop in crops]
     places = [_place_of(affine, len(face), canvas) for affine, face in zip(affines, faces, strict=True)]
     rivals = [[j for j in range(len(faces)) if j != i and _intersect(places[i], places[j])] for i in range(len(faces))]
     before = {i: canvas[places[i]].copy() for i in range(len(faces)) if rivals[i]}
     for i, face in enumerate(faces):
         place = canvas[places[i]]
-        if not place.size:
+        if not place.size or strengths[i] == 0:
             continue
         weight = _warp_mask(masks[i], affines[i], places[i])
         if rivals[i]:
             total = weight + sum(_warp_mask(masks[j], affines[j], places[i]) for j in rivals[i])
             weight = weight * weight / np.maximum(total, 1e-6)
-        weight = weight[..., None] * np.float32(strength)
+        weight = weight[..., None] * np.float32(strengths[i])
         unit = np.float32(257 if canvas.dtype == np.uint16 else 1)
         under = before.get(i, place).astype(np.float32)
         step = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit - under

@@ -1,4 +1,4 @@
-"""The whole pipeline on one page: detect, restore faces (batched over many frames), mask and enlarge, paste.
+"""The whole pipeline on one page: detect, restore faces (batched over many frames), judge, mask and enlarge, paste.
 
 The networks run on the caller's thread, or on one thread for each device where there are several; pasting runs behind.
 """
@@ -22,15 +22,18 @@ from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
 from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned
 from gfpcli.pipeline.faults import mask_faces, or_failed, restore_crops
+from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
 from gfpcli.pipeline.steps import (
     AlignedFaces,
     Deflicker,
     Detected,
     FacesRestored,
+    Judge,
     Masked,
     NetworkFace,
     Observer,
+    Verdict,
     n_bytes_of,
     n_crops_of,
 )
@@ -41,6 +44,7 @@ from gfpcli.types import (
     Face,
     FaceModel,
     FaceOutcome,
+    FaceStatus,
     Failed,
     Frame,
     Image,
@@ -81,6 +85,7 @@ class Restorer:
     replicas: tuple[Restorer, ...] = ()  # the same networks on further devices; their detectors are not used
     n_detect: int = 1  # frames in one call of the detector
     landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
+    guard: Guard = Guard(1.0)  # chooses each face's strength
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
@@ -88,14 +93,20 @@ class Restorer:
         return self.stream_detected(self.detect(frames))
 
     def stream_detected(
-        self, detected: Iterable[Detected | Failed], deflicker: Deflicker = iter
+        self, detected: Iterable[Detected | Failed], deflicker: Deflicker = iter, judge: Judge | None = None
     ) -> Iterator[Restored | Failed]:
-        """As `stream`, for frames whose faces are known. `deflicker` may change what the face network made of them."""
+        """As `stream`, for frames whose faces are known.
+
+        Args:
+            deflicker: may change what the face network made of them.
+            judge: chooses how much of it is pasted; None judges each frame's faces by themselves.
+        """
         idle: Idle = SimpleQueue()
         for each in (self, *self.replicas):
             idle.put(each)
         faces_restored = self.restore_faces(map(self.align, detected), idle)
-        masked = self.mask_and_enlarge(deflicker(faces_restored), idle)
+        judged = (judge or self.judge)(deflicker(faces_restored))
+        masked = self.mask_and_enlarge(judged, idle)
         return self.paste(masked)
 
     def restore(self, frame: Frame) -> Restored:
@@ -134,6 +145,12 @@ class Restorer:
     def restore_faces(self, aligned: Iterable[AlignedFaces | Failed], idle: Idle) -> Iterator[FacesRestored | Failed]:
         """The crops of many frames through the face network together."""
         return self._on_devices(Restorer._restore_group, self._batches(aligned), idle)
+
+    def judge(self, restored: Iterator[FacesRestored | Failed]) -> Iterator[FacesRestored | Failed]:
+        """The frames with a verdict on each face: how strongly it is pasted, and whether it is the same person."""
+        for each in restored:
+            with self.observer("identity"):
+                yield each if isinstance(each, Failed) else self.guard.judged(each)
 
     def mask_and_enlarge(self, restored: Iterable[FacesRestored | Failed], idle: Idle) -> Iterator[Masked | Failed]:
         """The masks of many frames' faces together, and each frame's background where a network enlarges it."""
@@ -194,7 +211,7 @@ class Restorer:
         if isinstance(background, Failed):
             return background
         seconds = restored.seconds + share * len(own) + time.monotonic() - start
-        return Masked(aligned, faces, tuple(own), background, seconds, restored.network_s)
+        return Masked(aligned, faces, tuple(own), background, seconds, restored.network_s, restored.verdicts)
 
     def _background(self, frame: Frame) -> Image | Failed | None:
         """The frame enlarged by a network; None where pasting does it by Lanczos, and for aligned pictures."""
@@ -213,22 +230,24 @@ class Restorer:
     def _pasted(self, masked: Masked) -> Restored:
         """The finished frame; where a network failed on a face the frame keeps its own."""
         start = time.monotonic()
-        options, aligned, frame = self.options, masked.aligned, masked.aligned.frame
-        outcomes = _outcomes_of(aligned.outcomes, masked.faces)
+        aligned, frame = masked.aligned, masked.aligned.frame
+        outcomes = _outcomes_of(aligned.outcomes, masked)
         timings = {"network": masked.network_s, "total": masked.seconds}
-        done = [(c, f) for c, f in zip(aligned.crops, masked.faces, strict=True) if not isinstance(f, FaceError)]
-        crops, faces = tuple(crop for crop, _ in done), tuple(face for _, face in done)
-        if options.aligned:
-            return _aligned_result(aligned, crops, faces, outcomes, options, timings)
+        together = zip(aligned.crops, masked.faces, masked.verdicts, strict=True)
+        done = [(c, f, v.strength) for c, f, v in together if not isinstance(f, FaceError)]
+        crops, faces = tuple(crop for crop, _, _ in done), tuple(face for _, face, _ in done)
+        strengths = [strength for _, _, strength in done]
+        if self.options.aligned:
+            return _aligned_result(aligned, crops, faces, outcomes, strengths, timings)
         canvas = self._enlarge(frame) if masked.background is None else masked.background
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
-        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strength=options.strength)
+        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strengths=strengths)
         size = canvas.shape[0], canvas.shape[1]
         alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start
         facts = aligned.faces, crops, faces, masked.masks, outcomes
-        return Restored(frame, canvas, options.scale, *facts, alpha, timings)
+        return Restored(frame, canvas, self.options.scale, *facts, alpha, timings)
 
     def _enlarge(self, frame: Frame) -> Image:
         """The frame's picture at its final size, an array of its own."""
@@ -251,25 +270,28 @@ def _with_faces(aligned: AlignedFaces, results: Iterator[NetworkFace], share: fl
     return FacesRestored(aligned, tuple(faces), aligned.seconds + network_s, network_s)
 
 
-def _outcomes_of(before: tuple[FaceOutcome, ...], faces: Sequence[NetworkFace]) -> tuple[FaceOutcome, ...]:
-    """The outcomes so far, changed where a network failed; one of `faces` for each that was restored so far."""
-    made = iter(faces)
-    outcomes = []
-    for outcome in before:
-        face = next(made) if outcome.status == "restored" else None
-        outcomes.append(FaceOutcome("failed", str(face)) if isinstance(face, FaceError) else outcome)
-    return tuple(outcomes)
+def _outcomes_of(before: tuple[FaceOutcome, ...], masked: Masked) -> tuple[FaceOutcome, ...]:
+    """The outcomes so far, with the verdict on each face that was restored, or why a network failed on it."""
+    made = zip(masked.faces, masked.verdicts, strict=True)
+    return tuple(_outcome_of(*next(made)) if each.status == "restored" else each for each in before)
+
+
+def _outcome_of(face: NetworkFace, verdict: Verdict) -> FaceOutcome:
+    if isinstance(face, FaceError):
+        return FaceOutcome("failed", str(face))
+    status: FaceStatus = "kept" if verdict.is_kept else "restored"
+    return FaceOutcome(status, identity=verdict.identity, strength=verdict.strength)
 
 
 def _aligned_result(
     aligned: AlignedFaces, crops: tuple[Crop, ...], faces: tuple[NDArray[np.uint8], ...],
-    outcomes: tuple[FaceOutcome, ...], options: FaceOptions, timings: Mapping[str, float],
+    outcomes: tuple[FaceOutcome, ...], strengths: Sequence[float], timings: Mapping[str, float],
 ) -> Restored:  # fmt: skip
     """The network's face at its own size; it fills the whole picture."""
     frame = aligned.frame
     if not faces:
         raise InputError(f"{frame.name}: {outcomes[0].error}")
-    mix = options.strength * faces[0].astype(np.float32) + (1 - options.strength) * crops[0].image
+    mix = strengths[0] * faces[0].astype(np.float32) + (1 - strengths[0]) * crops[0].image
     size = faces[0].shape[0]
     masks: tuple[Mask, ...] = (np.ones((size, size), np.float32),)
     scale = size / frame.image.shape[0]

@@ -17,6 +17,23 @@ NetworkFace: TypeAlias = NDArray[np.uint8] | FaceError
 """(S, S, 3) BGR from the face network, or why there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of the network's face is asked for, whatever is measured."""
+
+    strength: float | None = None  # 0..1, in place of `--strength`; None leaves it to that
+    fade: float = 1.0  # 0..1, by which the strength is multiplied, whatever chose it
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How much of the network's face is pasted, and whether it is still the same person."""
+
+    strength: float  # 0..1
+    identity: float | None = None  # 0..1, as `FaceRecord.identity`; None where it was not measured
+    is_kept: bool = False  # the input's face stays: at no strength was it the same person
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Detected:
     """A frame with its faces, in pixels of the frame."""
@@ -24,6 +41,7 @@ class Detected:
     frame: Frame
     faces: tuple[Face, ...]
     seconds: float = 0.0  # spent on the frame so far
+    shares: tuple[Share, ...] = ()  # one for each face; none where nothing is asked of any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +53,11 @@ class AlignedFaces:
     outcomes: tuple[FaceOutcome, ...]  # one for each face; `restored` for those that were cut out
     crops: tuple[Crop, ...]  # the faces that were cut out, in the order of `faces`
     seconds: float = 0.0  # spent on the frame so far
+    shares: tuple[Share, ...] = ()  # one for each crop; none where nothing is asked of any
+
+    def share_of(self, i: int) -> Share:
+        """What is asked of the i-th crop."""
+        return self.shares[i] if self.shares else Share()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +68,7 @@ class FacesRestored:
     faces: tuple[NetworkFace, ...]  # one for each crop
     seconds: float = 0.0  # spent on the frame so far
     network_s: float = 0.0  # seconds of them, in the face network
+    verdicts: tuple[Verdict, ...] = ()  # one for each crop, once they are judged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +81,11 @@ class Masked:
     background: Image | None  # the frame at its final size, where a network enlarged it
     seconds: float  # spent on the frame so far
     network_s: float  # seconds of them, in the face network
+    verdicts: tuple[Verdict, ...] = ()  # one for each crop
 
 
+Judge: TypeAlias = Callable[[Iterator[FacesRestored | Failed]], Iterator[FacesRestored | Failed]]
+"""Gives each frame's faces their verdicts, and may change the faces; as many frames come out, in the same order."""
 Deflicker: TypeAlias = Callable[[Iterator[FacesRestored | Failed]], Iterator[FacesRestored | Failed]]
 """Changes the faces of consecutive frames before they are masked; as many frames come out, in the same order."""
 Observer: TypeAlias = Callable[[str], AbstractContextManager[None]]

@@ -14,6 +14,8 @@ from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import FaceOptions
+from gfpcli.pipeline.guard import Guard
+from gfpcli.pipeline.identity import UNSCALED
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.refine import BoxLandmarker, LandmarkRefiner
 from gfpcli.pipeline.restorer import Restorer
@@ -26,6 +28,7 @@ from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn
 from gfpcli.weights.devices import choose_devices
 from gfpcli.weights.face_model import load_face_model
+from gfpcli.weights.identifier import load_identifier
 
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
 OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
@@ -50,6 +53,7 @@ def load_restorer(
     """
     devices = choose_devices(options.device)
     first, *others = [_load_on(device, options, parts, n_inputs=n_inputs, warn=warn, watch=watch) for device in devices]
+    first = replace(first, guard=_guard_of(options, parts, devices[0], warn))
     hand_back_memory()  # of what was measured
     if parts.detector is None:
         return replace(first, replicas=tuple(others))
@@ -92,6 +96,17 @@ def _load_on(
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     return Restorer(lambda images: [], model, masker, replace(options, batch_size=n_batch), upsampler)
+
+
+def _guard_of(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn) -> Guard:
+    """What chooses each face's strength, by its identity where that is wanted."""
+    limit = options.identity_limit
+    if limit is None or parts.identifier is None:
+        return Guard(options.fixed_strength)
+    identifier, scale = load_identifier(parts.identifier, device)
+    if scale is UNSCALED:
+        warn(f"{parts.identifier}: how alike pairs of people are to it was not measured: identity is its bare cosine")
+    return Guard(options.fixed_strength, identifier, scale, limit)
 
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch: int) -> Masker:

@@ -124,8 +124,10 @@ BUILTINS = {
     "compact": BUILTIN / "compact.safetensors",
     "builtin": BUILTIN / "detector.safetensors",
     "compact-x2": BUILTIN / "compact-x2.safetensors",
+    "identity": BUILTIN / "identity.safetensors",
 }
-BUILTIN_LICENCES = {"compact": "CC BY-NC-SA 4.0", "builtin": "CC BY-NC-SA 4.0", "compact-x2": "Apache-2.0"}
+BUILTIN_LICENCES = {"compact": "CC BY-NC-SA 4.0", "builtin": "CC BY-NC-SA 4.0", "compact-x2": "Apache-2.0",
+                    "identity": "CC BY-NC-SA 4.0"}  # fmt: skip
 
 
 def cache_folder() -> Path:

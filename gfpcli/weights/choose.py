@@ -16,6 +16,7 @@ from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
 DETECTOR = "retinaface-r50"
+IDENTIFIER = "arcface-r18"
 BACKGROUNDS = ("realesrgan-x2", "realesrgan-x4", "realesr-general", "realesr-general-wdn")
 Warn = Callable[[str], None]
 
@@ -29,11 +30,12 @@ class Parts:
     detector: Path | None
     mask: Path | None
     background: Path | None = None
+    identifier: Path | None = None
 
     @property
     def files(self) -> tuple[Path | None, ...]:
         """All of them, in a fixed order."""
-        return self.model, self.detector, self.mask, self.background
+        return self.model, self.detector, self.mask, self.background, self.identifier
 
 
 def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:
@@ -54,10 +56,11 @@ def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | N
     missing: dict[str, str] = {}
     detector = None if options.aligned else _detector_of(options, missing, progress)
     background = _background_of(options, progress)
+    identifier = _identifier_of(options, progress)
     model, name = _model_of(options, missing, progress)
     if missing:
         warn(_line_of(missing))
-    return Parts(model, name, detector, mask, background)
+    return Parts(model, name, detector, mask, background, identifier)
 
 
 def _model_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> tuple[Path, str]:
@@ -116,6 +119,14 @@ def _background_of(options: PipelineOptions, progress: Progress | None) -> Path 
     if options.background in BACKGROUNDS:
         return fetch(options.background, offline=options.offline, progress=progress)
     return _file_of("background", options.background, ("none", "compact-x2", *BACKGROUNDS))
+
+
+def _identifier_of(options: PipelineOptions, progress: Progress | None) -> Path:
+    if options.identifier in ("auto", "builtin"):
+        return BUILTINS["identity"]
+    if options.identifier == IDENTIFIER:
+        return fetch(IDENTIFIER, offline=options.offline, progress=progress)
+    return _file_of("identifier", options.identifier, ("auto", "builtin", IDENTIFIER))
 
 
 def _file_of(flag: str, value: str, names: tuple[str, ...]) -> Path:

@@ -1,0 +1,80 @@
+"""Whose face it is: aligned crops to unit vectors, by a network behind the `Identifier` port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gfpcli.model.identity import VIEW_SIZE
+from gfpcli.pipeline.align import warp_area
+from gfpcli.pipeline.tensors import to_tensor
+from gfpcli.types import Affine
+
+VIEW_256 = (44.0, 56.0, 168.0)  # left, top and side of the square that the built-in network sees, px at 256
+
+
+def crop_to_view_of(size: int) -> Affine:
+    """The (2, 3) similarity from an aligned crop of `size` px to the built-in network's square."""
+    left, top, side = (value * size / 256 for value in VIEW_256)
+    zoom = VIEW_SIZE / side
+    return np.array([[zoom, 0, (0.5 - left) * zoom - 0.5], [0, zoom, (0.5 - top) * zoom - 0.5]])
+
+
+def built_in_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(S, S, 3) BGR aligned as FFHQ to what the built-in network sees, (96, 96, 3) BGR."""
+    return warp_area(crop, crop_to_view_of(len(crop)), VIEW_SIZE)
+
+
+def whole_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The whole aligned crop, as GFP-GAN's identity loss sees it; ArcFace-R18 makes it gray and 128 px."""
+    return crop
+
+
+@dataclass(frozen=True, slots=True)
+class NetIdentifier:
+    """An identity network on its device, and how it sees an aligned crop."""
+
+    net: Callable[[Tensor], Tensor]  # (N, 3, s, s) RGB in [-1, 1] to (N, D)
+    view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    device: torch.device
+
+    def __call__(self, crops: Sequence[NDArray[np.uint8]], /) -> NDArray[np.float32]:
+        """(N, D) float32 unit vectors of (S, S, 3) BGR crops aligned as FFHQ, of one size or several.
+
+        One crop at a time, so that its vector does not depend on the others.
+        """
+        with torch.inference_mode():
+            found = [self._vector_of(crop) for crop in crops]
+        return np.stack(found) if found else np.zeros((0, 0), np.float32)
+
+    def _vector_of(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        vector = self.net(to_tensor([self.view(crop)]).to(self.device))[0].float().cpu().numpy()
+        return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityScale:
+    """From the product of two unit vectors to a score: the percentile among an even mixture of pairs.
+
+    Half of the pairs are of the same person, half of different people (the card says which): 0 is less alike than any
+    of them, 0.5 about where both kinds part, 1 more alike than any. Both tables rise evenly from 0 % to 100 %.
+    """
+
+    same: tuple[float, ...]  # products of pairs of the same person, lowest first
+    different: tuple[float, ...]
+
+    def __call__(self, product: float) -> float:
+        """0..1; never falls where the product rises."""
+        ranks = [
+            float(np.interp(product, table, np.linspace(0, 1, len(table)))) for table in (self.same, self.different)
+        ]
+        return sum(ranks) / 2
+
+
+UNSCALED = IdentityScale((0.0, 1.0), (0.0, 1.0))
+"""The product itself, at least 0: of a network whose pairs nobody measured."""
