@@ -178,6 +178,7 @@ def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
         totals["inputs"] += 1
         totals[record["status"]] += 1
         totals["errors"] += record["error"] is not None
+        totals["editable"] += entry["plan"] is not None and bool(record["faces"])
         totals["faces"] += len(record["faces"])
         totals.update(f"faces_{face['status']}" for face in record["faces"])
     return totals
