@@ -217,6 +217,13 @@ class RestoreOptions(RunOptions, FaceOptions):
     # not in the fingerprint: an output that is done is given the dates without being made again
     keep_times: bool = option(False, "give each output the dates of its input", panel=IN_OUT, in_fingerprint=False)
     save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
+    only: tuple[str, ...] = option(
+        (), "PHOTO of one face: restores that person's faces only; may be repeated", panel=FACES, in_fingerprint=False
+    )
+    without: tuple[str, ...] = option(
+        (), "PHOTO of one face: leaves that person's faces alone; may be repeated", flag="--not", panel=FACES,
+        in_fingerprint=False,
+    )  # fmt: skip
     plan: str | None = option(
         None, "FILE.json of gfp faces or of a report: restores the faces it names, as it says; its word is obeyed over "
         "--faces, --min-face and --max-face", panel=FACES, in_fingerprint=False,
@@ -228,8 +235,11 @@ class RestoreOptions(RunOptions, FaceOptions):
         super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
         _check_suffix(self.suffix)
-        if self.plan and self.aligned:
-            raise UsageError("--aligned pictures are one face each: leave --plan out")
+        named = [name for name in ("plan", "only", "not") if getattr(self, "without" if name == "not" else name)]
+        if named and self.aligned:
+            raise UsageError(f"--aligned pictures are one face each: leave --{named[0]} out")
+        if self.plan and len(named) > 1:
+            raise UsageError(f"--plan says which faces are restored: leave --{named[1]} out")
         is_quality = is_number(self.quality) and 1 <= int(self.quality) <= 100
         if self.quality != "auto" and not is_quality:
             raise UsageError(f"--quality {self.quality!r}: choose auto, or a number from 1 to 100")
@@ -246,7 +256,7 @@ class BenchOptions(RestoreOptions):
 
     left_out = (
         "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "hidden", "suffix",
-        "keep_times", "save", "report",
+        "keep_times", "save", "report", "plan", "only", "without",
     )  # fmt: skip
     rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
     threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))

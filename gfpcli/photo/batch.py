@@ -36,6 +36,7 @@ from gfpcli.photo.face_plan import (
     with_plan,
 )
 from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
+from gfpcli.photo.references import References, read_references
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
 from gfpcli.photo.sheets import Layers, PlacedMask
 from gfpcli.photo.sidecars import Sidecar, prepare_sidecars, read_sidecars, settings_with
@@ -104,6 +105,7 @@ class PhotoRun:
     ledger: Ledger
     settings: str  # fingerprint of options and weights
     model_name: str
+    references: References | None = None  # the persons that are shown by `--only` and `--not`
     draw: DrawPictures | None = None  # makes the report's pictures, where a report is wanted
 
     def prepare(self, numbered: tuple[int, Job]) -> PhotoTask | FinishedPhoto:
@@ -305,7 +307,8 @@ class PhotoRun:
 
         source = frames()
         for first in source:  # once: the stream takes the rest
-            for result in load().stream(chain([first], source)):
+            restorer = self.references.applied_to(load()) if self.references else load()
+            for result in restorer.stream(chain([first], source)):
                 yield tasks.popleft(), result
 
 
@@ -405,7 +408,10 @@ def restore_photos(
     with ExitStack() as stack:
         hold_outputs(plan, options, stack)
         draw = pictures_for(len(plan.jobs)) if report_to else None
-        run = PhotoRun(options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, draw)
+        references = read_references(options, parts)
+        settings = fingerprint(options, parts)
+        settings = references.settings_with(settings) if references else settings
+        run = PhotoRun(options, plan.root, Ledger(plan.root), settings, parts.model_name, references, draw)
         listener.begin(len(plan.jobs))
         report = None
         if report_to:

@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-ALIKE = 0.5  # least cosine of two faces of one person
 MOST_TOGETHER = 2000  # vectors in one clustering: its memory grows with their square
 
 Vectors = NDArray[np.float32]  # (N, D) unit vectors
 
 
-def persons_of(vectors: Vectors, alike: float = ALIKE) -> list[int]:
+def persons_of(vectors: Vectors, alike: float) -> list[int]:
     """The number of each face's person, from 1: the person with the most faces, of equals the one seen first.
 
-    Agglomerative clustering by average linkage: two groups become one while the mean cosine of their faces is at least
+    Agglomerative clustering by average linkage: two groups become one while the mean product of their faces is at least
     `alike`. More than `MOST_TOGETHER` faces are clustered in parts, each together with the means of the clusters made
     so far.
     """

@@ -117,10 +117,10 @@ def planned_face(face: Face, *, is_restored: bool) -> PlannedFace:
     )  # fmt: skip
 
 
-def with_persons(photos: list[SeenPhoto]) -> list[SeenPhoto]:
-    """The photos with the number of each face's person."""
+def with_persons(photos: list[SeenPhoto], alike: float) -> list[SeenPhoto]:
+    """The photos with the number of each face's person. `alike`: as of `persons_of`."""
     vectors = [face.vector for photo in photos for face in photo.faces if face.vector is not None]
-    numbers = iter(persons_of(np.stack(vectors)) if vectors else [])
+    numbers = iter(persons_of(np.stack(vectors), alike) if vectors else [])
 
     def named(face: SeenFace) -> SeenFace:
         return face if face.vector is None else replace(face, planned=replace(face.planned, person=next(numbers)))

@@ -37,6 +37,7 @@ from gfpcli.pipeline.steps import (
     n_bytes_of,
     n_crops_of,
 )
+from gfpcli.pipeline.who import PersonFilter
 from gfpcli.stream import batched, map_ahead
 from gfpcli.types import (
     Crop,
@@ -47,6 +48,7 @@ from gfpcli.types import (
     FaceStatus,
     Failed,
     Frame,
+    Identifier,
     Image,
     Landmarker,
     Mask,
@@ -84,6 +86,8 @@ class Restorer:
     upsampler: Upsampler = resize_background  # Lanczos
     replicas: tuple[Restorer, ...] = ()  # the same networks on further devices; their detectors are not used
     n_detect: int = 1  # frames in one call of the detector
+    identifier: Identifier | None = None  # of `persons`
+    persons: PersonFilter | None = None  # whose faces are restored; None: everybody's
     landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
     guard: Guard = Guard(1.0)  # chooses each face's strength
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
@@ -139,8 +143,11 @@ class Restorer:
         start = time.monotonic() - detected.seconds
         work = partial(align_faces, detected, self.model.size, self.options)
         with self.observer("align"):
-            aligned = or_failed(detected.frame, work, "not enough memory to cut out its faces")
+            aligned = or_failed(detected.frame, lambda: self._wanted(work()), "not enough memory to cut out its faces")
         return aligned if isinstance(aligned, Failed) else replace(aligned, seconds=time.monotonic() - start)
+
+    def _wanted(self, aligned: AlignedFaces) -> AlignedFaces:
+        return self.persons.apply(aligned) if self.persons else aligned
 
     def restore_faces(self, aligned: Iterable[AlignedFaces | Failed], idle: Idle) -> Iterator[FacesRestored | Failed]:
         """The crops of many frames through the face network together."""

@@ -18,14 +18,14 @@ def faces(rng: np.random.Generator, who: list[int], noise: float = 0.3) -> Vecto
 
 
 def test_the_person_with_the_most_faces_comes_first(rng: np.random.Generator) -> None:
-    assert persons_of(faces(rng, [0, 1, 2, 1, 2, 1])) == [3, 1, 2, 1, 2, 1]
-    assert persons_of(faces(rng, [5, 3, 3, 5])) == [1, 2, 2, 1], "of equals the one seen first"
+    assert persons_of(faces(rng, [0, 1, 2, 1, 2, 1]), 0.5) == [3, 1, 2, 1, 2, 1]
+    assert persons_of(faces(rng, [5, 3, 3, 5]), 0.5) == [1, 2, 2, 1], "of equals the one seen first"
 
 
 def test_few_faces_are_clustered_too(rng: np.random.Generator) -> None:
-    assert persons_of(np.zeros((0, 64), np.float32)) == []
-    assert persons_of(faces(rng, [0])) == [1]
-    assert persons_of(faces(rng, [0, 0])) == [1, 1] and persons_of(faces(rng, [0, 1])) == [1, 2]
+    assert persons_of(np.zeros((0, 64), np.float32), 0.5) == []
+    assert persons_of(faces(rng, [0]), 0.5) == [1]
+    assert persons_of(faces(rng, [0, 0]), 0.5) == [1, 1] and persons_of(faces(rng, [0, 1]), 0.5) == [1, 2]
 
 
 def test_the_threshold_decides(rng: np.random.Generator) -> None:
@@ -38,6 +38,6 @@ def test_the_threshold_decides(rng: np.random.Generator) -> None:
 def test_many_are_clustered_in_parts(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     who = rng.integers(0, 3, 60).tolist()
     vectors = faces(rng, who)
-    whole = persons_of(vectors)
+    whole = persons_of(vectors, 0.5)
     monkeypatch.setattr(persons, "MOST_TOGETHER", most)
-    assert persons_of(vectors) == whole
+    assert persons_of(vectors, 0.5) == whole
