@@ -251,6 +251,21 @@ class RestoreOptions(RunOptions, FaceOptions):
 
 
 @dataclass(frozen=True)
+class FacesOptions(RestoreOptions):
+    """Options of `gfp faces`. Raises UsageError as `FaceOptions`."""
+
+    left_out = (
+        "dry_run", "fail_fast", "engine", "address", "gpus_per_worker", "json", "scale", "identity_guard", "background",
+        "tile", "aligned", "mask", "precision", "compile", "batch_size", "strip", "format", "quality", "suffix",
+        "keep_times", "save", "report", "plan",
+    )  # fmt: skip
+    force: bool = option(False, "replace a plan, which somebody may have edited", panel=RUN, in_fingerprint=False)
+    workers: int = option(0, "decoding threads (0 = 2)", panel=SPEED, in_fingerprint=False, within=(0, 64))
+    sheet: str | None = option(None, "FILE.png: contact sheet with a row for each person", panel=IN_OUT,
+                               in_fingerprint=False)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class BenchOptions(RestoreOptions):
     """Options of `gfp bench`. Raises UsageError as `FaceOptions`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -12,16 +12,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.errors import FaceError, failure_line
+from gfpcli.errors import CheckpointError, FaceError, failure_line
 from gfpcli.files.jobs import Job
+from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import decode_frame, read_file
 from gfpcli.photo.contact_sheet import SheetFace, thumb_of
 from gfpcli.photo.persons import persons_of
+from gfpcli.photo.references import read_references
 from gfpcli.pipeline.align import cut_crop
+from gfpcli.pipeline.quality import quality_of, strength_for
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.steps import AlignedFaces
+from gfpcli.pipeline.who import ALIKE, product_at
 from gfpcli.stream import map_ahead
-from gfpcli.types import Crop, Face, FaceOutcome, Failed, Frame, Identifier, PlannedFace, PlannedPhoto
+from gfpcli.types import Crop, Face, FaceOutcome, Failed, Frame, Identifier, Listener, PlannedFace, PlannedPhoto
+from gfpcli.weights.build import load_restorer
+from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.devices import choose_devices
+from gfpcli.weights.identifier import load_identifier
 
 Gauge: TypeAlias = Callable[[Crop], tuple[float, float]]
 """Measures a crop: its blur, and the strength that the run would choose."""
@@ -144,3 +152,36 @@ def sheet_rows(photos: Iterable[SeenPhoto]) -> list[list[SheetFace]]:
                 shown = SheetFace(face.thumb, photo.photo.photo.rpartition("/")[2], face.planned.action == "skip")
                 rows.setdefault(face.planned.person, []).append(shown)
     return [rows[number] for number in sorted(rows)]
+
+
+def gauge_for(options: RestoreOptions) -> Gauge:
+    """Measures blur, and gives the strength that `--strength` asks for or leaves to what is measured."""
+    fixed = options.fixed_strength
+
+    def gauge(crop: Crop) -> tuple[float, float]:
+        quality = quality_of(crop)
+        return quality.blur, strength_for(quality) if fixed is None else fixed
+
+    return gauge
+
+
+def look_at_photos(
+    jobs: Sequence[Job], options: RestoreOptions, listener: Listener, told: Callable[[SeenPhoto], None]
+) -> list[SeenPhoto]:
+    """The photos with their faces and persons; `told` hears of each as soon as it was looked at.
+
+    Raises:
+        GfpError: the networks cannot be loaded, or a photo of `--only` or `--not` cannot be used.
+    """
+    parts = choose_parts(options, warn=listener.warn, progress=listener.download)
+    references = read_references(options, parts)
+    restorer = load_restorer(options, parts, warn=listener.warn)
+    if parts.identifier is None:
+        raise CheckpointError("this run has no identity network")
+    identifier, scale = load_identifier(parts.identifier, choose_devices(options.device)[0])
+    restorer = references.applied_to(restorer) if references else restorer
+    seen = []
+    for photo in look_at(jobs, restorer, identifier, gauge_for(options), options.n_threads):
+        seen.append(photo)
+        told(photo)
+    return with_persons(seen, product_at(scale, ALIKE))
