@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gfpcli.model.identity import VIEW_SIZE, IdentityNet
+from gfpcli.model.identity import IDENTITY_VIEW, IdentityNet
 from gfpcli.pipeline.align import warp_area
 from gfpcli.pipeline.identity import crop_to_view_of
 from gfpcli.pipeline.tensors import to_tensor
@@ -82,14 +82,14 @@ def make_stock(data: Path, cache: Path, n_new: int, rng: np.random.Generator) ->
 
 
 def view_of(face: Picture, rng: np.random.Generator, worse: float) -> Picture:
-    """The network's square (VIEW_SIZE, VIEW_SIZE, 3), a little off, with a chance of `worse` of damage."""
+    """The network's square (IDENTITY_VIEW, IDENTITY_VIEW, 3), a little off, with a chance of `worse` of damage."""
     affine = crop_to_view_of(SIZE)
     turn, zoom = rng.normal(0, 2.0), float(np.exp(rng.normal(0, 0.02)))
-    middle = (VIEW_SIZE - 1) / 2
+    middle = (IDENTITY_VIEW - 1) / 2
     jitter = np.asarray(cv2.getRotationMatrix2D((middle, middle), turn, zoom))
     jitter[:, 2] += rng.normal(0, 1.0, 2)
     moved = np.hstack([jitter[:, :2] @ affine[:, :2], (jitter[:, :2] @ affine[:, 2] + jitter[:, 2])[:, None]])
-    view = warp_area(face, moved, VIEW_SIZE)
+    view = warp_area(face, moved, IDENTITY_VIEW)
     if rng.random() < 0.5:
         view = np.ascontiguousarray(view[:, ::-1])
     return damaged(view, rng) if rng.random() < worse else view
@@ -113,7 +113,7 @@ def damaged(view: Picture, rng: np.random.Generator) -> Picture:
         code = cv2.imencode(".jpg", out8, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))])[1]
         out8 = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)
     how = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)[rng.integers(3)]
-    return np.asarray(cv2.resize(out8, (VIEW_SIZE, VIEW_SIZE), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(out8, (IDENTITY_VIEW, IDENTITY_VIEW), interpolation=how), np.uint8)
 
 
 def batches(stock: Stock, rng: np.random.Generator) -> Iterator[tuple[Tensor, NDArray[np.intp]]]:
@@ -158,7 +158,7 @@ def figures_of(net: IdentityNet, stock: Stock) -> str:
             low8 = np.clip(low + rng.normal(0, noise, low.shape), 0, 255).astype(np.uint8)
             lows.append(np.asarray(cv2.resize(low8, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.uint8))
         with torch.inference_mode():
-            found = net(to_tensor([warp_area(low, crop_to_view_of(SIZE), VIEW_SIZE) for low in lows]))
+            found = net(to_tensor([warp_area(low, crop_to_view_of(SIZE), IDENTITY_VIEW) for low in lows]))
         gallery = found if gallery is None else gallery
         table = found @ gallery.T
         same, other = table.diag(), table[~torch.eye(len(table), dtype=torch.bool)]
