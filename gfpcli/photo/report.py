@@ -162,6 +162,8 @@ def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
 
 def _to_review(entries: Iterator[dict[str, Any]], below: float) -> list[dict[str, Any]]:
     """The faces whose identity score is below this, least first, each with its input and the number of that."""
+    if below == 0:
+        return []
     found = [
         {**face, "input": entry["record"]["input"], "number": number}
         for number, entry in enumerate(entries, 1)
