@@ -21,7 +21,7 @@ from gfpcli.files.atomic import os_errors_as, write_bytes
 from gfpcli.files.storage import is_url
 from gfpcli.options import FacesOptions
 from gfpcli.photo.batch import plan_photos
-from gfpcli.photo.contact_sheet import MOST_FACES, MOST_PERSONS, contact_sheet
+from gfpcli.photo.contact_sheet import MOST_IN_ROW, MOST_PERSONS, persons_sheet
 from gfpcli.photo.face_plan import plan_text, read_plan
 from gfpcli.photo.planning import SeenPhoto, look_at_photos, plan_of, sheet_rows
 from gfpcli.types import Listener, PlannedFace
@@ -94,7 +94,7 @@ def _write_plan(path: Path, text: str) -> None:
 def _write_sheet(path: Path, photos: Sequence[SeenPhoto]) -> None:
     """Writes the contact sheet, and reads it back. Raises OutputError."""
     rows = sheet_rows(photos)
-    sheet = contact_sheet(rows)
+    sheet = persons_sheet(rows)
     with os_errors_as(OutputError, path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, cv2.imencode(".png", sheet)[1].tobytes())
@@ -102,8 +102,8 @@ def _write_sheet(path: Path, photos: Sequence[SeenPhoto]) -> None:
         seen = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if seen is None or not np.array_equal(sheet, seen):
         raise OutputError(f"{path}: is not what was written")
-    if len(rows) > MOST_PERSONS or any(len(row) > MOST_FACES for row in rows):
-        tell(f"{path}: shows the first {MOST_FACES} faces of at most {MOST_PERSONS} persons")
+    if len(rows) > MOST_PERSONS or any(len(row) > MOST_IN_ROW for row in rows):
+        tell(f"{path}: shows the first {MOST_IN_ROW} faces of at most {MOST_PERSONS} persons")
 
 
 def table_of_faces(photos: Sequence[SeenPhoto]) -> Table:
@@ -113,13 +113,13 @@ def table_of_faces(photos: Sequence[SeenPhoto]) -> Table:
         table.add_column(name, overflow="fold", justify="left" if name in ("photo", "person", "action") else "right")
     rows = [(photo.photo.photo, face.planned) for photo in photos for face in photo.faces]
     for name, face in rows[:MOST_ROWS]:
-        table.add_row(*map(escape, _cells_of(name, face)))
+        table.add_row(*map(escape, _face_cells(name, face)))
     if len(rows) > MOST_ROWS:
         table.add_row(f"... and {len(rows) - MOST_ROWS} more")
     return table
 
 
-def _cells_of(name: str, face: PlannedFace) -> tuple[str, ...]:
+def _face_cells(name: str, face: PlannedFace) -> tuple[str, ...]:
     x0, y0, x1, y1 = face.box
     blur = "-" if face.blur is None else f"{face.blur:.1f}"
     strength = "-" if face.planned_strength is None else f"{face.planned_strength:.2f}"

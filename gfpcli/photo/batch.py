@@ -84,6 +84,7 @@ class PendingPhoto:
     input_sha256: str
     settings: str
     output_sha256: str
+    same_as: str = ""  # as of the ledger's entry
     sidecars: tuple[tuple[PendingOutput, str], ...] = ()  # copies of them, with the SHA-256 of the content
 
     def discard(self) -> None:
@@ -151,6 +152,13 @@ class PhotoRun:
         """What the ledger keeps of all that made an output besides the content of its input."""
         return settings_as_planned(settings_with(self.settings, sidecars), job.planned)
 
+    def same_as(self, task: PhotoTask, outcome: Outcome) -> str:
+        """The settings of the plan that asks for what was done: with it the photo need not be made again."""
+        if task.job.planned or self.options.aligned or outcome.error:
+            return ""
+        asked = entry_of_records(task.job.name, task.sha256, task.photo.frame, outcome.faces)
+        return settings_as_planned(settings_with(self.settings, task.sidecars), asked)
+
     @contextmanager
     def failing(self, job: Job) -> Iterator[list[FinishedPhoto]]:
         """Turns any error of one photo into its outcome, put into the list: the others go on."""
@@ -213,7 +221,8 @@ class PhotoRun:
             output = prepare_output(job.target, [encoded.data], task.facts)
             digest = hashlib.sha256(encoded.data).hexdigest()
             pending.pop_all()
-            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest, sidecars)
+            same_as = self.same_as(task, outcome)
+            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest, same_as, sidecars)
         return failed[0]
 
     def prepare_sidecars(
@@ -237,8 +246,9 @@ class PhotoRun:
             beside = {extra.target: digest for extra, digest in (*made.extras, *sidecars)}
             outcome = made.finished.outcome
             self.ledger.add(
-                made.job.target, made.input_sha256, made.settings, made.output_sha256, outcome.faces, beside
-            )
+                made.job.target, made.input_sha256, made.settings, made.output_sha256, outcome.faces, beside,
+                same_as=made.same_as,
+            )  # fmt: skip
             for extra, _ in (*made.extras, *sidecars):
                 extra.publish()
             made.output.publish()

@@ -16,7 +16,7 @@ from gfpcli.photo.sheets import SmallPicture
 THUMB = 112  # px, side of a face
 THUMB_QUALITY = 88  # of JPEG, in which faces wait for the sheet
 LABEL_WIDTH, ROW_GAP, CAPTION_HEIGHT = 128, 14, 20  # px
-MOST_FACES, MOST_PERSONS = 12, 200  # on a sheet: faces in a row, rows
+MOST_IN_ROW, MOST_PERSONS = 12, 200  # on a sheet: faces in a row, rows
 FONT_SIZE, CAPTION_SIZE = 16, 11  # px
 PAPER, INK, FAINT = (250, 250, 248), (28, 28, 26), (120, 120, 112)  # RGB
 SKIPPED_SHARE = 0.35  # of a face that is left alone, over the paper
@@ -37,10 +37,10 @@ def thumb_of(crop: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, THUMB_QUALITY])[1].tobytes()
 
 
-def contact_sheet(persons: Sequence[Sequence[SheetFace]]) -> SmallPicture:
+def persons_sheet(persons: Sequence[Sequence[SheetFace]]) -> SmallPicture:
     """The sheet (H, W, 3) BGR: the first faces of each person, person 1 at the top; how many more there are is said."""
     shown = persons[:MOST_PERSONS]
-    n_columns = max((min(len(faces), MOST_FACES) for faces in shown), default=1)
+    n_columns = max((min(len(faces), MOST_IN_ROW) for faces in shown), default=1)
     row_height = THUMB + CAPTION_HEIGHT + ROW_GAP
     rest = len(persons) - len(shown)
     width = LABEL_WIDTH + n_columns * (THUMB + 4) + ROW_GAP + 60
@@ -60,7 +60,7 @@ def _draw_person(
     font, small = ImageFont.load_default(FONT_SIZE), ImageFont.load_default(CAPTION_SIZE)
     draw.text((ROW_GAP, top + 36), f"person {number}", INK, font)
     draw.text((ROW_GAP, top + 60), f"{len(faces)} face{'' if len(faces) == 1 else 's'}", FAINT, small)
-    for column, face in enumerate(faces[:MOST_FACES]):
+    for column, face in enumerate(faces[:MOST_IN_ROW]):
         left = LABEL_WIDTH + column * (THUMB + 4)
         thumb = cv2.imdecode(np.frombuffer(face.thumb, np.uint8), cv2.IMREAD_COLOR)
         picture = Pillow.fromarray(np.ascontiguousarray(np.asarray(thumb)[..., ::-1]))
@@ -68,9 +68,9 @@ def _draw_person(
             picture = Pillow.blend(Pillow.new("RGB", picture.size, PAPER), picture, SKIPPED_SHARE)
         sheet.paste(picture, (left, top))
         draw.text((left, top + THUMB + 3), _fitting(face.caption, draw, small), FAINT, small)
-    if len(faces) > MOST_FACES:
-        left = LABEL_WIDTH + MOST_FACES * (THUMB + 4)
-        draw.text((left + 4, top + 44), f"+{len(faces) - MOST_FACES}", INK, font)
+    if len(faces) > MOST_IN_ROW:
+        left = LABEL_WIDTH + MOST_IN_ROW * (THUMB + 4)
+        draw.text((left + 4, top + 44), f"+{len(faces) - MOST_IN_ROW}", INK, font)
 
 
 def _fitting(caption: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:

@@ -176,7 +176,7 @@ def _probe(
 
 def _restore_faces(restorer: Restorer, frame: Frame, faces: tuple[Face, ...]) -> Restored:
     """The frame with these of its faces restored. Raises GfpError."""
-    (out,) = restorer.stream_detected([Detected(frame, faces)])
+    (out,) = restorer.stream_detected([Detected(replace(frame, planned=None), faces)])
     if isinstance(out, Failed):
         raise out.error
     return out

@@ -25,7 +25,7 @@ def persons_of(vectors: Vectors, alike: float) -> list[int]:
         means = _means_of(vectors[:start], labels)
         found = _clusters_of(np.concatenate([means, vectors[start : start + MOST_TOGETHER]]), alike)
         labels = np.unique(np.concatenate([found[: len(means)][labels], found[len(means) :]]), return_inverse=True)[1]
-    return _by_size(labels.tolist())
+    return _numbered(labels.tolist())
 
 
 def _means_of(vectors: Vectors, labels: NDArray[np.int64]) -> Vectors:
@@ -43,7 +43,7 @@ def _clusters_of(vectors: Vectors, alike: float) -> NDArray[np.int64]:
     return np.asarray(fcluster(tree, 1 - alike, "distance") - 1, np.int64)
 
 
-def _by_size(labels: list[int]) -> list[int]:
+def _numbered(labels: list[int]) -> list[int]:
     """Numbers from 1 in place of labels: by how often each is there, then by where it is first."""
     order = {label: i + 1 for i, (label, _) in enumerate(Counter(labels).most_common())}  # equals as first seen
     return [order[label] for label in labels]

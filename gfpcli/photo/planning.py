@@ -60,7 +60,7 @@ def look_at(
     waiting: deque[SeenPhoto] = deque()  # read or failed, in order
 
     def frames() -> Iterator[Frame]:
-        read = map_ahead(_read, enumerate(jobs), workers=n_threads, depth=n_threads + 2, weigh_result=_n_bytes_of)
+        read = map_ahead(_read_job, enumerate(jobs), workers=n_threads, depth=n_threads + 2, weigh_result=_n_bytes_of)
         for seen, frame in read:
             waiting.append(seen)
             if frame is not None:
@@ -73,7 +73,7 @@ def look_at(
     yield from waiting
 
 
-def _read(numbered: tuple[int, Job]) -> tuple[SeenPhoto, Frame | None]:
+def _read_job(numbered: tuple[int, Job]) -> tuple[SeenPhoto, Frame | None]:
     """A photo decoded, in a thread; without its picture where that fails."""
     index, job = numbered
     try:

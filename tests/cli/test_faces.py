@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,10 @@ def test_an_unedited_plan_gives_the_bytes_of_no_plan_and_an_edit_changes_its_pho
 ) -> None:
     first = gfp("restore", photos, "-o", tmp_path / "out", "--plan", made[1] / "plan.json", *RUN)
     assert "3 restored" in first.stderr and hashes_of(tmp_path / "out") == hashes_of(out)
+
+    shutil.copytree(out, tmp_path / "before")
+    again = gfp("restore", photos, "-o", tmp_path / "before", "--plan", made[1] / "plan.json", *RUN)
+    assert "1 failed, 4 skipped" in again.stderr, "what was made without a plan is what the plan asks for"
 
     def change(entries: dict[str, Any]) -> None:
         entries["red.png"]["faces"][0]["strength"] = 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gfpcli.photo import contact_sheet as sheets
-from gfpcli.photo.contact_sheet import LABEL_WIDTH, MOST_FACES, ROW_GAP, THUMB, SheetFace, contact_sheet, thumb_of
+from gfpcli.photo.contact_sheet import LABEL_WIDTH, MOST_IN_ROW, ROW_GAP, THUMB, SheetFace, persons_sheet, thumb_of
 
 
 def face(level: int, name: str = "a.jpg", *, is_skipped: bool = False) -> SheetFace:
@@ -19,7 +19,7 @@ def middle(sheet: np.ndarray, row: int, column: int) -> int:
 
 
 def test_each_person_has_a_row_and_faces_left_alone_are_faint() -> None:
-    sheet = contact_sheet([[face(20), face(60)], [face(120, is_skipped=True)]])
+    sheet = persons_sheet([[face(20), face(60)], [face(120, is_skipped=True)]])
     assert abs(middle(sheet, 0, 0) - 20) < 3 and abs(middle(sheet, 0, 1) - 60) < 3
     assert middle(sheet, 1, 0) > 190, "faint"
     assert middle(sheet, 1, 1) > 240, "paper"
@@ -27,15 +27,15 @@ def test_each_person_has_a_row_and_faces_left_alone_are_faint() -> None:
 
 def test_long_rows_are_cut_and_so_are_names_of_any_kind() -> None:
     names = ["x" * 500, "日本\udcff\n\x1b[31m", ""]
-    sheet = contact_sheet([[face(i, names[i % 3]) for i in range(MOST_FACES + 5)]])
-    assert sheet.shape[1] < LABEL_WIDTH + (MOST_FACES + 1) * (THUMB + 4)
-    assert (sheet == contact_sheet([[face(i, names[i % 3]) for i in range(MOST_FACES + 5)]])).all()
+    sheet = persons_sheet([[face(i, names[i % 3]) for i in range(MOST_IN_ROW + 5)]])
+    assert sheet.shape[1] < LABEL_WIDTH + (MOST_IN_ROW + 1) * (THUMB + 4)
+    assert (sheet == persons_sheet([[face(i, names[i % 3]) for i in range(MOST_IN_ROW + 5)]])).all()
 
 
 def test_many_persons_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sheets, "MOST_PERSONS", 2)
-    assert contact_sheet([[face(9)]] * 7).shape[0] < 3 * (THUMB + 50) + 40
+    assert persons_sheet([[face(9)]] * 7).shape[0] < 3 * (THUMB + 50) + 40
 
 
 def test_nobody_gives_an_empty_sheet() -> None:
-    assert contact_sheet([]).size > 0
+    assert persons_sheet([]).size > 0

@@ -143,7 +143,8 @@ def test_the_preview_mixes_both_pictures_within_the_face(browser: Page, folder: 
     before, after = picture_of(page, 0), picture_of(page, 1)
     for _ in range(10):
         page.press("-")
-    page.wait_for("document.querySelector('article.current .pair img').src.startsWith('data:image/png')")
+    page.wait_for("(each => each.drawn === each.shown)(document.querySelector('article.current'))")
+    assert page.value("document.querySelector('article.current .pair img').src.startsWith('data:image/png')")
     assert page.value(f"document.querySelector('{FACES} output').textContent") == "50 %"
     half = picture_of(page, 1)
     middle, corner = np.s_[half.shape[0] // 2, 30:60], np.s_[:2, :2]
@@ -152,7 +153,8 @@ def test_the_preview_mixes_both_pictures_within_the_face(browser: Page, folder: 
     page.press("u")
     page.press("u")
     page.wait_for(f"document.querySelector('{FACES} .edit input').value === '0'")
-    page.wait_for("document.querySelector('article.current .pair img').src.startsWith('data:image/png')")
+    page.wait_for("(each => each.drawn === each.shown)(document.querySelector('article.current'))")
+    assert page.value("document.querySelector('article.current .pair img').src.startsWith('data:image/png')")
     assert np.abs(picture_of(page, 1) - before)[middle].max() <= 1
     page.press("u")
     assert page.value("document.getElementById('save').disabled") is True
