@@ -118,6 +118,8 @@ class FaceOptions(Options):
     aligned: bool = option(False, "inputs are aligned square faces: no detection, no paste", panel=FACES)
     faces: str = option("all", "all, largest, center, or N largest", panel=FACES)
     min_face: float = option(16.0, "smaller boxes are left alone, px of the input", panel=FACES, within=(0, 1 << 20))
+    max_face: float = option(0.0, "boxes with a longer side are left alone, px of the input; 0 = none", panel=FACES,
+                             within=(0, 1 << 20))  # fmt: skip
     detector: str = option("auto", "auto, retinaface-r50, builtin, or a RetinaFace checkpoint", panel=FACES,
                            in_fingerprint=False)  # fmt: skip
     det_threshold: float = option(0.8, "lowest score of a face, 0 to 1", panel=FACES, within=(0, 1))
@@ -218,13 +220,33 @@ class RestoreOptions(RunOptions, FaceOptions):
     # not in the fingerprint: an output that is done is given the dates without being made again
     keep_times: bool = option(False, "give each output the dates of its input", panel=IN_OUT, in_fingerprint=False)
     save: tuple[str, ...] = option((), "kept besides the result: a comma list", panel=IN_OUT, words=SAVE_KINDS)
+    only: tuple[str, ...] = option(
+        (), "PHOTO of one face: restores that person's faces only; may be repeated", panel=FACES, in_fingerprint=False
+    )
+    without: tuple[str, ...] = option(
+        (), "PHOTO of one face: leaves that person's faces alone; may be repeated", flag="--not", panel=FACES,
+        in_fingerprint=False,
+    )  # fmt: skip
+    plan: str | None = option(
+        None, "FILE.json of gfp faces or of a report: restores the faces it names, as it says; its word is obeyed over "
+        "--faces, --min-face and --max-face", panel=FACES, in_fingerprint=False,
+    )  # fmt: skip
     report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
                                 panel=IN_OUT, in_fingerprint=False)  # fmt: skip
+
+    # not in the fingerprint: what is listed changes no output
+    review_below: float = option(0.0, "list the faces whose identity score, 0 to 1, is below this: look at them",
+                                 panel=FACES, in_fingerprint=False, within=(0, 1))  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)
         _check_suffix(self.suffix)
+        named = [name for name in ("plan", "only", "not") if getattr(self, "without" if name == "not" else name)]
+        if named and self.aligned:
+            raise UsageError(f"--aligned pictures are one face each: leave --{named[0]} out")
+        if self.plan and len(named) > 1:
+            raise UsageError(f"--plan says which faces are restored: leave --{named[1]} out")
         is_quality = is_number(self.quality) and 1 <= int(self.quality) <= 100
         if self.quality != "auto" and not is_quality:
             raise UsageError(f"--quality {self.quality!r}: choose auto, or a number from 1 to 100")
@@ -247,12 +269,27 @@ class WatchOptions(RestoreOptions):
 
 
 @dataclass(frozen=True)
+class FacesOptions(RestoreOptions):
+    """Options of `gfp faces`. Raises UsageError as `FaceOptions`."""
+
+    left_out = (
+        "dry_run", "fail_fast", "engine", "address", "gpus_per_worker", "json", "scale", "identity_guard", "background",
+        "tile", "aligned", "mask", "precision", "compile", "batch_size", "strip", "format", "quality", "suffix",
+        "keep_times", "save", "report", "label", "plan",
+    )  # fmt: skip
+    force: bool = option(False, "replace a plan, which somebody may have edited", panel=RUN, in_fingerprint=False)
+    workers: int = option(0, "decoding threads (0 = 2)", panel=SPEED, in_fingerprint=False, within=(0, 64))
+    sheet: str | None = option(None, "FILE.png: contact sheet with a row for each person", panel=IN_OUT,
+                               in_fingerprint=False)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class BenchOptions(RestoreOptions):
     """Options of `gfp bench`. Raises UsageError as `FaceOptions`."""
 
     left_out = (
         "dry_run", "quiet", "force", "fail_fast", "engine", "address", "gpus_per_worker", "workers", "hidden", "suffix",
-        "keep_times", "save", "report", "label",
+        "keep_times", "save", "report", "label", "plan", "only", "without",
     )  # fmt: skip
     rounds: int = option(3, "how often each picture is restored", panel=SPEED, within=(1, 1000))
     threads: int = option(0, "of torch and OpenCV on the CPU; 0 = their own choice", panel=SPEED, within=(0, 1024))

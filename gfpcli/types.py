@@ -25,6 +25,7 @@ Affine: TypeAlias = NDArray[np.float64]
 """(2, 3); the variable's name says the direction, for instance `frame_to_crop`."""
 Mask: TypeAlias = NDArray[np.float32]
 """(H, W), 0 keeps the frame, 1 takes the restored face."""
+FaceAction: TypeAlias = Literal["restore", "skip"]
 FaceStatus: TypeAlias = Literal["restored", "failed", "skipped", "kept"]
 OutcomeStatus: TypeAlias = Literal["restored", "no_face", "skipped", "failed", "previewed"]
 
@@ -36,6 +37,45 @@ class Face:
     box: NDArray[np.float64]  # (4,) x0, y0, x1, y1
     landmarks: NDArray[np.float64]  # (5, 2) xy: eyes, nose, mouth corners (image left first)
     score: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFace:
+    """One face of a plan that a person may have edited: where it is, and what is to become of it."""
+
+    box: tuple[float, ...]  # x0, y0, x1, y1, px of the upright photo
+    landmarks: tuple[tuple[float, ...], ...] = ()  # five (x, y); none: they are looked for in the box
+    score: float = 1.0  # of the detector, 0..1
+    action: FaceAction = "restore"
+    strength: float | None = None  # 0..1; None: as the run decides
+    # measured when the plan was made; they change no output
+    person: int | None = None  # number of the cluster of faces that are alike
+    blur: float | None = None
+    planned_strength: float | None = None  # what `--strength` came to
+
+    def to_json(self) -> dict[str, Any]:
+        """The face as a plan holds it."""
+        facts = {"landmarks": [list(each) for each in self.landmarks] or None, "score": self.score,
+                 "person": self.person, "blur": self.blur, "planned_strength": self.planned_strength}  # fmt: skip
+        known = {key: value for key, value in facts.items() if value is not None}
+        strength = "auto" if self.strength is None else self.strength
+        return {"box": list(self.box), **known, "strength": strength, "action": self.action}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPhoto:
+    """The faces of one photo in a plan."""
+
+    photo: str  # path relative to the input folder, with forward slashes
+    sha256: str  # of the file's content
+    width: int  # px of the upright picture
+    height: int
+    faces: tuple[PlannedFace, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The photo as a plan holds it."""
+        facts = {"photo": self.photo, "sha256": self.sha256, "width": self.width, "height": self.height}
+        return {**facts, "faces": [face.to_json() for face in self.faces]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +90,7 @@ class Frame:
     pixel_aspect: float = 1.0  # width / height of a pixel as it is shown
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # (H, W), same depth as the image
     is_gray: bool = False  # stored with one colour channel; `image` then has three equal channels
+    planned: tuple[PlannedFace, ...] | None = None  # its faces as a plan says; None: they are looked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +202,15 @@ class Outcome:
     clip: ClipFacts | None = None  # of a clip
 
     @property
+    def n_kept(self) -> int:
+        """Faces of a photo that stay as they were: restored, they would have been another person."""
+        return sum(face.status == "kept" for face in self.faces)
+
+    def to_review(self, below: float) -> tuple[FaceRecord, ...]:
+        """The faces of a photo whose identity score is below this, also of those that were kept for it."""
+        return tuple(face for face in self.faces if face.identity is not None and face.identity < below)
+
+    @property
     def n_restored(self) -> int:
         """Faces of a photo that were restored."""
         return sum(face.status == "restored" for face in self.faces)
@@ -200,6 +250,12 @@ class Detector(Protocol):
     """Finds the faces of several images of any sizes: one tuple for each image, best score first."""
 
     def __call__(self, images: Sequence[Image], /) -> Sequence[tuple[Face, ...]]: ...
+
+
+class Landmarker(Protocol):
+    """Finds the landmarks of the faces in boxes (4,) x0, y0, x1, y1 of an image: a face for each, with its score."""
+
+    def __call__(self, image: Image, boxes: Sequence[NDArray[np.float64]], /) -> tuple[Face, ...]: ...
 
 
 class FaceModel(Protocol):

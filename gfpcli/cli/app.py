@@ -13,7 +13,16 @@ from gfpcli.cli.commands import command
 from gfpcli.cli.models import models
 from gfpcli.files.formats import WRITTEN
 from gfpcli.memory import keep_memory
-from gfpcli.options import IN_OUT, BenchOptions, EvalOptions, RestoreOptions, VerifyOptions, VideoOptions, WatchOptions
+from gfpcli.options import (
+    IN_OUT,
+    BenchOptions,
+    EvalOptions,
+    FacesOptions,
+    RestoreOptions,
+    VerifyOptions,
+    VideoOptions,
+    WatchOptions,
+)
 from gfpcli.train.options import TrainCommandOptions
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -38,6 +47,7 @@ def gfp(
     \b
     Examples:
       gfp restore photos -o out
+      gfp faces photos -o plan.json
       gfp video old.mp4 -o new.mp4
       gfp models list
     """
@@ -63,6 +73,8 @@ def doctor() -> int:
     "gfp restore old.jpg -o new.png --scale 1 --strength 0.7",
     'gfp restore "scans/*.tif" -o out --save crops,faces --json out/records.jsonl',
     "gfp restore photos -o out --report out/report.html --save compare",
+    "gfp restore photos -o out --plan plan.json",
+    "gfp restore photos -o out --only aunt.jpg --max-face 200",
     "gfp restore s3://album/scans -o s3://album/restored",
     "gfp restore /shared/photos -o /shared/out --engine ray --address auto",
 )
@@ -82,6 +94,26 @@ def restore(
     from gfpcli.cli.restore import run_restore
 
     return run_restore(inputs, output, options, options.json, options.report, began=began, quiet=options.quiet)
+
+
+@command(
+    app,
+    "gfp faces photos -o plan.json --sheet persons.png",
+    "gfp faces photos --only aunt.jpg -o aunt.json && gfp restore photos -o out --plan aunt.json",
+    "gfp faces photos -o - | jq '.photos[].faces[].person'",
+)
+def faces(
+    inputs: Annotated[list[str], typer.Argument(help="photos, folders (searched whole), globs, URLs (s3://...)")],
+    options: FacesOptions,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="FILE.json of the plan; - for stdout", rich_help_panel=IN_OUT),
+    ] = "plan.json",
+) -> int:
+    """List the faces of photos, and who they are, as a plan that can be edited and given to restore."""
+    from gfpcli.cli.faces import run_faces
+
+    return run_faces(inputs, output, options)
 
 
 @command(

@@ -14,7 +14,7 @@ from gfpcli.options import options_of
 
 Kind = TypeVar("Kind")
 BESIDE = Path("gfp.toml")  # read from the current folder where it exists
-TABLES = ("restore", "video", "watch", "bench")  # the commands that read it
+TABLES = ("restore", "faces", "video", "watch", "bench")  # the commands that read it
 
 
 def given_options(kind: type[Kind], context: typer.Context, command: str) -> Kind:

@@ -16,6 +16,8 @@ from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import Ledger
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.estimate import Estimate, InputEstimate, estimate
+from gfpcli.photo.face_plan import settings_as_planned
+from gfpcli.photo.references import read_references
 from gfpcli.photo.sidecars import read_sidecars, settings_with
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts, fingerprint
@@ -36,9 +38,11 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
         GfpError: the restorer cannot be loaded, or the ledger cannot be read.
     """
     parts = choose_parts(options, warn=tell)
-    ledger, settings = Ledger(root), fingerprint(options, parts)
+    ledger, settings, references = Ledger(root), fingerprint(options, parts), read_references(options, parts)
+    settings = references.settings_with(settings) if references else settings
     todo = [job for job in jobs if options.force or not _is_done(job, ledger, settings)]
     restorer = load_restorer(options, parts, n_inputs=len(jobs), warn=tell)
+    restorer = references.applied_to(restorer) if references else restorer
     loading_s = time.monotonic() - began
     plan = estimate(todo, restorer, options, choose_devices(options.device)[0])
     console = Console(stderr=True)
@@ -51,7 +55,7 @@ def tell_plan(jobs: list[Job], root: Path, options: RestoreOptions, began: float
 
 def _is_done(job: Job, ledger: Ledger, settings: str) -> bool:
     try:
-        settings = settings_with(settings, read_sidecars(job)[0])
+        settings = settings_as_planned(settings_with(settings, read_sidecars(job)[0]), job.planned)
         return ledger.state_of(job.target, sha256_of(job.source), settings) != "open"
     except OSError:
         return False  # reading it will say why

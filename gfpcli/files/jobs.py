@@ -10,6 +10,7 @@ from pathlib import Path
 from gfpcli.errors import InputError, OutputError, UsageError, os_reason
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.files.storage import store_of
+from gfpcli.types import PlannedPhoto
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Job:
     data: bytes | None = None  # the input's content where it is no file: it came by stdin
     sidecars: tuple[Path, ...] = ()  # XMP files beside the input, whose copies belong beside the result
     notes: tuple[str, ...] = ()  # lines worth telling that are known before work starts
+    name: str = ""  # path relative to its input, with forward slashes: what a plan calls it
+    planned: PlannedPhoto | None = None  # what a plan says of it
 
 
 @dataclass(frozen=True, slots=True)

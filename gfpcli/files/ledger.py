@@ -24,7 +24,7 @@ LEDGER = ".gfp-ledger.jsonl"  # behind a URL a folder, without the suffix
 NOT_OURS = ": is there already and is not gfp's: choose another --output, or --force"
 DONE = "done before"
 CHANGED = " was changed after gfp wrote it and is kept; --force replaces it"
-OFTEN_EMPTY = ("extras", "source", "made_with")  # which a line then leaves out
+OFTEN_EMPTY = ("same_as", "extras", "source", "made_with")  # which a line then leaves out
 State: TypeAlias = Literal["done", "open", "edited", "foreign"]
 """Of an output: as it should be; to be made (again); changed since it was made; there, but never made by us."""
 
@@ -38,6 +38,7 @@ class Entry:
     settings: str  # fingerprint of everything that changes pixels or files
     output_sha256: str
     faces: str = ""  # JSON of the records of its faces, without their landmarks; kept as text, which is small
+    same_as: str = ""  # other settings by which the output would be the same: those of the plan that says what was done
     extras: str = ""  # JSON of what `--save` kept beside it: relative paths to the SHA-256 of their content
     source: str = ""  # the input, as the run named it
     made_with: str = ""  # JSON of the version, the networks and the settings, for people
@@ -119,7 +120,8 @@ class Ledger:
             return "open"  # gone, or not to be read
         if digest not in self._made[key]:
             return "edited"
-        is_same = (entry.input_sha256, entry.settings, entry.output_sha256) == (input_sha256, settings, digest)
+        is_same = (entry.input_sha256, entry.output_sha256) == (input_sha256, digest)
+        is_same = is_same and settings in (entry.settings, entry.same_as or entry.settings)
         return "done" if is_same else "open"
 
     def check_ours(self, output: Path) -> None:
@@ -144,19 +146,21 @@ class Ledger:
 
     def add(
         self, output: Path, input_sha256: str, settings: str, output_sha256: str, faces: Iterable[FaceRecord] = (),
-        extras: Mapping[Path, str] | None = None, source: str = "", made_with: str = "",
+        extras: Mapping[Path, str] | None = None, *, same_as: str = "", source: str = "", made_with: str = "",
     ) -> None:  # fmt: skip
         """Records an output that is about to take its name; the line is on the disk when this returns.
 
         Args:
             extras: what is kept beside it, with the SHA-256 of the content; recorded with it, so that it is known as
                 gfp's, and no input of a later run.
+            same_as: other settings by which the output would be the same.
             source: the input's name.
             made_with: JSON of what made it; of one run always the same text.
         """
         short = json.dumps([replace(face, landmarks=()).to_json() for face in faces])
         beside = json.dumps({self._key(path): digest for path, digest in extras.items()}) if extras else ""
-        entry = Entry(self._key(output), input_sha256, settings, output_sha256, short, beside, source, made_with)
+        key = self._key(output)
+        entry = Entry(key, input_sha256, settings, output_sha256, short, same_as, beside, source, made_with)
         facts = {key: value for key, value in asdict(entry).items() if value or key not in OFTEN_EMPTY}
         with os_errors_as(OutputError, self.path):
             self._journal.append(json.dumps(facts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,19 +22,28 @@ from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import DONE, Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
-from gfpcli.files.storage import NEW_FILE, FileFacts, is_remote, store_of
+from gfpcli.files.storage import NEW_FILE, FileFacts, is_remote, place_of, store_of
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import Photo, decode_frame, decode_photo, known_kind, read_file, read_frame
 from gfpcli.photo.encode import encode_photo
 from gfpcli.photo.extras import about, prepare_extras
+from gfpcli.photo.face_plan import (
+    check_unchanged,
+    entry_of_records,
+    frame_as_planned,
+    read_plan,
+    settings_as_planned,
+    with_plan,
+)
 from gfpcli.photo.inputs import is_photo_name, plan_jobs, plan_stdin
 from gfpcli.photo.label import Label, label_of, made_with
+from gfpcli.photo.references import References, read_references
 from gfpcli.photo.report import DrawPictures, Pictures, Report, open_report, pictures_for
-from gfpcli.photo.sheets import Layers
+from gfpcli.photo.sheets import Layers, PlacedMask
 from gfpcli.photo.sidecars import Sidecar, prepare_sidecars, read_sidecars, settings_with
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop, deliver, map_ahead
-from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, Restored
+from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, PlannedPhoto, Restored
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
@@ -61,6 +70,8 @@ class FinishedPhoto:
     outcome: Outcome
     pictures: Pictures | None = None
     known_faces: tuple[FaceRecord, ...] = ()  # from the ledger, of a photo that was done before
+    entry: PlannedPhoto | None = None  # what a plan says, or would say, of it; where a report is wanted
+    is_planned: bool = False  # the run was given a plan with this entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ class PendingPhoto:
     input_sha256: str
     settings: str
     output_sha256: str
+    same_as: str = ""  # as of the ledger's entry
     sidecars: tuple[tuple[PendingOutput, str], ...] = ()  # copies of them, with the SHA-256 of the content
 
     def discard(self) -> None:
@@ -95,6 +107,7 @@ class PhotoRun:
     ledger: Ledger
     settings: str  # fingerprint of options and weights
     model_name: str
+    references: References | None = None  # the persons that are shown by `--only` and `--not`
     draw: DrawPictures | None = None  # makes the report's pictures, where a report is wanted
     label: Label | None = None  # of the outputs, before their faces are counted; None where none is wanted
     made_with: str = ""  # what the ledger tells of the run's settings
@@ -107,12 +120,14 @@ class PhotoRun:
             data = read_file(job.source) if job.data is None else job.data
             known_kind(data, str(job.source))  # first: of another kind nothing becomes, whatever stands at its target
             digest, (sidecars, notes) = hashlib.sha256(data).hexdigest(), read_sidecars(job)
+            check_unchanged(job, digest)
             facts = self.facts_of(job)
             if not self.options.force and (reason := self.what_stands(job, digest, sidecars)):
                 if facts.times_ns and reason == DONE:
                     self.keep_times(job.target, facts.times_ns)
                 return self.skipped(job, data, reason)
             photo = decode_photo(data, str(job.source), index)
+            photo = replace(photo, frame=frame_as_planned(photo.frame, job))
             return PhotoTask(job, digest, photo, facts, sidecars, (*job.notes, *notes))
         return failed[0]
 
@@ -133,8 +148,19 @@ class PhotoRun:
 
     def what_stands(self, job: Job, digest: str, sidecars: tuple[Sidecar, ...]) -> str | None:
         """Why an output is left as it is, None where it is to be made: also where a copy of a sidecar is gone."""
-        reason = what_stands(self.ledger, job.target, digest, settings_with(self.settings, sidecars))
+        reason = what_stands(self.ledger, job.target, digest, self.settings_of(job, sidecars))
         return None if reason == DONE and any(self.ledger.is_gone(each.target) for each in sidecars) else reason
+
+    def settings_of(self, job: Job, sidecars: tuple[Sidecar, ...]) -> str:
+        """What the ledger keeps of all that made an output besides the content of its input."""
+        return settings_as_planned(settings_with(self.settings, sidecars), job.planned)
+
+    def same_as(self, task: PhotoTask, outcome: Outcome) -> str:
+        """The settings of the plan that asks for what was done: with it the photo need not be made again."""
+        if task.job.planned or self.options.aligned or outcome.error:
+            return ""
+        asked = entry_of_records(task.job.name, task.sha256, task.photo.frame, outcome.faces)
+        return settings_as_planned(settings_with(self.settings, task.sidecars), asked)
 
     @contextmanager
     def failing(self, job: Job) -> Iterator[list[FinishedPhoto]]:
@@ -147,22 +173,33 @@ class PhotoRun:
 
     def failed(self, job: Job, reason: str) -> FinishedPhoto:
         """A photo without an output."""
-        return FinishedPhoto(replace(self.outcome(job, "failed"), output=None, error=reason))
+        outcome = replace(self.outcome(job, "failed"), output=None, error=reason)
+        return FinishedPhoto(outcome, entry=job.planned, is_planned=job.planned is not None)
 
     def skipped(self, job: Job, data: bytes, reason: str) -> FinishedPhoto:
         """A photo that was done before; for a report both files are looked at again, with the faces of the ledger."""
-        pictures, faces = None, self.ledger.faces_of(job.target)
+        pictures, faces, entry = None, self.ledger.faces_of(job.target), job.planned
         if self.draw:
             with suppress(GfpError):  # the report then shows none
                 before, after = decode_frame(data, str(job.source), 0), read_frame(job.target, 0)
                 pictures = self.pictures((before.image, before.alpha), (after.image, after.alpha), faces)
-        return FinishedPhoto(replace(self.outcome(job, "skipped"), notes=(reason,)), pictures, faces)
+                entry = self.entry_of(job, hashlib.sha256(data).hexdigest(), before, faces)
+        outcome = replace(self.outcome(job, "skipped"), notes=(reason,))
+        return FinishedPhoto(outcome, pictures, faces, entry, job.planned is not None)
 
-    def pictures(self, before: Layers, after: Layers, faces: tuple[FaceRecord, ...]) -> Pictures | None:
+    def pictures(
+        self, before: Layers, after: Layers, faces: tuple[FaceRecord, ...], masks: Sequence[PlacedMask | None] = ()
+    ) -> Pictures | None:
         """The report's pictures of a photo; None where no report is wanted, or no memory is left for them."""
         with suppress(MemoryError, cv2.error):
-            return self.draw and self.draw(before, after, faces)
+            return self.draw and self.draw(before, after, faces, masks)
         return None
+
+    def entry_of(self, job: Job, sha256: str, frame: Frame, faces: tuple[FaceRecord, ...]) -> PlannedPhoto | None:
+        """What a plan says of a photo, or would say after this run; None where no report is wanted."""
+        if job.planned or not self.draw or self.options.aligned:
+            return job.planned
+        return entry_of_records(job.name, sha256, frame, faces)
 
     def encode(self, item: tuple[PhotoTask, Restored | Failed]) -> PendingPhoto | FinishedPhoto:
         """Writes a result and its extras under hidden names; gives the outcome where that fails."""
@@ -178,14 +215,18 @@ class PhotoRun:
                 label=self.label_of(result),
             )  # fmt: skip
             sidecars, notes = self.prepare_sidecars(task, result, pending)
-            outcome = replace(self.outcome_of(job, result), notes=(*encoded.notes, *task.notes, *notes))
+            outcome = self.outcome_of(job, result)
+            outcome = replace(outcome, notes=(*encoded.notes, *task.notes, *notes, *outcome.notes))
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
-            finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
-            settings = settings_with(self.settings, task.sidecars) if outcome.error is None else FACES_FAILED
+            pictures = self.pictures(before, after, outcome.faces, placed_masks(result))
+            entry = self.entry_of(job, task.sha256, result.frame, outcome.faces)
+            finished = FinishedPhoto(outcome, pictures, entry=entry, is_planned=job.planned is not None)
+            settings = self.settings_of(job, task.sidecars) if outcome.error is None else FACES_FAILED
             output = prepare_output(job.target, [encoded.data], task.facts)
             digest = hashlib.sha256(encoded.data).hexdigest()
             pending.pop_all()
-            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest, sidecars)
+            same_as = self.same_as(task, outcome)
+            return PendingPhoto(job, finished, output, extras, task.sha256, settings, digest, same_as, sidecars)
         return failed[0]
 
     def label_of(self, result: Restored) -> Label | None:
@@ -216,7 +257,7 @@ class PhotoRun:
             outcome = made.finished.outcome
             self.ledger.add(
                 made.job.target, made.input_sha256, made.settings, made.output_sha256, outcome.faces, beside,
-                source=str(made.job.source), made_with=self.made_with,
+                same_as=made.same_as, source=str(made.job.source), made_with=self.made_with,
             )  # fmt: skip
             for extra, _ in (*made.extras, *sidecars):
                 extra.publish()
@@ -247,13 +288,14 @@ class PhotoRun:
         """The outcome of a written output. Faces that failed keep the photo's pixels, and make it an error."""
         faces = tuple(face_records(result))
         errors = [face.error for face in faces if face.status == "failed"]
-        is_restored = any(face.status == "restored" for face in faces)
+        is_restored = any(face.status in ("restored", "kept") for face in faces)
         told = f"{len(errors)} of {len(faces)} faces failed and were left alone"
+        n_kept = sum(face.status == "kept" for face in faces)
         height, width = result.image.shape[:2]
         return replace(
             self.outcome(job, "restored" if is_restored else "failed" if errors else "no_face"), scale=result.scale,
             width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces,
-            error=f"{job.source}: {told}: {errors[0]}" if errors else None,
+            error=f"{job.source}: {told}: {errors[0]}" if errors else None, notes=notes_on_kept(n_kept),
         )  # fmt: skip
 
     def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Emit) -> None:
@@ -287,7 +329,8 @@ class PhotoRun:
 
         source = frames()
         for first in source:  # once: the stream takes the rest
-            for result in load().stream(chain([first], source)):
+            restorer = self.references.applied_to(load()) if self.references else load()
+            for result in restorer.stream(chain([first], source)):
                 yield tasks.popleft(), result
 
 
@@ -303,8 +346,24 @@ def face_records(result: Restored) -> Iterator[FaceRecord]:
         )  # fmt: skip
 
 
+def notes_on_kept(n_kept: int) -> tuple[str, ...]:
+    """A line where faces were kept as they are because restored they were no longer the same person."""
+    if n_kept == 0:
+        return ()
+    kept = "1 face is" if n_kept == 1 else f"{n_kept} faces are"
+    return (f"{kept} kept as in the input: restored, it would show another person (--identity-guard)",)
+
+
 def _rounded(share: float | None) -> float | None:
     return None if share is None else round(share, 4)
+
+
+def placed_masks(result: Restored) -> list[PlacedMask | None]:
+    """Where each face that was found was pasted; None for one that was not."""
+    made = zip(result.masks, result.crops, strict=True)
+    is_made = [outcome.status not in ("failed", "skipped") for outcome in result.outcomes]
+    masks = [next(made, None) if each else None for each in is_made]
+    return [each and (each[0], each[1].frame_to_crop) for each in masks]
 
 
 def n_bytes_of_task(item: PhotoTask | FinishedPhoto) -> int:
@@ -335,7 +394,8 @@ def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin:
         stdin: an input's content, in place of `inputs`.
 
     Raises:
-        InputError, UsageError, OutputError: as `plan_jobs`, or the output folder cannot be read.
+        InputError, UsageError, OutputError: as `plan_jobs`, `read_plan` and `with_plan`, or the output folder cannot
+            be read.
     """
     is_file = is_photo_name(output)
     root = output.parent if is_file else output
@@ -347,6 +407,8 @@ def plan_photos(inputs: list[str], output: Path, options: RestoreOptions, stdin:
             inputs, output, wanted=options.format, added=options.suffix, made=Ledger(root).outputs(),
             takes_hidden=options.hidden, has_sidecars=not options.strip,
         )  # fmt: skip
+    if options.plan:
+        jobs = with_plan(jobs, read_plan(place_of(options.plan)), options.plan)
     return PhotoPlan(jobs, root, output if is_file else None, left_out)
 
 
@@ -376,15 +438,18 @@ def restore_photos(
     with ExitStack() as stack:
         hold_outputs(plan, options, stack)
         draw = pictures_for(len(plan.jobs)) if report_to else None
-        label = label_of(parts, options)
+        label, references = label_of(parts, options), read_references(options, parts)
+        settings = fingerprint(options, parts)
+        settings = references.settings_with(settings) if references else settings
         run = PhotoRun(
-            options, plan.root, Ledger(plan.root), fingerprint(options, parts), parts.model_name, draw,
+            options, plan.root, Ledger(plan.root), settings, parts.model_name, references, draw,
             label if options.label else None, made_with(label, options),
         )  # fmt: skip
         listener.begin(len(plan.jobs))
         report = None
         if report_to:
-            report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs)))
+            planned = [job.planned for job in plan.jobs if job.planned]
+            report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs), planned))
         with suppress(Stop):
             engine(run, plan.jobs, parts, listener, partial(_emit, report, listener, options.fail_fast))
 
@@ -392,7 +457,8 @@ def restore_photos(
 def _emit(report: Report | None, listener: Listener, is_fail_fast: bool, finished: FinishedPhoto) -> None:
     outcome = finished.outcome
     if report:
-        report.add(replace(outcome, faces=outcome.faces or finished.known_faces), finished.pictures)
+        shown = replace(outcome, faces=outcome.faces or finished.known_faces)
+        report.add(shown, finished.pictures, finished.entry, is_planned=finished.is_planned)
     listener.outcome(outcome)
     if is_fail_fast and outcome.error:
         raise Stop

@@ -10,17 +10,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gfpcli.errors import GfpError
+from gfpcli.files.atomic import sha256_of
 from gfpcli.files.formats import SUFFIX_FORMATS
 from gfpcli.files.jobs import Job
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import Photo, size_of
+from gfpcli.photo.face_plan import check_unchanged, frame_as_planned
 from gfpcli.photo.profile import Stopwatch, decode, encode, observed, resident_memory
 from gfpcli.pipeline.faults import FAULTS, fault_text
 from gfpcli.pipeline.restorer import Restorer
@@ -115,6 +117,9 @@ def _estimate_input(
     timed, suffix = observed(restorer, watch), job.target.suffix.lower()
     try:
         photo = decode(job.source, watch)
+        if job.planned:
+            check_unchanged(job, sha256_of(job.source))
+            photo = replace(photo, frame=frame_as_planned(photo.frame, job))
         (aligned,) = map(timed.align, timed.detect([photo.frame]))
         if isinstance(aligned, Failed):
             raise aligned.error
@@ -171,7 +176,7 @@ def _probe(
 
 def _restore_faces(restorer: Restorer, frame: Frame, faces: tuple[Face, ...]) -> Restored:
     """The frame with these of its faces restored. Raises GfpError."""
-    (out,) = restorer.stream_detected([Detected(frame, faces)])
+    (out,) = restorer.stream_detected([Detected(replace(frame, planned=None), faces)])
     if isinstance(out, Failed):
         raise out.error
     return out

@@ -34,6 +34,11 @@ class FoundPhoto:
     sidecars: tuple[Path, ...] = ()  # XMP files beside it that have its name
 
     @property
+    def name(self) -> str:
+        """What a plan calls it."""
+        return self.relative.as_posix()
+
+    @property
     def is_unread(self) -> bool:
         """Whether pictures of its kind are not read."""
         if self.kind is None:
@@ -214,7 +219,7 @@ def plan_jobs(
         raise UsageError(f"--output {output} is a file: it takes exactly one input file")
     found = find_photos(inputs, output, made, takes_hidden=takes_hidden)
     if is_file:
-        jobs = [Job(photo.path, output, sidecars=photo.sidecars) for photo in found.photos]
+        jobs = [Job(photo.path, output, sidecars=photo.sidecars, name=photo.name) for photo in found.photos]
     else:
         jobs = _jobs_of(found.photos, output, wanted, added)
     check_no_input(jobs, {photo.path for photo in found.photos if photo.is_unread})
@@ -235,7 +240,7 @@ def _jobs_of(photos: Sequence[FoundPhoto], output: Path, wanted: str, added: str
             raise UsageError(
                 f"{owner} and {photo.path} would both become {target}: run them apart, or add --format or --suffix"
             )
-        jobs[photo.path] = Job(photo.path, target, sidecars=photo.sidecars)
+        jobs[photo.path] = Job(photo.path, target, sidecars=photo.sidecars, name=photo.name)
     return [jobs[photo.path] for photo in photos]
 
 
@@ -254,7 +259,7 @@ def plan_stdin(data: bytes, output: Path, *, wanted: str, added: str) -> Job:
     is_file = is_photo_name(output)
     _check_format(output, wanted, is_file=is_file)
     suffix = FORMAT_SUFFIXES.get(kind_of_bytes(data, STDIN).format, ".png") if wanted == "auto" else f".{wanted}"
-    return Job(Path(STDIN), output if is_file else output / f"{STDIN}{added}{suffix}", data)
+    return Job(Path(STDIN), output if is_file else output / f"{STDIN}{added}{suffix}", data, name=STDIN)
 
 
 def is_photo_name(output: Path) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.pipeline.align import to_8_bit
-from gfpcli.types import Image
+from gfpcli.types import Affine, Image, Mask
 
 MAX_HALF = 2048  # px, longer side of one half of a sheet
 GAP_WIDTH = 16  # px between the halves
@@ -21,6 +21,9 @@ SmallPicture: TypeAlias = NDArray[np.uint8]
 Alpha: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | None
 Layers: TypeAlias = tuple[Image, Alpha]
 """A picture and its (H, W) alpha of the same depth, None where it is opaque."""
+
+PlacedMask: TypeAlias = tuple[Mask, Affine]
+"""The mask (S, S) of a face, and the affine from pixels of the photo to those of the mask."""
 
 
 def compare_sheet(before: Layers, after: Layers) -> SmallPicture:
@@ -45,12 +48,39 @@ def face_pair(
         box: (4,) x0, y0, x1, y1 in pixels of `before`.
     """
     height, width = before[0].shape[:2]
-    around = FACE_MARGIN * max(box[2] - box[0], box[3] - box[1])
-    low = np.clip(box[:2] - around, 0, (width - 1, height - 1))
-    high = np.clip(box[2:] + around, low + 1, (width, height))
+    low, high = _around(box, (width, height))
     ratio = np.array(after[0].shape[1::-1]) / (width, height)
     parts = [_part(before, low, high), _part(after, low * ratio, high * ratio)]
     return pair_of(parts[0], parts[1], longest)
+
+
+def face_mask(mask: PlacedMask, box: NDArray[np.float64], size: tuple[int, int], longest: int) -> SmallPicture:
+    """The mask in the part of a photo that `face_pair` shows, grey (white takes the restored face).
+
+    Args:
+        box: (4,) x0, y0, x1, y1 in pixels of the photo.
+        size: (width, height) of the photo.
+        longest: px of the longer side.
+    """
+    low, high = _around(box, size)
+    low, high = np.floor(low), np.ceil(high)
+    zoom = longest / max(high - low)
+    small = np.maximum(np.round((high - low) * zoom), 1).astype(int)
+    scale = small / (high - low)
+    part_to_photo = np.column_stack([np.diag(1 / scale), low + 0.5 / scale - 0.5])
+    to_mask = mask[1][:, :2] @ part_to_photo
+    to_mask[:, 2] += mask[1][:, 2]
+    extent = int(small[0]), int(small[1])
+    shown = cv2.warpAffine(mask[0], to_mask, extent, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    grey = np.asarray(np.round(np.clip(shown, 0, 1) * 255), np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _around(box: NDArray[np.float64], size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A face's box with its surroundings, as far as the photo of (width, height) goes: two corners."""
+    margin = FACE_MARGIN * max(box[2] - box[0], box[3] - box[1])
+    low = np.clip(box[:2] - margin, 0, np.subtract(size, 1))
+    return low, np.clip(box[2:] + margin, low + 1, size)
 
 
 def resized(layers: Layers, size: tuple[int, int]) -> SmallPicture:

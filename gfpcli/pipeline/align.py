@@ -142,22 +142,30 @@ def align_faces(detected: Detected, size: int, options: FaceOptions) -> AlignedF
 
 
 def choose_faces(faces: tuple[Face, ...], frame: Frame, options: FaceOptions) -> tuple[Face, ...]:
-    """The faces `--faces` and `--min-face` ask for."""
+    """The faces that a plan asks for, or else `--faces`, `--min-face` and `--max-face`."""
+    if frame.planned is not None:
+        return tuple(face for face, each in zip(faces, frame.planned, strict=True) if each.action == "restore")
 
     def area(face: Face) -> float:
-        return float(np.prod(face.box[2:] - face.box[:2]))
+        return float(np.prod(sides_of(face)))
 
     def off_centre(face: Face) -> float:
         middle = np.array(frame.image.shape[1::-1]) / 2
         return float(np.hypot(*((face.box[:2] + face.box[2:]) / 2 - middle)))
 
-    large = [face for face in faces if min(face.box[2:] - face.box[:2]) >= options.min_face]
+    most = options.max_face or float("inf")
+    large = [face for face in faces if options.min_face <= min(sides_of(face)) and max(sides_of(face)) <= most]
     if options.faces == "all":
         return tuple(large)
     if options.faces == "center":
         return tuple(sorted(large, key=off_centre)[:1])
     n_wanted = 1 if options.faces == "largest" else int(options.faces)
     return tuple(sorted(large, key=area, reverse=True)[:n_wanted])
+
+
+def sides_of(face: Face) -> NDArray[np.float64]:
+    """(width, height) of a face's box, px."""
+    return np.asarray(face.box[2:] - face.box[:2])
 
 
 def aligned_crop(frame: Frame, size: int) -> Crop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfpcli.model.landmarks import FACE_SIDE, VIEW_SIZE, LandmarkNet
-from gfpcli.pipeline.align import invert, warp_area
+from gfpcli.model.landmarks import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE, LandmarkNet
+from gfpcli.pipeline.align import invert, to_8_bit, warp_area
 from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.types import Affine, Face
+from gfpcli.types import Affine, Face, Image
 
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
 SECOND_VIEWS = ((1.0, 0.0),)  # size, and turn in degrees, relative to the view that landmarks give
 THIRD_VIEWS = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))
+BOX_TURNS = (0, 1, 2, 3)  # quarters in which a box without landmarks is looked at
+BOX_TURN_MARGIN = 2.0  # logit by which a turned face must be likelier than an upright one
 N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
 
 Points = NDArray[np.float64]  # (N, 5, 2) xy, pixels of the image
@@ -85,6 +87,34 @@ class LandmarkRefiner:
         found = points.double().cpu().numpy()
         in_image = [each @ back[:, :2].T + back[:, 2] for each, back in zip(found, backs, strict=True)]
         return np.array(in_image), logits.double().cpu().numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class BoxLandmarker:
+    """A `Landmarker`: the faces in boxes that a person drew, in whichever of four turns they look most like faces."""
+
+    load: Callable[[], LandmarkRefiner]  # called when it is first needed; cached by whoever gives it
+
+    def __call__(self, image: Image, boxes: Sequence[NDArray[np.float64]], /) -> tuple[Face, ...]:
+        """A face for each box (4,), its score by the network alone."""
+        turned = [[_upright_in(box, turn) for turn in BOX_TURNS] for box in boxes]
+        found = self.load()(to_8_bit(image), [face for faces in turned for face in faces])
+        n = len(BOX_TURNS)
+        return tuple(_best_turn(found[start : start + n]) for start in range(0, len(found), n))
+
+
+def _upright_in(box: NDArray[np.float64], turn: int) -> Face:
+    """A face of the mean shape that fills a box, turned by `turn` quarters."""
+    shape = np.array(MEAN_SHAPE).reshape(5, 2) * max(box[2:] - box[:2])
+    cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[turn]
+    return Face(box, shape @ np.array([[cos, sin], [-sin, cos]]) + (box[:2] + box[2:]) / 2, 0.5)
+
+
+def _best_turn(faces: Sequence[Face]) -> Face:
+    """The upright face, unless a turned one is far more likely. Scores are means with the 0.5 they began with."""
+    logits = [2 * logit_of(face.score) for face in faces]
+    best = max(range(len(faces)), key=lambda i: logits[i] - (BOX_TURN_MARGIN if i else 0))
+    return Face(faces[best].box, faces[best].landmarks, float(1 / (1 + np.exp(-logits[best]))))
 
 
 def mirror(points: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from gfpcli.errors import BackgroundError, FaceError, InputError
 from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
-from gfpcli.pipeline.detect import detect_together
+from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned
 from gfpcli.pipeline.faults import mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
@@ -37,16 +37,20 @@ from gfpcli.pipeline.steps import (
     n_bytes_of,
     n_crops_of,
 )
+from gfpcli.pipeline.who import PersonFilter
 from gfpcli.stream import batched, map_ahead
 from gfpcli.types import (
     Crop,
     Detector,
+    Face,
     FaceModel,
     FaceOutcome,
     FaceStatus,
     Failed,
     Frame,
+    Identifier,
     Image,
+    Landmarker,
     Mask,
     Masker,
     NetworkFiles,
@@ -67,6 +71,11 @@ def unobserved(stage: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def no_landmarks(image: Image, boxes: Sequence[NDArray[np.float64]], /) -> tuple[Face, ...]:
+    """The landmarker of a restorer that was given none. Raises InputError."""
+    raise InputError("no network looks for landmarks in this run")
+
+
 @dataclass(frozen=True, slots=True)
 class Restorer:
     """Frozen parts; nothing of a call is kept."""
@@ -78,6 +87,9 @@ class Restorer:
     upsampler: Upsampler = resize_background  # Lanczos
     replicas: tuple[Restorer, ...] = ()  # the same networks on further devices; their detectors are not used
     n_detect: int = 1  # frames in one call of the detector
+    identifier: Identifier | None = None  # of `persons`
+    persons: PersonFilter | None = None  # whose faces are restored; None: everybody's
+    landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
     guard: Guard = Guard(1.0)  # chooses each face's strength
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
     files: NetworkFiles | None = None  # that the networks came from
@@ -117,7 +129,14 @@ class Restorer:
             return
         groups = batched(frames, count=lambda _: 1, n_full=self.n_detect, weigh=lambda frame: frame.image.nbytes)
         for group in groups:
-            yield from detect_together(self.detector, group, self.observer)
+            unknown = [frame for frame in group if frame.planned is None]
+            found = iter(detect_together(self.detector, unknown, self.observer))
+            yield from (next(found) if frame.planned is None else self._as_planned(frame) for frame in group)
+
+    def _as_planned(self, frame: Frame) -> Detected | Failed:
+        """A frame whose faces a plan tells."""
+        with self.observer("detect"):
+            return or_failed(frame, lambda: faces_as_planned(frame, self.landmarker), NO_MEMORY)
 
     def align(self, detected: Detected | Failed) -> AlignedFaces | Failed:
         """The faces that are asked for, cut out of the frame."""
@@ -126,8 +145,11 @@ class Restorer:
         start = time.monotonic() - detected.seconds
         work = partial(align_faces, detected, self.model.size, self.options)
         with self.observer("align"):
-            aligned = or_failed(detected.frame, work, "not enough memory to cut out its faces")
+            aligned = or_failed(detected.frame, lambda: self._wanted(work()), "not enough memory to cut out its faces")
         return aligned if isinstance(aligned, Failed) else replace(aligned, seconds=time.monotonic() - start)
+
+    def _wanted(self, aligned: AlignedFaces) -> AlignedFaces:
+        return self.persons.apply(aligned) if self.persons else aligned
 
     def restore_faces(self, aligned: Iterable[AlignedFaces | Failed], idle: Idle) -> Iterator[FacesRestored | Failed]:
         """The crops of many frames through the face network together."""
@@ -136,8 +158,12 @@ class Restorer:
     def judge(self, restored: Iterator[FacesRestored | Failed]) -> Iterator[FacesRestored | Failed]:
         """The frames with a verdict on each face: how strongly it is pasted, and whether it is the same person."""
         for each in restored:
+            if isinstance(each, Failed):
+                yield each
+                continue
             with self.observer("identity"):
-                yield each if isinstance(each, Failed) else self.guard.judged(each)
+                judged = self.guard.judged(each)
+            yield judged
 
     def mask_and_enlarge(self, restored: Iterable[FacesRestored | Failed], idle: Idle) -> Iterator[Masked | Failed]:
         """The masks of many frames' faces together, and each frame's background where a network enlarges it."""

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import FaceOptions, PipelineOptions, RestoreOptions
 from gfpcli.pipeline.guard import Guard
-from gfpcli.pipeline.identity import UNSCALED
+from gfpcli.pipeline.identity import UNSCALED, IdentityScale
 from gfpcli.pipeline.paste import resize_background, soft_masker
+from gfpcli.pipeline.refine import BoxLandmarker, LandmarkRefiner
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
-from gfpcli.types import Masker, Upsampler
+from gfpcli.types import Detector, Identifier, Masker, Upsampler
 from gfpcli.weights import autotune
+from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn, choose_parts
 from gfpcli.weights.devices import choose_devices
 from gfpcli.weights.face_model import load_face_model
@@ -60,13 +63,40 @@ def load_restorer(
     devices = choose_devices(options.device)
     first, *others = [_load_on(device, options, parts, n_inputs=n_inputs, warn=warn, watch=watch) for device in devices]
     first = replace(first, guard=_guard_of(options, parts, devices[0], warn))
+    if parts.identifier and isinstance(options, RestoreOptions) and (options.only or options.without):
+        first = replace(first, identifier=first.guard.identifier or load_identifier(parts.identifier, devices[0])[0])
     hand_back_memory()  # of what was measured
     if parts.detector is None:
         return replace(first, replicas=tuple(others), files=parts)
-    kind = devices[0].type
-    upright = load_detector_for(options, parts.detector, devices[0] if kind == "cuda" else None)
-    detector = TurningDetector(upright, options.turns) if options.turns else upright
-    return replace(first, detector=detector, n_detect=N_DETECT.get(kind, 1), replicas=tuple(others), files=parts)
+    detector = _turning_detector(options, parts.detector, devices[0])
+    return replace(
+        first, detector=detector, n_detect=N_DETECT.get(devices[0].type, 1), replicas=tuple(others),
+        files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
+    )  # fmt: skip
+
+
+def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[Detector, Identifier, IdentityScale]:
+    """What finds faces and tells whose they are, without the networks that restore. Raises CheckpointError."""
+    if parts.detector is None or parts.identifier is None:
+        raise CheckpointError("this run has no detector, or no identity network")
+    device = choose_devices(options.device)[0]
+    identifier, scale = load_identifier(parts.identifier, device)
+    return _turning_detector(options, parts.detector, device), identifier, scale
+
+
+def _turning_detector(options: FaceOptions, path: Path, device: torch.device) -> Detector:
+    upright = load_detector_for(options, path, device if device.type == "cuda" else None)
+    return TurningDetector(upright, options.turns) if options.turns else upright
+
+
+@cache
+def load_landmark_refiner() -> LandmarkRefiner:
+    """The built-in landmark network, on the CPU. Raises CheckpointError."""
+    path = BUILTINS["builtin"]
+    refiner = load_detector_for(FaceOptions(), path).refiner
+    if refiner is None:
+        raise CheckpointError(f"{path}: holds no landmark network")
+    return refiner
 
 
 def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:

@@ -110,6 +110,28 @@ def test_two_nodes_make_what_one_machine_makes(cluster: Any, photos: Path, local
     assert page.read_text().count('alt="face after" data-src="data:image/webp') == N_PHOTOS
 
 
+def test_a_plan_and_the_persons_shown_are_obeyed_there_too(
+    cluster: Any, photos: Path, one_thread: None, tmp_path: Path
+) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for path in sorted((photos / "album 1").iterdir())[:6]:
+        (album / path.name).write_bytes(path.read_bytes())
+    assert gfp("faces", album, "-o", tmp_path / "plan.json", *BUILTIN[:5]).exit_code == 0
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    first, second, third, *_ = (entry["faces"][0] for entry in plan["photos"])
+    first["action"], second["strength"] = "skip", 0.4
+    del third["landmarks"]
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    for words in (("--plan", tmp_path / "plan.json"), ("--not", album / plan["photos"][3]["photo"])):
+        outs = [tmp_path / f"{words[0]} {where}" for where in ("here", "there")]
+        assert gfp("restore", album, "-o", outs[0], *BUILTIN, *words).exit_code == 0
+        done = gfp(*on_cluster(cluster, album, outs[1]), *words)
+        assert done.exit_code == 0, done.stderr
+        assert hashes_of(outs[0]) == hashes_of(outs[1]) and lines_of(outs[0]) == lines_of(outs[1])
+        assert ("5 faces restored" if words[0] == "--plan" else "0 faces restored") in done.stderr
+
+
 def test_a_node_is_lost(cluster: Any, photos: Path, local: Path, tmp_path: Path) -> None:
     (node,) = cluster.worker_nodes
 

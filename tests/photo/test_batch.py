@@ -165,7 +165,7 @@ def test_what_became_of_the_faces_is_what_became_of_the_photo(photos: Path, tmp_
 
 
 def test_a_photo_done_before_is_shown_with_the_faces_of_the_ledger(photos: Path, tmp_path: Path) -> None:
-    run = PhotoRun(OPTIONS, tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact", pictures_for(1))
+    run = PhotoRun(OPTIONS, tmp_path / "out", Ledger(tmp_path / "out"), "settings", "compact", draw=pictures_for(1))
     job = Job(photos / "a.png", tmp_path / "out" / "a.png")
     run.commit(run.encode(result_of(run, job)))
     skipped = run.skipped(job, job.source.read_bytes(), "done before")

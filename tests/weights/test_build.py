@@ -97,7 +97,7 @@ def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -
     parts = choose_parts(options, warn=print)
     base = fingerprint(options, parts)
     assert fingerprint(replace(options, workers=7, force=True), parts) == base
-    assert fingerprint(replace(options, strength=0.5), parts) != base
+    assert fingerprint(replace(options, strength="0.5"), parts) != base
     (tmp_path / "x.pth").write_bytes(b"other weights")
     assert fingerprint(options, replace(parts, model=tmp_path / "x.pth")) != base
     assert fingerprint(options, replace(parts, background=tmp_path / "x.pth")) != base
@@ -110,18 +110,18 @@ def test_the_fingerprint_of_the_same_settings_stays(tmp_path: Path, monkeypatch:
     (tmp_path / "d").write_bytes(b"detector")
     parts = Parts(tmp_path / "m", "x", tmp_path / "d", None)
     photo = RestoreOptions(
-        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality="80", format="png", strip=True,
-        device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20, aligned=True,
-        tile=64, json="-", quiet=True, report="r.html",
+        scale=3, strength="0.7", faces="2", save=("crops", "faces"), suffix="_r", quality="80", format="png",
+        strip=True, device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20,
+        aligned=True, tile=64, json="-", quiet=True, report="r.html",
     )  # fmt: skip
     clip = VideoOptions(
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "c14d9c16160d1c3a06ea1c176a189a88"
-    assert fingerprint(photo, parts) == "4b6248f3bd4a034f80de25e078b867f5"
-    assert fingerprint(VideoOptions(), parts) == "f2b1131937394bff7fb545681e165c3a"
-    assert fingerprint(clip, parts) == "45cf024af67abb41f09ab4466ad5fd0e"
+    assert fingerprint(RestoreOptions(), parts) == "f0759c9c88e85290dd1286a51a98af2d"
+    assert fingerprint(photo, parts) == "5089584b9c6379564bbe66a08f66e2f6"
+    assert fingerprint(VideoOptions(), parts) == "de08f21b27846c4b8e83822a2a6d805c"
+    assert fingerprint(clip, parts) == "54a0d44ea9b6ce680c9cb819c377bf67"
 
 
 def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
