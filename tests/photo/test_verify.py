@@ -1,4 +1,4 @@
-"""What `gfp verify` says of outputs: here, edited, renamed, gone, damaged, behind a URL, of a clip, and of others' files."""
+"""What `gfp verify` says: of outputs here, behind a URL and of clips; edited, renamed, gone, damaged; of others."""
 
 from __future__ import annotations
 
