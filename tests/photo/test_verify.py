@@ -1,4 +1,4 @@
-"""`gfp verify`: what it says of files that gfp made, of edited and of others' files, with lines and JSON."""
+"""What `gfp verify` says: of outputs here, behind a URL and of clips; edited, renamed, gone, damaged; of others."""
 
 from __future__ import annotations
 
