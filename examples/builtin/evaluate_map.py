@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.pipeline.drawn import AROUND, FINE, FULL, drawn_detail
+from gfpcli.pipeline.drawn import AROUND_SIGMA, FINE_SIGMA, FULL, drawn_detail
 from gfpcli.pipeline.paste import soft_mask
 from gfpcli.pipeline.tensors import to_images, to_tensor
 from gfpcli.train.degrade import degrade, draw_degradation
@@ -44,11 +44,11 @@ def luma(face: Picture) -> Plane:
 def local_rms(steps: list[Plane]) -> Plane:
     """Over the map's neighbourhood, and over several pictures."""
     power = np.mean([np.square(step) for step in steps], axis=0)
-    return np.sqrt(np.maximum(cv2.GaussianBlur(power, (0, 0), AROUND * len(power)), 0))
+    return np.sqrt(np.maximum(cv2.GaussianBlur(power, (0, 0), AROUND_SIGMA * len(power)), 0))
 
 
 def fine(plane: Plane) -> Plane:
-    return np.asarray(plane - cv2.GaussianBlur(plane, (0, 0), FINE * len(plane)), np.float32)
+    return np.asarray(plane - cv2.GaussianBlur(plane, (0, 0), FINE_SIGMA * len(plane)), np.float32)
 
 
 def measures_of(low: Picture, out: Picture, run: Network, rng: np.random.Generator) -> dict[str, Plane]:

@@ -26,7 +26,7 @@ from gfpcli.photo.face_plan import plan_text, read_plan
 from gfpcli.photo.planning import SeenPhoto, look_at_photos, plan_of, sheet_rows
 from gfpcli.types import Listener, PlannedFace
 
-COLUMNS = ("photo", "person", "px", "at", "score", "blur", "strength", "action")
+PLAN_COLUMNS = ("photo", "person", "px", "at", "score", "blur", "strength", "action")
 NO_OUTPUT = Path("faces.gfp-none")  # photos are found as for a run, of which no output is made
 
 
@@ -109,7 +109,7 @@ def _write_sheet(path: Path, photos: Sequence[SeenPhoto]) -> None:
 def table_of_faces(photos: Sequence[SeenPhoto]) -> Table:
     """A row for each face."""
     table = Table(box=box.SIMPLE)
-    for name in COLUMNS:
+    for name in PLAN_COLUMNS:
         table.add_column(name, overflow="fold", justify="left" if name in ("photo", "person", "action") else "right")
     rows = [(photo.photo.photo, face.planned) for photo in photos for face in photo.faces]
     for name, face in rows[:MOST_ROWS]:

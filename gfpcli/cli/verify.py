@@ -11,12 +11,12 @@ from gfpcli.cli.output import json_line, json_sink
 from gfpcli.clip.label import label_of_clip
 from gfpcli.errors import InputError
 from gfpcli.options import VerifyOptions
-from gfpcli.photo.verify import VERDICTS, Verdict, Verifier, counted
+from gfpcli.photo.verify import VERDICTS, Finding, Verifier, counted
 
 
 def run_verify(inputs: list[str], options: VerifyOptions) -> int:
     """Tells of each file; gives the number of those that are not gfp's and unchanged. Raises GfpError."""
-    verdicts: list[Verdict] = []
+    verdicts: list[Finding] = []
     with ExitStack() as stack:
         sink = json_sink(options.json, stack)
         for each in Verifier(label_of_clip).verify(inputs):

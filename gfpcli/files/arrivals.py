@@ -14,7 +14,7 @@ import psutil
 TICK_S = 0.5  # seconds between looks while something is awaited
 RESCAN_S = 30.0  # seconds after which a folder is looked at anyway: network file systems tell of no changes
 WRITERS = "wa+"  # in the mode of a file that is open: its content may change
-Look: TypeAlias = tuple[int, int]
+FileState: TypeAlias = tuple[int, int]
 """Size in bytes, and time of the last change in ns."""
 
 
@@ -29,8 +29,8 @@ class Arrivals:
 
     settle_s: float
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[Path, tuple[Look, float]] = field(default_factory=dict)  # those awaited: last look, and since when
-    _given: dict[Path, Look] = field(default_factory=dict)
+    _seen: dict[Path, tuple[FileState, float]] = field(default_factory=dict)  # those awaited: last look, and since when
+    _given: dict[Path, FileState] = field(default_factory=dict)
 
     def whole(self, paths: Iterable[Path]) -> list[Path]:
         """Those of `paths` that are whole now and were not given before, or have changed since."""

@@ -10,7 +10,7 @@ from gfpcli.model.landmarks import Residual
 IDENTITY_VIEW = 96  # px of the square it sees
 N_FEATURES = 128  # the teacher's
 FINE, MIDDLE, COARSEST = 32, 96, 192  # channels at 1/4, 1/8 and 1/16 of the square
-N_PLACES = IDENTITY_VIEW // 16  # of the last features
+N_LAST_PLACES = IDENTITY_VIEW // 16  # of the last features
 
 
 def _shrunk(n_in: int, n_out: int) -> nn.Sequential:
@@ -31,7 +31,7 @@ class IdentityNet(nn.Module):
             _shrunk(FINE, MIDDLE), Residual(MIDDLE),
             _shrunk(MIDDLE, COARSEST), Residual(COARSEST),
         )  # fmt: skip
-        self.places = nn.Conv2d(COARSEST, COARSEST, N_PLACES, groups=COARSEST, bias=False)
+        self.places = nn.Conv2d(COARSEST, COARSEST, N_LAST_PLACES, groups=COARSEST, bias=False)
         self.norm = nn.BatchNorm1d(COARSEST)
         self.vector = nn.Linear(COARSEST, N_FEATURES)
 

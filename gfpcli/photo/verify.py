@@ -21,10 +21,10 @@ from gfpcli.photo.codec import decode_photo, read_file
 from gfpcli.photo.embed import read_carried
 from gfpcli.photo.label import Label, read_label
 
-Verdict: TypeAlias = Literal["unchanged", "edited", "label_only", "not_gfp", "damaged", "missing"]
+Finding: TypeAlias = Literal["unchanged", "edited", "label_only", "not_gfp", "damaged", "missing"]
 """`label_only`: the file says that gfp made it, and no ledger knows it, so that it may have been edited since.
 `missing`: the ledger knows it, and it is gone, or the run was stopped before it had its name."""
-VERDICTS: dict[Verdict, str] = {
+VERDICTS: dict[Finding, str] = {
     "unchanged": "unchanged", "edited": "edited", "label_only": "label only", "not_gfp": "not gfp's",
     "damaged": "damaged", "missing": "missing",
 }  # fmt: skip
@@ -36,7 +36,7 @@ class Verified:
     """What is known of a file."""
 
     path: Path
-    verdict: Verdict
+    verdict: Finding
     sha256: str | None = None  # of its content now; None where it cannot be read
     label: Label | None = None  # in the file
     entry: Entry | None = None  # the ledger's
@@ -167,7 +167,7 @@ class Verifier:
             if not is_made:
                 return Verified(path, "damaged", digest, None, entry, str(error))
             label = None  # a sidecar, or what is kept beside an output
-        verdict: Verdict = "unchanged" if is_made else "edited" if entry else "label_only" if label else "not_gfp"
+        verdict: Finding = "unchanged" if is_made else "edited" if entry else "label_only" if label else "not_gfp"
         return Verified(path, verdict, digest, label, entry)
 
     def _label_in(self, path: Path, *, is_whole: bool) -> Label | None:
@@ -203,7 +203,7 @@ class Verifier:
         return self.ledgers[folder]
 
 
-def counted(verdicts: Iterable[Verdict]) -> Mapping[Verdict, int]:
+def counted(verdicts: Iterable[Finding]) -> Mapping[Finding, int]:
     """How many files there are of each verdict, those of none left out."""
     found = list(verdicts)
     return {each: found.count(each) for each in VERDICTS if each in found}

@@ -1,8 +1,8 @@
 """How much of a restored face was drawn: the fine detail that the photo's own face does not have.
 
 The measure is the local strength (RMS over a Gaussian neighbourhood) of what the restored face has and the crop has
-not, finer than `FINE`: a network may sharpen an edge that is there or make one up, and both are such detail. Where the
-network changed nothing it is 0. Of several measures tried on held-out faces this one follows the true error best among
+not, finer than `FINE_SIGMA`: a network may sharpen an edge that is there or make one up, and both are such detail.
+Where the network changed nothing it is 0. Of several measures tried on held-out faces this one follows the true error best among
 those that need no further run of the network (`examples/builtin/evaluate_map.py`; figures in the model card).
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gfpcli.pipeline.paste import paste_plane
 from gfpcli.types import Crop, Image, Mask
 
-FINE, AROUND = 1 / 256, 4 / 256  # sigmas of the two Gaussians, of the face's edge
+FINE_SIGMA, AROUND_SIGMA = 1 / 256, 4 / 256  # sigmas of the two Gaussians, of the face's edge
 FULL = 16.0  # grey levels (RMS) of drawn detail that are shown as white
 
 
@@ -25,8 +25,8 @@ def drawn_detail(crop: NDArray[np.uint8], face: NDArray[np.uint8]) -> NDArray[np
     """(S, S) grey levels, 0 or more, of detail in the restored `face` that `crop` has not; both (S, S, 3) BGR."""
     size = face.shape[0]
     step = luma_of(face) - luma_of(crop)
-    step -= cv2.GaussianBlur(step, (0, 0), FINE * size)
-    power = cv2.GaussianBlur(np.square(step), (0, 0), AROUND * size)
+    step -= cv2.GaussianBlur(step, (0, 0), FINE_SIGMA * size)
+    power = cv2.GaussianBlur(np.square(step), (0, 0), AROUND_SIGMA * size)
     return np.asarray(np.sqrt(np.maximum(power, 0)), np.float32)
 
 

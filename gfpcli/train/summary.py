@@ -12,7 +12,7 @@ import numpy as np
 
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
-COLUMNS = ("metric", "better", "mean", "low", "high", "pictures", "infinite", "missing", "definition")
+TABLE_COLUMNS = ("metric", "better", "mean", "low", "high", "pictures", "infinite", "missing", "definition")
 LATEX_SIGNS = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}",
                "^": r"\textasciicircum{}"}  # fmt: skip
 
@@ -61,7 +61,7 @@ def csv_of(summaries: Mapping[str, Summary], metrics: Mapping[str, Metric]) -> s
     """A line for each metric; numbers in full, a cell is empty where there is none."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(COLUMNS)
+    table.writerow(TABLE_COLUMNS)
     for name, found in summaries.items():
         metric = metrics[name]
         ends = found.interval or ("", "")

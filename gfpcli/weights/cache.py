@@ -233,6 +233,7 @@ class _OnlyPrivate(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         if not is_private(newurl) or newurl.startswith("file:"):
+            fp.close()  # nobody else would
             raise urllib.error.URLError(f"it leads to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -289,6 +290,7 @@ class _Source:
             try:
                 return urllib.request.build_opener(_OnlyPrivate).open(request, timeout=TIMEOUT_S)
             except urllib.error.HTTPError as error:
+                error.close()  # it holds the answer
                 if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return None
                 raise

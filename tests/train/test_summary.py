@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from gfpcli.train.summary import COLUMNS, Metric, Summary, csv_of, escaped, latex_of, summary_of
+from gfpcli.train.summary import TABLE_COLUMNS, Metric, Summary, csv_of, escaped, latex_of, summary_of
 
 METRICS = {"psnr": Metric("PSNR, dB", True, "peak 255, 50 % & more"), "lmd": Metric("LMD", False, "px")}
 
@@ -36,7 +36,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
 def test_tables_for_a_spreadsheet_and_for_a_paper() -> None:
     summaries = {"psnr": Summary(25.123456789, (24.0, 26.0), 9, 1, 2), "lmd": Summary(math.nan, None, 0, 0, 12)}
     one, other = csv.DictReader(io.StringIO(csv_of(summaries, METRICS)))
-    assert tuple(one) == COLUMNS and one["definition"] == "peak 255, 50 % & more"
+    assert tuple(one) == TABLE_COLUMNS and one["definition"] == "peak 255, 50 % & more"
     assert (float(one["mean"]), one["low"], one["infinite"], one["missing"]) == (25.123456789, "24.0", "1", "2")
     assert (other["mean"], other["low"], other["better"], other["missing"]) == ("", "", "lower", "12")
     latex = latex_of(summaries, METRICS)
