@@ -8,7 +8,7 @@ OLDEST := .venv-oldest/bin
 FUZZ_SECONDS ?= 1800
 MUTANTS ?= 150
 
-.PHONY: help setup demo check test oldest torture load cluster fuzz mutants bench clean
+.PHONY: help setup demo check test oldest torture clips load cluster fuzz mutants bench clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -46,6 +46,9 @@ oldest: ## run the tests with the oldest release of each dependency that pyproje
 
 torture: setup ## kill -9 at 26 random moments, Ctrl-C once (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.torture
+
+clips: setup ## times, sound, kill -9 and memory on every clip of the shared data (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.clips
 
 load: setup ## 2,000 photos in one run with its memory watched, and a batch ten times (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.load

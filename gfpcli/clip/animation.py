@@ -6,21 +6,24 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
-from itertools import accumulate
+from io import BytesIO
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import imageio_ffmpeg
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from gfpcli.clip.mux import BRANDS, file_url, run_ffmpeg, shown_times
 from gfpcli.clip.pixels import UPRIGHT, Color
-from gfpcli.clip.probe import ANIMATED_WEBP, VideoInfo, picture_line
+from gfpcli.clip.probe import ANIMATED_WEBP, OPAQUE, VideoInfo, picture_line
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import os_errors_as
-from gfpcli.photo.containers.webp import ALPHA_FLAG
+from gfpcli.photo.containers.webp import ALPHA_FLAG, riff_chunk, riff_chunks
 from gfpcli.types import Frame
 
 MILLISECOND, CENTISECOND = Fraction(1, 1000), Fraction(1, 100)
@@ -28,6 +31,8 @@ LEAST_DELAY = 2  # hundredths of a second of a GIF's frame: players show shorter
 EDGE = 1e-6  # hundredths, so that times that lie between two are rounded the same way here and in ffmpeg
 CLEAR_BELOW = 128  # alpha from 0 to 255: GIF knows clear and opaque pixels only
 WEBP_QUALITY = 90
+ANIMATION_FLAG, NO_BLENDING = 0x02, 0x02  # of the VP8X and of the ANMF chunk
+LONGEST_DELAY = (1 << 24) - 1  # ms of a WebP's frame
 PALETTE_FILE = "palette.png"  # in a workspace
 
 
@@ -45,7 +50,8 @@ def webp_info(path: Path) -> VideoInfo:
         raise InputError(picture_line(path))
     with os_errors_as(InputError, path), Pillow.open(path) as picture, path.open("rb") as file:
         width, height = picture.size
-        n_plays, has_alpha = int(picture.info.get("loop", 0)), bool(file.read(21)[20] & ALPHA_FLAG)
+        n_plays = int(picture.info.get("loop", 0))
+        has_alpha = bool(file.read(21)[20] & ALPHA_FLAG) and _is_clear(picture, len(durations))
     end = sum(durations, Fraction(0))
     return VideoInfo(
         path=path, index=0, size=(height, width), time_base=MILLISECOND, rate=len(durations) / max(end, MILLISECOND),
@@ -54,6 +60,15 @@ def webp_info(path: Path) -> VideoInfo:
         pixel_aspect=Fraction(1), turn=UPRIGHT, is_interlaced=False, can_seek=True, others=(), clocks=(),
         file_start=Fraction(0), has_alpha=has_alpha, n_plays=n_plays,
     )  # fmt: skip
+
+
+def _is_clear(picture: Pillow.Image, n_frames: int) -> bool:
+    """Whether a frame has transparent pixels: many files only say that they may."""
+    for number in range(n_frames):
+        picture.seek(number)
+        if picture.convert("RGBA").getchannel("A").getextrema() != (OPAQUE, OPAQUE):
+            return True
+    return False
 
 
 def read_webp(
@@ -120,15 +135,44 @@ def _write_gif(joined: Path, info: VideoInfo, target: Path) -> None:
     loop = {0: 0, 1: -1}.get(info.n_plays, info.n_plays - 1)
     times, end = shown_times(joined)[0], _end_of(joined)
     last = max(LEAST_DELAY, round((end - times[-1]) / CENTISECOND))
-    words = ["-lavfi", graph, "-fps_mode", "passthrough", "-loop", str(loop), "-final_delay", str(last), "-f", "gif"]
+    words = ["-lavfi", graph, "-fps_mode", "passthrough", "-enc_time_base", "1:100", "-loop", str(loop)]
+    words += ["-final_delay", str(last), "-f", "gif"]
     run_ffmpeg([*_command(), "-i", file_url(joined), "-i", file_url(palette), *words, file_url(target)], target)
 
 
 def _write_webp(joined: Path, info: VideoInfo, target: Path) -> None:
-    pix_fmt = "bgra" if info.has_alpha else "yuv420p"
-    words = ["-c:v", "libwebp_anim", "-pix_fmt", pix_fmt, "-quality", str(WEBP_QUALITY), "-fps_mode", "passthrough"]
-    words += ["-loop", str(info.n_plays), "-f", "webp"]
-    run_ffmpeg([*_command(), "-i", file_url(joined), *words, file_url(target)], target)
+    """Each frame as a whole picture with its own time (RFC 9649, section 2.7): ffmpeg's encoder merges frames."""
+    with os_errors_as(OutputError, target, also=(av.FFmpegError,)), target.open("wb") as file:
+        file.write(b"RIFF\0\0\0\0WEBP")
+        for i, (pixels, duration_ms) in enumerate(_timed_pixels(joined)):
+            height, width = pixels.shape[:2]
+            size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+            if not i:
+                flags = ANIMATION_FLAG | (ALPHA_FLAG if info.has_alpha else 0)
+                file.write(riff_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + size))
+                file.write(riff_chunk(b"ANIM", bytes(4) + info.n_plays.to_bytes(2, "little")))
+            head = bytes(6) + size + duration_ms.to_bytes(3, "little") + bytes((NO_BLENDING,))
+            file.write(riff_chunk(b"ANMF", head + _still_webp(pixels)))
+        length = file.tell() - 8
+        file.seek(4)
+        file.write(length.to_bytes(4, "little"))
+
+
+def _still_webp(pixels: NDArray[np.uint8]) -> bytes:
+    """The chunks of an (H, W, 3 or 4) RGB picture."""
+    buffer = BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "WEBP", quality=WEBP_QUALITY)
+    chunks = riff_chunks(buffer.getvalue())
+    return b"".join(riff_chunk(*each) for each in chunks if each[0] in (b"ALPH", b"VP8 ", b"VP8L"))
+
+
+def _timed_pixels(joined: Path) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Each frame as (H, W, 3 or 4) RGB, and for how many ms it is shown. Raises FFmpegError."""
+    times, end = shown_times(joined)[0], _end_of(joined)
+    ticks = [math.floor((at - times[0]) / MILLISECOND + Fraction(1, 2)) for at in (*times, end)]
+    with av.open(file_url(joined)) as container:
+        for frame, (at, until) in zip(container.decode(video=0), pairwise(ticks), strict=True):
+            yield cast("NDArray[np.uint8]", frame.to_ndarray()), min(until - at, LONGEST_DELAY)
 
 
 def _command() -> list[str]:
@@ -160,16 +204,13 @@ def _check_gif(target: Path, times: Sequence[Fraction]) -> list[str]:
 
 
 def _check_webp(target: Path, times: Sequence[Fraction]) -> list[str]:
-    """Raises OutputError where frames are missing; one that is as the frame before is one with it."""
+    """Raises OutputError where frames are missing."""
     delays = _delays_of(target)
-    shown = [Fraction(0), *accumulate(delays)][: len(delays)]
-    meant = {round((at - times[0]) / MILLISECOND) for at in times}
-    strays = [at for at in shown if not {round(at / MILLISECOND) + by for by in (-1, 0, 1)} & meant]
-    if not shown or strays or len(shown) > len(times):
-        raise OutputError(f"{target.name}: read back, it shows {len(shown)} of {len(times)} frames, or at other times")
-    if len(shown) == len(times):
-        return []
-    return [f"{len(times) - len(shown)} of {len(times)} frames are as the one before, which stays instead"]
+    if len(delays) != len(times):
+        raise OutputError(f"{target.name}: read back, it shows {len(delays)} of {len(times)} frames")
+    shown = [Fraction(0), *accumulate(delays)]
+    apart = max(abs(at - times[0] - own) for at, own in zip(times, shown, strict=False))
+    return [] if apart <= MILLISECOND else [f"read back, its times differ by up to {float(apart):.3f} s"]
 
 
 def _delays_of(path: Path) -> list[Fraction]:

@@ -36,6 +36,7 @@ OPAQUE = 255
 SEQUENCES = (b"avis", b"msf1", b"hevc", b"hevx")  # brands of files of boxes that hold moving pictures
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # that read WebM's transparency
 TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;]\d\d+")
+SURE_SHOWN = 3  # packets with pictures, after which all is well
 MANY_SILENT, FEW_SILENT = 50, 12  # packets one after the other without a picture: in between, and at the end
 MAX_GAPS = 1000  # that are remembered
 DURATION_FROM_0 = ("matroska,webm", "flv")  # their header tells when the last frame ends, not how long they are
@@ -214,12 +215,14 @@ def picture_line(path: Path) -> str:
 
 
 def decode_pictures(
-    container: InputContainer, stream: VideoStream, timeline: Timeline, *, path: Path, end: Fraction | None = None
-) -> Iterator[VideoFrame]:
+    container: InputContainer, stream: VideoStream, timeline: Timeline, *, path: Path, start: Fraction = Fraction(0),
+    end: Fraction | None = None,
+) -> Iterator[VideoFrame]:  # fmt: skip
     """Every picture, with the clip's times; packets that cannot be decoded are skipped, as players do.
 
     Args:
-        end: seconds of the clip's clock from which on no picture is wanted.
+        start: seconds of the clip's clock, of its first frame.
+        end: the same, from where on no picture is wanted.
 
     Raises:
         InputError: none can be decoded from some place on, because a recording changes its codec there.
@@ -227,25 +230,29 @@ def decode_pictures(
     name = ALPHA_DECODERS.get(stream.codec_context.name) if _has_webm_alpha(stream) else None
     decoder = cast(VideoCodecContext, av.CodecContext.create(name, "r")) if name else stream.codec_context
     is_recording = container.format.name in RECORDINGS
+    n_shown = 0  # packets one after the other that gave a picture
     silent: list[tuple[int, Fraction]] = []  # place in the file and time of packets since the last picture
     for packet in timeline.mend(container.demux(stream)):
         try:
             pictures = decoder.decode(packet)
         except (av.InvalidDataError, av.EOFError):
             pictures = []
-        if pictures:
-            silent.clear()
-        elif packet.size and packet.pos is not None and packet.dts is not None:
-            silent.append((packet.pos, (packet.pts or packet.dts) * Fraction(packet.time_base)))
         if is_recording and (len(silent) == MANY_SILENT or not packet.size and len(silent) >= FEW_SILENT):
-            if end is not None and silent[0][1] >= end:
+            pos, at = silent[0]
+            if end is not None and at >= end:
+                yield from cast("list[VideoFrame]", pictures)
                 return
-            _check_codec(path, stream.codec_context.name, *silent[0])
+            _check_codec(path, stream.codec_context.name, pos, at - start)
+        n_shown = n_shown + 1 if pictures else 0
+        if n_shown == SURE_SHOWN:  # a decoder may make single pictures of another codec's packets
+            silent.clear()
+        elif not pictures and packet.size and packet.pos is not None and packet.dts is not None:
+            silent.append((packet.pos, (packet.pts or packet.dts) * Fraction(packet.time_base)))
         yield from cast("list[VideoFrame]", pictures)
 
 
 def _check_codec(path: Path, codec: str, pos: int, at: Fraction) -> None:
-    """Raises InputError where a recording from byte `pos` on has another codec than before; `at` is its time there."""
+    """Raises InputError where a recording from byte `pos` on has another codec; `at` is the clip's time there, s."""
     options = {**ONE_FILE, "protocol_whitelist": "file,subfile"}
     try:
         with av.open(f"subfile,,start,{pos},end,0,,:{path.resolve()}", options=options) as rest:
@@ -253,8 +260,8 @@ def _check_codec(path: Path, codec: str, pos: int, at: Fraction) -> None:
     except (av.FFmpegError, OSError, ValueError, InputError):
         return
     if other != codec:
-        at_s = f"{math.ceil(at * 1000) / 1000:g}"
-        hint = f"--end {at_s} restores what comes before; `tail -c +{pos + 1} {path.name}` is the rest"
+        at_s = f"{math.floor(at * 1000) / 1000:g}"
+        hint = f"--end {at_s} restores what comes before; the rest must be cut off as a file of its own"
         raise InputError(f"{path}: its codec changes from {codec} to {other} at {at_s} s: {hint}")
 
 

@@ -44,7 +44,7 @@ def read_frames(
         stream.thread_type = "AUTO"
         if info.can_seek and begin - SEEK_AHEAD > info.start:
             container.seek(int((begin - SEEK_AHEAD - info.timeline.shift) / info.time_base), stream=stream)
-        pictures = decode_pictures(container, stream, info.timeline, path=info.path, end=end)
+        pictures = decode_pictures(container, stream, info.timeline, path=info.path, start=info.start, end=end)
         pictures = _of_one_size(pictures, info, begin, end)
         if info.is_interlaced:
             pictures = _deinterlaced(pictures, stream)

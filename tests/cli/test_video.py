@@ -284,10 +284,42 @@ def test_previews_and_kept_frames_replace_no_file_that_gfp_did_not_write(clip: P
     assert video(*words, "--strength", 0.5).exit_code == 0
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".avi", ".ts", ".webp", ".mts"])
+def test_pictures_with_transparency_become_clips_and_pictures_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    alpha = np.zeros((200, 200), np.uint8)
+    alpha[:, 60:] = 255
+    for i, frame in enumerate(talking(3)):
+        cv2.imwrite(str(folder / f"f{i + 1}.png"), np.dstack([frame, alpha]))
+    out = tmp_path / "out.mov"
+    words = ["video", str(folder), "-o", str(out), "--scale", "1.5", "--frames-dir", str(tmp_path / "kept")]
+    row = json.loads(CliRunner().invoke(app, [*words, *BUILTIN[:-2], "--json", "-", "-q"]).stdout)
+    assert (row["notes"], row["width"]) == ([], 300)
+    kept = cv2.imread(str(tmp_path / "kept" / "out" / "000002.png"), cv2.IMREAD_UNCHANGED)
+    assert kept is not None and kept.shape == (300, 300, 4)
+    assert kept[:, :80, 3].max() < 5 and kept[:, 100:, 3].min() > 250
+    with av.open(str(out)) as container:
+        assert next(container.decode(video=0)).format.name.startswith("yuva444p")
+    assert "its transparency is lost" in record_of(folder, "-o", tmp_path / "out.mp4")["notes"][0]  # type: ignore[index]
+
+
+def test_the_record_has_the_size_behind_a_change_of_it(clip: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", clip, "-an", "-c", "copy", tmp_path / "one.ts")
+    ffmpeg("-i", clip, "-an", "-vf", "scale=120:96", "-c:v", "libx264", "-output_ts_offset", 2, tmp_path / "two.ts")
+    source = tmp_path / "in.ts"
+    source.write_bytes((tmp_path / "one.ts").read_bytes() + (tmp_path / "two.ts").read_bytes())
+    done = video(source, "-o", tmp_path / "out.mp4")
+    assert done.exit_code == 1 and "changes from 200x200 to 120x96" in done.stderr
+    at = done.stderr.split("--start ")[1].split()[0]
+    row = record_of(source, "-o", tmp_path / "out.mp4", "--start", at, "--scale", 2)
+    assert (row["width"], row["height"]) == (240, 192)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".ts", ".mts", ".flv"])
 def test_a_suffix_that_is_not_written_makes_no_folder(suffix: str, clip: Path, tmp_path: Path) -> None:
     done = video(clip, "-o", tmp_path / f"new{suffix}")
-    assert done.exit_code == 2 and ".mp4, .m4v, .mov, .mkv, .webm" in " ".join(done.stderr.split()), done.stderr
+    told = " ".join(done.stderr.split())
+    assert done.exit_code == 2 and ".mp4, .m4v, .mov, .mkv, .webm, .gif, .webp" in told, told
     assert not list(tmp_path.iterdir())
 
 
@@ -356,7 +388,7 @@ def test_wrong_usage_exits_2_with_one_line(clip: Path, tmp_path: Path, flags: li
 
 def test_a_dry_run_tells_the_plan(clip: Path, tmp_path: Path) -> None:
     done = video(clip, "-o", tmp_path / "out.webm", "--dry-run")
-    assert done.exit_code == 1  # vp9 has no preset named ultrafast: the encoder is tried before the work
+    assert done.exit_code == 2  # vp9 has no preset named ultrafast: the encoder is tried before the work
     done = CliRunner().invoke(app, ["video", str(clip), "-o", str(tmp_path / "out.webm"), "--dry-run"])
     assert done.exit_code == 0 and "h264 yuv420p -> libvpx-vp9 yuv420p" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -162,3 +162,19 @@ def test_a_date_and_free_tags_pass_twice(tmp_path: Path, tag: str) -> None:
     key, value = tag.split("=")
     assert tags["creation_time"].rstrip("0Z.") == "2020-01-02T03:04:05" and tags[key] == value
     assert tags["major_brand"] == "isom"
+
+
+def test_a_track_of_positions_is_kept_where_it_fits_and_else_told(tmp_path: Path) -> None:
+    (tmp_path / "gps.bin").write_bytes(bytes(range(256)) * 40)
+    source = tmp_path / "in.mov"
+    words = ("-map", 0, "-map", 1, "-c", "copy", "-tag:d", "gpmd")
+    plain = write_clip(tmp_path / "plain.mp4", faceless(5))
+    ffmpeg("-i", plain, "-f", "data", "-i", tmp_path / "gps.bin", *words, source)
+    for suffix in (".mov", ".mp4"):
+        assert plan_streams(probe(source), tmp_path / f"out{suffix}")[1] == []
+        for name, path in (("a", source), ("b", reencode(source, tmp_path / f"out{suffix}"))):
+            ffmpeg("-i", path, "-map", "0:d", "-c", "copy", "-f", "data", tmp_path / name)
+        kept = (tmp_path / "b").read_bytes()
+        assert kept == (tmp_path / "a").read_bytes() and len(kept) > 1000, (len(kept), (tmp_path / "a").stat().st_size)
+    (note,) = plan_streams(probe(source), tmp_path / "out.mkv")[1]
+    assert note == "data stream 1 (GoPro MET) does not fit into .mkv and is left out; .mov can hold it"

@@ -156,3 +156,20 @@ def test_every_fact_of_a_segment_is_read_back(tmp_path: Path) -> None:
 
 def test_a_frame_without_a_time_is_at_the_begin() -> None:
     assert time_of(Frame(3, BLANK, "")) == 0 and time_of(Frame(3, BLANK, "", pts=Fraction(1, 3))) == Fraction(1, 3)
+
+
+def test_a_joined_clip_stands_for_its_segments_whose_files_are_gone(tmp_path: Path) -> None:
+    workspace = ClipWorkspace(tmp_path / "out.mp4", "key", is_fresh=False)
+    parts = [made(workspace, number) for number in range(3)]
+    for part in parts:
+        workspace.add(part)
+    joined = workspace.folder / "joined.mp4"
+    joined.write_bytes(b"all of them")
+    workspace.keep_joined(joined)
+    assert sorted(path.name for path in workspace.folder.iterdir()) == ["joined.mp4", SEGMENTS]
+    for _ in range(2):
+        again = ClipWorkspace(tmp_path / "out.mp4", "key", is_fresh=False)
+        assert again.segments == parts and again.joined == joined
+    joined.write_bytes(b"damaged")
+    damaged = ClipWorkspace(tmp_path / "out.mp4", "key", is_fresh=False)
+    assert damaged.segments == [] and damaged.joined is None

@@ -8,15 +8,18 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
-from gfpcli.clip.clip import Clip, notes_of
+from gfpcli.clip.clip import Clip, notes_of, open_clip
 from gfpcli.clip.encode import choose_encoder
 from gfpcli.clip.mux import check_times, segment_times
 from gfpcli.clip.probe import VideoInfo, probe
 from gfpcli.clip.read import read_frames
 from gfpcli.clip.timeline import StreamClock, timeline_of
 from gfpcli.errors import InputError, OutputError
+from gfpcli.files.jobs import VideoJob
+from gfpcli.options import VideoOptions
 from tests.clip.reencode import FAST, reencode, segment_of
 from tests.clips import faceless, ffmpeg, times_of, write_clip
 
@@ -128,6 +131,41 @@ def test_every_output_is_accepted_as_input(kind: str, plain: Path, tmp_path: Pat
         assert again.n_frames == len(times_of(out)) - 1 == n_frames and abs(again.start) < 0.1, suffix
 
 
+KINDS = [(codec, suffix) for codec, suffixes in {
+    "h264": (".mp4", ".m4v", ".mov", ".mkv"), "h265": (".mp4", ".mov", ".mkv"), "av1": (".mp4", ".mkv", ".webm"),
+    "vp9": (".mp4", ".mkv", ".webm"), "prores": (".mov", ".mkv"), "copy-of-source": (".gif", ".webp"),
+}.items() for suffix in suffixes]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_clear", [False, True])
+@pytest.mark.parametrize(("codec", "suffix"), KINDS)
+def test_what_gfp_writes_it_reads_with_the_same_frames_and_times(
+    codec: str, suffix: str, is_clear: bool, tmp_path: Path
+) -> None:
+    """Uneven times in hundredths, which every container holds; what has transparency keeps it, or it is told."""
+    ticks = [128 * each for each in (0, 4, 9, 20, 26, 31, 35, 40, 52)]
+    source = write_clip(tmp_path / "plain.mp4", faceless(9, 64, 64), ticks=ticks)
+    if is_clear:
+        clear = "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='if(lt(X,32),0,255)'"
+        words = ("-c:v", "qtrle", "-fps_mode", "passthrough", "-enc_time_base", "1:12800")
+        ffmpeg("-i", source, "-vf", clear, *words, tmp_path / "clear.mov")
+        source = tmp_path / "clear.mov"
+    presets = {"h264": "ultrafast", "h265": "ultrafast", "av1": "12", "vp9": "8"}
+    options = VideoOptions(codec=codec, preset=presets.get(codec, ""))
+    out = reencode(source, tmp_path / f"out{suffix}", options, n_segment=4)
+    first, second = (open_clip(VideoJob(path, tmp_path / f"x{suffix}"), options) for path in (source, out))
+    frames, again = list(first.decode()), list(second.decode())
+    times = [[frame.pts or 0 for frame in each] for each in (frames, again)]
+    assert len(frames) == second.info.n_frames == len(again) == 9
+    assert max(abs(at - other) for at, other in zip(*times, strict=True)) <= Fraction(1, 1000)
+    keeps = is_clear and (suffix in (".gif", ".webp") or codec == "prores" or codec == "vp9" and suffix != ".mp4")
+    assert (again[4].alpha is not None) == keeps == first.encoder.has_alpha
+    assert ("its transparency is lost" in "; ".join(notes_of(first))) == (is_clear and not keeps)
+    for alpha in (frame.alpha for frame in again if frame.alpha is not None):
+        assert alpha[:, :24].max() < 0.02 * np.iinfo(alpha.dtype).max
+        assert alpha[:, 40:].min() > 0.98 * np.iinfo(alpha.dtype).max
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("seconds", [50_000, 95_442.7, 95_380])  # of 2**33 ticks = 95443.7 s, at which the clock wraps
 def test_a_transport_stream_begins_at_0_wherever_its_clock_begins(
@@ -197,6 +235,20 @@ def test_a_change_of_size_is_refused_by_name(plain: Path, tmp_path: Path) -> Non
     at = float(str(told.value).rsplit(" ", 1)[1])
     for name, part in (("one", replace(FAST, end=at)), ("two", replace(FAST, start=at))):
         assert len(times_of(reencode(source, tmp_path / f"{name}.mp4", part))) - 1 > 30
+
+
+@pytest.mark.parametrize(("encoder", "name"), [("mpeg2video", "mpeg2video"), ("libx265", "hevc")])
+def test_a_change_of_codec_is_refused_by_name(encoder: str, name: str, plain: Path, tmp_path: Path) -> None:
+    one, two = moved(plain, tmp_path / "one.ts", 10), tmp_path / "two.ts"
+    quiet = ("-x265-params", "log-level=none") if encoder == "libx265" else ()
+    ffmpeg("-i", plain, "-c:v", encoder, *quiet, "-output_ts_offset", 12, two)
+    source = tmp_path / "in.ts"
+    source.write_bytes(one.read_bytes() + two.read_bytes())
+    told_of = rf"codec changes from h264 to {name} at [\d.]+ s: --end [\d.]+ restores what comes before"
+    with pytest.raises(InputError, match=told_of) as told:
+        reencode(source, tmp_path / "out.mp4")
+    end = float(str(told.value).split("--end ")[1].split()[0])
+    assert len(times_of(reencode(source, tmp_path / "one.mp4", replace(FAST, end=end)))) - 1 >= 45
 
 
 def test_a_finished_file_that_lacks_frames_or_times_is_found_out(plain: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ RiffChunk = tuple[bytes, bytes]  # type, payload
 
 def carried_in_webp(data: bytes) -> Carried:
     """What a WebP file carries."""
-    found = dict(reversed(list(_riff_chunks(data))))  # of equal ones the first
+    found = dict(reversed(list(riff_chunks(data))))  # of equal ones the first
     exif = bare(found[b"EXIF"]) if found.get(b"EXIF") else None
     unread = [f"WebP chunk {ascii(kind.decode('latin-1'))}" for kind in found if kind not in CARRYING + PICTURE_CHUNKS]
     return Carried(
@@ -30,19 +30,19 @@ def carried_in_webp(data: bytes) -> Carried:
 
 def write_webp(data: bytes, carried: Carried) -> bytes:
     """A WebP file with exactly this EXIF, ICC and XMP; it can carry nothing else."""
-    picture = [chunk for chunk in _riff_chunks(data) if chunk[0] not in CARRYING + (b"VP8X",)]
-    header = next((payload for kind, payload in _riff_chunks(data) if kind == b"VP8X"), None)
+    picture = [chunk for chunk in riff_chunks(data) if chunk[0] not in CARRYING + (b"VP8X",)]
+    header = next((payload for kind, payload in riff_chunks(data) if kind == b"VP8X"), None)
     own = {b"ICCP": carried.icc, b"EXIF": carried.exif, b"XMP ": carried.xmp}
     flags = [flag for flag, value in zip((ICC_FLAG, EXIF_FLAG, XMP_FLAG), own.values(), strict=True) if value]
     if not flags and header is None:
         return data
     extended = _extended_header(header or _canvas(picture), sum(flags))
     before, behind = _present(own, (b"ICCP",)), _present(own, (b"EXIF", b"XMP "))
-    body = b"WEBP" + b"".join(_riff_chunk(*each) for each in [(b"VP8X", extended), *before, *picture, *behind])
+    body = b"WEBP" + b"".join(riff_chunk(*each) for each in [(b"VP8X", extended), *before, *picture, *behind])
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
-def _riff_chunks(data: bytes) -> Iterator[RiffChunk]:
+def riff_chunks(data: bytes) -> Iterator[RiffChunk]:
     """The file's chunks; ends where the bytes are damaged."""
     at = 12
     while at + 8 <= len(data):
@@ -53,7 +53,8 @@ def _riff_chunks(data: bytes) -> Iterator[RiffChunk]:
         at += 8 + length + length % 2
 
 
-def _riff_chunk(kind: bytes, payload: bytes) -> bytes:
+def riff_chunk(kind: bytes, payload: bytes) -> bytes:
+    """A chunk with its length, padded to an even one."""
     return kind + len(payload).to_bytes(4, "little") + payload + bytes(len(payload) % 2)
 
 
