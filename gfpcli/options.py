@@ -219,6 +219,10 @@ class RestoreOptions(RunOptions, FaceOptions):
     report: str | None = option(None, "FILE.html: one page with before/after sliders, faces, failures, settings",
                                 panel=IN_OUT, in_fingerprint=False)  # fmt: skip
 
+    # not in the fingerprint: what is listed changes no output
+    review_below: float = option(0.0, "list the faces whose identity score, 0 to 1, is below this: look at them",
+                                 panel=FACES, in_fingerprint=False, within=(0, 1))  # fmt: skip
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_within("workers", self.workers, 0, 64 if self.engine == "local" else 10_000)

@@ -161,6 +161,15 @@ class Outcome:
     clip: ClipFacts | None = None  # of a clip
 
     @property
+    def n_kept(self) -> int:
+        """Faces of a photo that stay as they were: restored, they would have been another person."""
+        return sum(face.status == "kept" for face in self.faces)
+
+    def to_review(self, below: float) -> tuple[FaceRecord, ...]:
+        """The faces of a photo whose identity score is below this, also of those that were kept for it."""
+        return tuple(face for face in self.faces if face.identity is not None and face.identity < below)
+
+    @property
     def n_restored(self) -> int:
         """Faces of a photo that were restored."""
         return sum(face.status == "restored" for face in self.faces)

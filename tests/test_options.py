@@ -54,7 +54,10 @@ def test_a_clip_keeps_its_size_and_a_bench_is_of_this_machine() -> None:
     ("values", "told"),
     [
         ({"scale": 9}, "--scale 9: choose a number from 1 to 8"),
-        ({"strength": float("nan")}, "from 0 to 1"),
+        ({"strength": "nan"}, "from 0 to 1"),
+        ({"strength": "half"}, "choose auto, or a number from 0 to 1"),
+        ({"identity_guard": "2"}, "from 0 to 1"),
+        ({"identity_guard": "yes"}, "choose on, off, or a number from 0 to 1"),
         ({"det_threshold": -1}, "--det-threshold -1"),
         ({"precision": "fp8"}, "--precision 'fp8': choose one of auto, fp32, bf16, fp16"),
         ({"tile": 8}, "at least 32"),

@@ -14,7 +14,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gfpcli.model.identity import VIEW_SIZE, IdentityNet
+from gfpcli.model.identity import IDENTITY_VIEW, IdentityNet
 from gfpcli.pipeline.align import warp_area
 from gfpcli.pipeline.identity import crop_to_view_of
 from gfpcli.pipeline.tensors import to_tensor
@@ -53,6 +53,7 @@ class Stock:
     persons: NDArray[np.str_]  # (N,)
     is_held_out: NDArray[np.bool_]  # (N,)
     restored: NDArray[np.uint8]  # (M, SIZE, SIZE, 3): the first M faces degraded and restored
+    restored_vectors: NDArray[np.float32]  # (M, 128): who these are now, to the teacher
 
     @classmethod
     def gathered(cls, data: Path, cache: Path, n_new: int, rng: np.random.Generator) -> Stock:
@@ -60,7 +61,7 @@ class Stock:
         if not cache.exists():
             make_stock(data, cache, n_new, rng)
         with np.load(cache) as kept:
-            return cls(*(kept[name] for name in ("images", "vectors", "persons", "is_held_out", "restored")))
+            return cls(*(kept[each.name] for each in fields(cls)))
 
 
 def make_stock(data: Path, cache: Path, n_new: int, rng: np.random.Generator) -> None:
@@ -69,27 +70,28 @@ def make_stock(data: Path, cache: Path, n_new: int, rng: np.random.Generator) ->
     new = list(new_faces([face for face in known if not face.is_held_out], n_new, rng))
     faces = [*known, *new]
     LOG.info("%d new faces", len(new))
-    vectors = all_teacher_vectors([face.image for face in faces], 2)
+    restored = list(restored_faces(known, rng))
+    vectors = all_teacher_vectors([*(face.image for face in faces), *restored], 2)
     is_held_out = np.array([face.is_held_out for face in faces])
     vectors -= vectors[: len(known)][~is_held_out[: len(known)]].mean(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     LOG.info("the teacher's vectors are there")
     np.savez(
-        cache, images=np.stack([face.image for face in faces]), vectors=vectors,
-        persons=np.array([face.person for face in faces]), is_held_out=is_held_out,
-        restored=np.stack(list(restored_faces(known, rng))),
+        cache, images=np.stack([face.image for face in faces]), vectors=vectors[: len(faces)],
+        persons=np.array([face.person for face in faces]), is_held_out=is_held_out, restored=np.stack(restored),
+        restored_vectors=vectors[len(faces) :],
     )  # fmt: skip
 
 
 def view_of(face: Picture, rng: np.random.Generator, worse: float) -> Picture:
-    """The network's square (VIEW_SIZE, VIEW_SIZE, 3), a little off, with a chance of `worse` of damage."""
+    """The network's square (IDENTITY_VIEW, IDENTITY_VIEW, 3), a little off, with a chance of `worse` of damage."""
     affine = crop_to_view_of(SIZE)
     turn, zoom = rng.normal(0, 2.0), float(np.exp(rng.normal(0, 0.02)))
-    middle = (VIEW_SIZE - 1) / 2
+    middle = (IDENTITY_VIEW - 1) / 2
     jitter = np.asarray(cv2.getRotationMatrix2D((middle, middle), turn, zoom))
     jitter[:, 2] += rng.normal(0, 1.0, 2)
     moved = np.hstack([jitter[:, :2] @ affine[:, :2], (jitter[:, :2] @ affine[:, 2] + jitter[:, 2])[:, None]])
-    view = warp_area(face, moved, VIEW_SIZE)
+    view = warp_area(face, moved, IDENTITY_VIEW)
     if rng.random() < 0.5:
         view = np.ascontiguousarray(view[:, ::-1])
     return damaged(view, rng) if rng.random() < worse else view
@@ -113,21 +115,24 @@ def damaged(view: Picture, rng: np.random.Generator) -> Picture:
         code = cv2.imencode(".jpg", out8, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))])[1]
         out8 = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)
     how = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)[rng.integers(3)]
-    return np.asarray(cv2.resize(out8, (VIEW_SIZE, VIEW_SIZE), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(out8, (IDENTITY_VIEW, IDENTITY_VIEW), interpolation=how), np.uint8)
 
 
-def batches(stock: Stock, rng: np.random.Generator) -> Iterator[tuple[Tensor, NDArray[np.intp]]]:
-    """A look (N, 3, S, S) of each of N faces, one in four a good one, and which faces they are (N,)."""
+def batches(stock: Stock, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, NDArray[np.intp]]]:
+    """A look (N, 3, S, S) of each of N faces, one in four a good one, their targets (N, 128), and which they are (N,).
+
+    A damaged face is to be known by what it was; a restored one is who it looks like now.
+    """
     pool = np.flatnonzero(~stock.is_held_out)
     odds = np.where(np.char.startswith(stock.persons[pool], "omival_"), WEIGHT_OF_TWENTY, 1.0)
     odds /= odds.sum()
     while True:
         at = rng.choice(pool, size=N_FACES, replace=False, p=odds)
-        looks = []
-        for i in at:
-            is_restored = i < len(stock.restored) and rng.random() < 0.4
-            looks.append(view_of(stock.restored[i], rng, 0.3) if is_restored else view_of(stock.images[i], rng, 0.75))
-        yield to_tensor(looks).contiguous(memory_format=torch.channels_last), at
+        is_restored = (at < len(stock.restored)) & (rng.random(len(at)) < 0.4)
+        pairs = list(zip(at, is_restored, strict=True))
+        looks = [view_of((stock.restored if new else stock.images)[i], rng, 0.3 if new else 0.75) for i, new in pairs]
+        target = np.stack([stock.restored_vectors[i] if new else stock.vectors[i] for i, new in pairs])
+        yield to_tensor(looks).contiguous(memory_format=torch.channels_last), torch.from_numpy(target), at
 
 
 def losses_of(found: Tensor, target: Tensor, is_other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,7 +163,7 @@ def figures_of(net: IdentityNet, stock: Stock) -> str:
             low8 = np.clip(low + rng.normal(0, noise, low.shape), 0, 255).astype(np.uint8)
             lows.append(np.asarray(cv2.resize(low8, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.uint8))
         with torch.inference_mode():
-            found = net(to_tensor([warp_area(low, crop_to_view_of(SIZE), VIEW_SIZE) for low in lows]))
+            found = net(to_tensor([warp_area(low, crop_to_view_of(SIZE), IDENTITY_VIEW) for low in lows]))
         gallery = found if gallery is None else gallery
         table = found @ gallery.T
         same, other = table.diag(), table[~torch.eye(len(table), dtype=torch.bool)]
@@ -196,12 +201,12 @@ def main() -> None:
     ema = copy.deepcopy(net).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=0.05)
     start, step, means = time.monotonic(), 0, np.zeros(3)
-    for batch, at in prefetch(batches(stock, rng), depth=2):
+    for batch, target, at in prefetch(batches(stock, rng), depth=2):
         if (done := (time.monotonic() - start) / (60 * args.minutes)) >= 1:
             break
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 200) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
-        target, persons = torch.from_numpy(stock.vectors[at]), stock.persons[at]
+        persons = stock.persons[at]
         with torch.autocast("cpu", torch.bfloat16):
             found = net(batch)
         terms = losses_of(found.float(), target, torch.from_numpy(persons[:, None] != persons[None]))
@@ -214,7 +219,7 @@ def main() -> None:
         means += (np.array([term.item() for term in terms]) - means) / min(step, 200)
         if step % 200 == 0:
             LOG.info("step %d, %.0f %%, vectors %.3f, pairs %.4f, people %.3f", step, 100 * done, *means)
-        if step % 500 == 0:
+        if step % 250 == 0:
             LOG.info(figures_of(ema, stock))
             save(ema, args.out)
     save(ema, args.out)

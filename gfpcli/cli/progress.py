@@ -21,6 +21,7 @@ from gfpcli.files.folders import LeftOut
 from gfpcli.types import Listener, Outcome
 from gfpcli.weights.cache import BLOCK
 
+MOST_TOLD = 10  # faces to look at, in a line
 TILES_LINE_S = 30.0  # seconds between lines about one background
 
 
@@ -32,9 +33,15 @@ class Tally:
     n_failed: int = 0  # inputs with an error, be it of one face
     n_noted: int = 0  # outputs to which something of the input is not carried over, or changed
     by_status: Counter[str] = field(default_factory=Counter)
+    n_kept: int = 0  # faces that stay as in the input
+    review_below: float = 0.0  # identity score: faces below it are listed
+    to_review: list[tuple[float, str]] = field(default_factory=list)  # identity and input of those
 
     def add(self, outcome: Outcome) -> None:
         self.n_faces += outcome.n_restored
+        self.n_kept += outcome.n_kept
+        found = outcome.to_review(self.review_below)
+        self.to_review += [(face.identity or 0.0, outcome.source) for face in found]
         self.by_status[outcome.status] += 1
         self.n_failed += outcome.error is not None
         self.n_noted += bool(outcome.notes) and outcome.status in ("restored", "no_face")
@@ -42,7 +49,17 @@ class Tally:
     def line(self) -> str:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
         faces = f"{self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
-        return "; ".join([counts or "nothing to do", faces, *([f"{self.n_noted} with notes"] if self.n_noted else [])])
+        kept = [f"{self.n_kept} kept as in the input"] if self.n_kept else []
+        noted = [f"{self.n_noted} with notes"] if self.n_noted else []
+        return "; ".join([counts or "nothing to do", faces, *kept, *noted])
+
+    def review_line(self) -> str:
+        """The faces to look at, the least alike first."""
+        worst = [f"{source} ({identity:.2f})" for identity, source in sorted(self.to_review)[:MOST_TOLD]]
+        more = f" and {len(self.to_review) - MOST_TOLD} more" if len(self.to_review) > MOST_TOLD else ""
+        n = len(self.to_review)
+        told = f"{n} face{'' if n == 1 else 's'} to look at, identity below {self.review_below:g}"
+        return f"{told}: {', '.join(worst)}{more}" if worst else told
 
 
 class Lines:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from gfpcli.cli.console import tell
 from gfpcli.cli.plan import tell_plan
-from gfpcli.cli.progress import RunView, tell_files_left_out
+from gfpcli.cli.progress import RunView, Tally, tell_files_left_out
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.storage import is_remote, is_url, place_of
 from gfpcli.options import RestoreOptions
@@ -45,7 +45,8 @@ def run_restore(
         if options.dry_run:
             _dry_run(plan, options, began)
             return 0
-        view = RunView(json_to, quiet, options.force, is_stdout_taken=is_to_stdout)
+        tally = Tally(review_below=options.review_below)
+        view = RunView(json_to, quiet, options.force, is_stdout_taken=is_to_stdout, tally=tally)
         _restore(plan, options, view, engine, report_to)
     return view.tally.n_failed
 
@@ -66,6 +67,8 @@ def _restore(
             raise
     if not view.is_quiet:
         tell_files_left_out(plan.left_out)
+        if options.review_below:
+            tell(view.tally.review_line())
         tell(f"{view.tally.line()}{where}" + (f", report in {report_to}" if report_to else ""))
 
 

@@ -41,8 +41,8 @@ def deflicker(
         if isinstance(own, Failed):
             yield own
             continue
-        before = _rest_of_shot([window[i] for i in range(at, -1, -1)], cuts, is_backward=True)
-        after = _rest_of_shot(window[at:], cuts, is_backward=False)
+        before = rest_of_shot([window[i] for i in range(at, -1, -1)], cuts, is_backward=True)
+        after = rest_of_shot(window[at:], cuts, is_backward=False)
         around = [[*_follow_face(own, i, before), *_follow_face(own, i, after)] for i in range(len(own.faces))]
         faces = tuple(
             face if isinstance(face, FaceError) else average_face(face, others, smooth)
@@ -51,7 +51,7 @@ def deflicker(
         yield replace(own, faces=faces)
 
 
-def _rest_of_shot(
+def rest_of_shot(
     frames: Sequence[FacesRestored | Failed], cuts: Set[int], *, is_backward: bool
 ) -> list[FacesRestored]:
     """The frames after the first one of `frames`, up to the end of its shot or a frame that failed."""

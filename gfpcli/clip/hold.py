@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from gfpcli.clip.deflicker import rest_of_shot
 from gfpcli.clip.track import match_face
 from gfpcli.errors import FaceError
 from gfpcli.pipeline.guard import Decision, Guard, Look, judged_by
@@ -42,20 +43,10 @@ def hold_strengths(
             yield own
             continue
         before = [] if own.aligned.frame.index in cuts else before
-        after = _rest_of_shot(window[at + 1 :], cuts)
+        after = rest_of_shot(window[at:], cuts, is_backward=False)
         now = [_held(own, i, before, after, guard) for i in range(len(own.faces))]
         yield judged_by(own, lambda i, _, now=now: now[i].decision)  # type: ignore[misc]
         before = now
-
-
-def _rest_of_shot(frames: Sequence[FacesRestored | Failed], cuts: Set[int]) -> list[FacesRestored]:
-    """The frames up to the end of the shot, or one that failed."""
-    shot: list[FacesRestored] = []
-    for each in frames:
-        if isinstance(each, Failed) or each.aligned.frame.index in cuts:
-            break
-        shot.append(each)
-    return shot
 
 
 def _held(

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from gfpcli.model.landmarks import Residual
 
-VIEW_SIZE = 96  # px of the square it sees
+IDENTITY_VIEW = 96  # px of the square it sees
 N_FEATURES = 128  # the teacher's
-WIDTHS = (32, 96, 192)  # channels at 1/4, 1/8 and 1/16 of the square
-SIDE = VIEW_SIZE // 16  # of the last features
+FINE, MIDDLE, COARSEST = 32, 96, 192  # channels at 1/4, 1/8 and 1/16 of the square
+N_PLACES = IDENTITY_VIEW // 16  # of the last features
 
 
 def _shrunk(n_in: int, n_out: int) -> nn.Sequential:
@@ -26,15 +26,14 @@ class IdentityNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        fine, middle, coarse = WIDTHS
         self.body = nn.Sequential(
-            _shrunk(4 * 3, fine), Residual(fine), Residual(fine),
-            _shrunk(fine, middle), Residual(middle),
-            _shrunk(middle, coarse), Residual(coarse),
+            _shrunk(4 * 3, FINE), Residual(FINE), Residual(FINE),
+            _shrunk(FINE, MIDDLE), Residual(MIDDLE),
+            _shrunk(MIDDLE, COARSEST), Residual(COARSEST),
         )  # fmt: skip
-        self.places = nn.Conv2d(coarse, coarse, SIDE, groups=coarse, bias=False)
-        self.norm = nn.BatchNorm1d(coarse)
-        self.vector = nn.Linear(coarse, N_FEATURES)
+        self.places = nn.Conv2d(COARSEST, COARSEST, N_PLACES, groups=COARSEST, bias=False)
+        self.norm = nn.BatchNorm1d(COARSEST)
+        self.vector = nn.Linear(COARSEST, N_FEATURES)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.body(F.pixel_unshuffle(x, 2))  # (N, 192, 6, 6)

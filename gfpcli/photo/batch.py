@@ -174,7 +174,8 @@ class PhotoRun:
                 task.photo, result.image, result.alpha, kind, quality=options.quality, strip=options.strip
             )
             sidecars, notes = self.prepare_sidecars(task, result, pending)
-            outcome = replace(self.outcome_of(job, result), notes=(*encoded.notes, *task.notes, *notes))
+            outcome = self.outcome_of(job, result)
+            outcome = replace(outcome, notes=(*encoded.notes, *task.notes, *notes, *outcome.notes))
             before, after = (result.frame.image, result.frame.alpha), (result.image, result.alpha)
             finished = FinishedPhoto(outcome, self.pictures(before, after, outcome.faces))
             settings = settings_with(self.settings, task.sidecars) if outcome.error is None else FACES_FAILED
@@ -236,13 +237,14 @@ class PhotoRun:
         """The outcome of a written output. Faces that failed keep the photo's pixels, and make it an error."""
         faces = tuple(face_records(result))
         errors = [face.error for face in faces if face.status == "failed"]
-        is_restored = any(face.status == "restored" for face in faces)
+        is_restored = any(face.status in ("restored", "kept") for face in faces)
         told = f"{len(errors)} of {len(faces)} faces failed and were left alone"
+        n_kept = sum(face.status == "kept" for face in faces)
         height, width = result.image.shape[:2]
         return replace(
             self.outcome(job, "restored" if is_restored else "failed" if errors else "no_face"), scale=result.scale,
             width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces,
-            error=f"{job.source}: {told}: {errors[0]}" if errors else None,
+            error=f"{job.source}: {told}: {errors[0]}" if errors else None, notes=notes_on_kept(n_kept),
         )  # fmt: skip
 
     def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Emit) -> None:
@@ -290,6 +292,14 @@ def face_records(result: Restored) -> Iterator[FaceRecord]:
             each_s if outcome.status == "restored" else None, outcome.error,
             _rounded(outcome.identity), _rounded(outcome.strength),
         )  # fmt: skip
+
+
+def notes_on_kept(n_kept: int) -> tuple[str, ...]:
+    """A line where faces were kept as they are because restored they were no longer the same person."""
+    if n_kept == 0:
+        return ()
+    kept = "1 face is" if n_kept == 1 else f"{n_kept} faces are"
+    return (f"{kept} kept as in the input: restored, it would show another person (--identity-guard)",)
 
 
 def _rounded(share: float | None) -> float | None:

@@ -36,7 +36,7 @@ def about(options: RestoreOptions, parts: Parts) -> About:
         for what, path in files.items()
     ]
     settings = [(name.replace("_", "-"), _words_of(value)) for name, value in asdict(options).items()]
-    return About(__version__, weights, [each for each in settings if each[0] not in UNTOLD])
+    return About(__version__, weights, [each for each in settings if each[0] not in UNTOLD], options.review_below)
 
 
 def _words_of(value: object) -> str:

@@ -17,7 +17,9 @@ from gfpcli.photo.encode import encode_photo
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Restored
 
-STAGES = ("decode", "detect", "align", "net", "mask", "background", "paste", "encode")  # in the order of the work
+STAGES = (  # in the order of the work
+    "decode", "detect", "align", "net", "identity", "mask", "background", "paste", "encode",
+)  # fmt: skip
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 

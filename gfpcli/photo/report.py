@@ -58,6 +58,7 @@ class About:
     version: str  # of gfpcli
     weights: Sequence[tuple[str, str, str]]  # purpose, file or name, licence
     settings: Sequence[tuple[str, str]]  # name, value
+    review_below: float = 0.0  # identity score: faces below it are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def open_report(path: Path, about: About, n_inputs: int) -> Iterator[Report]:
 
 
 def _page_chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> Iterator[bytes]:
-    totals = _totals_of(_entries(spool))
+    totals, to_review = _totals_of(_entries(spool)), _to_review(_entries(spool), about.review_below)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -131,6 +132,7 @@ def _page_chunks(spool: IO[str], about: About, n_inputs: int, began: float) -> I
         about=about,
         entries=_entries(spool),
         totals=totals,
+        to_review=to_review,
         statuses=[status for status in STATUSES if totals[status]],
         n_missing=n_inputs - totals["inputs"],
         began=time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
@@ -156,6 +158,19 @@ def _totals_of(entries: Iterator[dict[str, Any]]) -> Counter[str]:
         totals["faces"] += len(record["faces"])
         totals.update(f"faces_{face['status']}" for face in record["faces"])
     return totals
+
+
+def _to_review(entries: Iterator[dict[str, Any]], below: float) -> list[dict[str, Any]]:
+    """The faces whose identity score is below this, least first, each with its input and the number of that."""
+    if below == 0:
+        return []
+    found = [
+        {**face, "input": entry["record"]["input"], "number": number}
+        for number, entry in enumerate(entries, 1)
+        for face in entry["record"]["faces"]
+        if face.get("identity", 1.0) < below
+    ]
+    return sorted(found, key=lambda face: face["identity"])
 
 
 def pictures_for(n_inputs: int) -> DrawPictures:

@@ -18,8 +18,7 @@ from gfpcli.types import Crop, Identifier
 
 COARSE = 1 / 64  # of the crop's size: sigma that parts the coarse band from the fine one
 LEVELS = ((1.0, 1.0), (0.5, 1.0), (0.0, 1.0), (0.0, 0.5))  # network's shares of the coarse and of the fine band
-Picture: TypeAlias = NDArray[np.uint8]
-Look: TypeAlias = tuple[Crop, Picture]
+Look: TypeAlias = tuple[Crop, NDArray[np.uint8]]
 """A face of the input and what the network made of it, both (S, S, 3)."""
 
 
@@ -65,7 +64,7 @@ class Guard:
         return Decision(0.0, 0.0, identity, is_kept=True)
 
 
-def judged_by(restored: FacesRestored, decide: Callable[[int, Picture], Decision]) -> FacesRestored:
+def judged_by(restored: FacesRestored, decide: Callable[[int, NDArray[np.uint8]], Decision]) -> FacesRestored:
     """A frame with its faces as they are pasted, and the verdicts on them.
 
     Args:
@@ -85,12 +84,14 @@ def judged_by(restored: FacesRestored, decide: Callable[[int, Picture], Decision
     return replace(restored, faces=tuple(faces), verdicts=tuple(verdicts))
 
 
-def without_coarse(crop: Picture, face: Picture, back: float) -> Picture:
+def without_coarse(crop: NDArray[np.uint8], face: NDArray[np.uint8], back: float) -> NDArray[np.uint8]:
     """The network's face with `back` (0..1) of its coarse change taken back; the fine one stays."""
-    return face if back == 0 else _rounded(face - np.float32(back) * _coarse_of(crop, face))
+    return face if back == 0 else _as_picture(face - np.float32(back) * _coarse_of(crop, face))
 
 
-def pasted(crop: Picture, face: Picture, strength: float, coarse: float, fine: float) -> Picture:
+def pasted(
+    crop: NDArray[np.uint8], face: NDArray[np.uint8], strength: float, coarse: float, fine: float
+) -> NDArray[np.uint8]:
     """What is seen at a strength (0..1), with shares (0..1) of the coarse and of the fine band of the change."""
     if (strength, coarse, fine) == (1, 1, 1):
         return face
@@ -99,13 +100,13 @@ def pasted(crop: Picture, face: Picture, strength: float, coarse: float, fine: f
         change = fine * change + (coarse - fine) * _coarse_of(crop, face)
     else:
         change *= fine
-    return _rounded(crop + np.float32(strength) * change)
+    return _as_picture(crop + np.float32(strength) * change)
 
 
-def _coarse_of(crop: Picture, face: Picture) -> NDArray[np.float32]:
+def _coarse_of(crop: NDArray[np.uint8], face: NDArray[np.uint8]) -> NDArray[np.float32]:
     change = face.astype(np.float32) - crop
     return np.asarray(cv2.GaussianBlur(change, (0, 0), COARSE * len(crop)), np.float32)
 
 
-def _rounded(image: NDArray[np.float32]) -> Picture:
+def _as_picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)

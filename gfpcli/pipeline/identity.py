@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfpcli.model.identity import VIEW_SIZE
+from gfpcli.model.identity import IDENTITY_VIEW
 from gfpcli.pipeline.align import warp_area
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.types import Affine
@@ -21,13 +21,13 @@ VIEW_256 = (44.0, 56.0, 168.0)  # left, top and side of the square that the buil
 def crop_to_view_of(size: int) -> Affine:
     """The (2, 3) similarity from an aligned crop of `size` px to the built-in network's square."""
     left, top, side = (value * size / 256 for value in VIEW_256)
-    zoom = VIEW_SIZE / side
+    zoom = IDENTITY_VIEW / side
     return np.array([[zoom, 0, (0.5 - left) * zoom - 0.5], [0, zoom, (0.5 - top) * zoom - 0.5]])
 
 
 def built_in_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(S, S, 3) BGR aligned as FFHQ to what the built-in network sees, (96, 96, 3) BGR."""
-    return warp_area(crop, crop_to_view_of(len(crop)), VIEW_SIZE)
+    return warp_area(crop, crop_to_view_of(len(crop)), IDENTITY_VIEW)
 
 
 def whole_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,8 +18,9 @@ from gfpcli.types import Crop
 NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6  # no answer to edges (Immerkaer 1996)
 MEDIAN = 0.6745  # of the absolute values of noise with standard deviation 1
 ROUNDING = 0.08  # square of grey levels: the finest band of nothing but rounding to 8 bit
-RATIOS = (0.142, 0.150, 0.160, 0.182, 0.216, 0.257, 0.325, 0.43, 0.57, 0.74)  # of the finest band to the one 4 coarser
-BLURS = (4.0, 3.0, 2.5, 2.0, 1.6, 1.3, 1.0, 0.7, 0.5, 0.0)  # px of the crop: sigma by which a sharp face has these
+# the finest band over the band two octaves coarser, and the sigma (px of the crop) by which a sharp face comes to it
+BAND_RATIOS = (0.142, 0.150, 0.160, 0.182, 0.216, 0.257, 0.325, 0.43, 0.57, 0.74)
+BLURS = (4.0, 3.0, 2.5, 2.0, 1.6, 1.3, 1.0, 0.7, 0.5, 0.0)
 BLUR_STRENGTHS = ((0.65, 0.0), (1.0, 0.42), (1.3, 0.62), (1.6, 0.75), (2.0, 0.86), (3.0, 1.0))
 NOISE_STRENGTHS = ((2.5, 0.0), (6.0, 1.0))
 SIZE_STRENGTHS = ((48.0, 1.0), (128.0, 0.0))
@@ -44,7 +45,7 @@ def quality_of(crop: Crop) -> Quality:
     finest = max(_power(luma - one, mask) - ROUNDING, 0.0)
     ratio = np.sqrt(finest / max(_power(two - four, mask), 1e-3))
     zoom = float(np.sqrt(abs(np.linalg.det(crop.frame_to_crop[:, :2]))))
-    return Quality(float(np.interp(ratio, RATIOS, BLURS)), noise, len(luma) / max(zoom, 1e-6))
+    return Quality(float(np.interp(ratio, BAND_RATIOS, BLURS)), noise, len(luma) / max(zoom, 1e-6))
 
 
 def _power(band: NDArray[np.float32], mask: NDArray[np.float32]) -> float:

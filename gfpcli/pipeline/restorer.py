@@ -134,8 +134,12 @@ class Restorer:
     def judge(self, restored: Iterator[FacesRestored | Failed]) -> Iterator[FacesRestored | Failed]:
         """The frames with a verdict on each face: how strongly it is pasted, and whether it is the same person."""
         for each in restored:
+            if isinstance(each, Failed):
+                yield each
+                continue
             with self.observer("identity"):
-                yield each if isinstance(each, Failed) else self.guard.judged(each)
+                judged = self.guard.judged(each)
+            yield judged
 
     def mask_and_enlarge(self, restored: Iterable[FacesRestored | Failed], idle: Idle) -> Iterator[Masked | Failed]:
         """The masks of many frames' faces together, and each frame's background where a network enlarges it."""

@@ -59,7 +59,7 @@ def test_the_stages_of_a_run_are_observed_and_the_result_is_the_same(smooth_imag
     watch = Stopwatch(CPU)
     result = observed(parts, watch).restore(frame)
     assert (result.image == parts.restore(frame).image).all()
-    assert set(watch.spent) == {"detect", "align", "net", "mask", "paste"}
+    assert set(watch.spent) == {"detect", "align", "net", "identity", "mask", "paste"}
     assert watch.spent["detect"].seconds > 0.09 > watch.spent["align"].seconds
 
 

@@ -33,7 +33,7 @@ def test_scale_1_leaves_every_pixel_outside_the_mask(smooth_image: Make, dtype: 
     image = smooth_image(300, 300).astype(dtype) * (257 if dtype is np.uint16 else 1)
     crop = cut_crop(image, face_of(0.5), 256)
     canvas = resize_background(image, image.shape[:2])
-    paste_faces(canvas, [np.zeros_like(crop.image)], [crop], [soft_mask(256)], scale=(1, 1))
+    paste_faces(canvas, [np.zeros_like(crop.image)], [crop], [soft_mask(256)], scale=(1, 1), strengths=[1.0])
     changed = (canvas != image).any(axis=2)
     assert 5_000 < changed.sum() < 45_000
     assert not changed[:20].any() and not changed[:, :30].any() and not changed[285:].any()
@@ -47,7 +47,7 @@ def test_identity_at_scale_2_is_within_a_grey_level() -> None:
     crop = cut_crop(image, Face(np.array([170, 60, 270, 180.0]), points, 1.0), 512)
     canvas = resize_background(image, (1024, 1024))
     before = canvas.copy()
-    paste_faces(canvas, [crop.image], [crop], [soft_mask(512)], scale=(2, 2))
+    paste_faces(canvas, [crop.image], [crop], [soft_mask(512)], scale=(2, 2), strengths=[1.0])
     inside = (canvas != before).any(axis=2)
     assert inside.sum() > 5_000
     assert np.abs(canvas[inside].astype(float) - before[inside]).mean() <= 1.0
@@ -57,7 +57,7 @@ def test_strength_0_is_the_canvas_itself(smooth_image: Make) -> None:
     image = smooth_image(300, 300)
     canvas = image.copy()
     crop = cut_crop(image, face_of(0.5), 256)
-    paste_faces(canvas, [255 - crop.image], [crop], [soft_mask(256)], scale=(1, 1), strength=0)
+    paste_faces(canvas, [255 - crop.image], [crop], [soft_mask(256)], scale=(1, 1), strengths=[0.0])
     assert (canvas == image).all()
 
 
@@ -68,13 +68,13 @@ def test_overlapping_faces_share_and_neither_hides_the_other() -> None:
     white, black = np.full_like(left.image, 200), np.zeros_like(left.image)
     mask = soft_mask(256)
     both = image.copy()
-    paste_faces(both, [white, black], [left, right], [mask, mask], scale=(1, 1))
+    paste_faces(both, [white, black], [left, right], [mask, mask], scale=(1, 1), strengths=[1.0] * 2)
     turned = image.copy()
-    paste_faces(turned, [black, white], [right, left], [mask, mask], scale=(1, 1))
+    paste_faces(turned, [black, white], [right, left], [mask, mask], scale=(1, 1), strengths=[1.0] * 2)
     assert np.abs(both.astype(int) - turned).max() <= 1  # the order does not matter
     assert both[160, 120].mean() > 190 and both[160, 270].mean() < 10
     same = image.copy()
-    paste_faces(same, [left.image, right.image], [left, right], [mask, mask], scale=(1, 1))
+    paste_faces(same, [left.image, right.image], [left, right], [mask, mask], scale=(1, 1), strengths=[1.0] * 2)
     assert np.abs(same.astype(int) - image).max() <= 1
 
 
@@ -85,7 +85,7 @@ def test_where_faces_overlap_their_weights_are_shared_not_added(strength: float)
     crops = [cut_crop(image, face, 256) for face in faces]
     bright, mask = np.full((256, 256, 3), 150, np.uint8), soft_mask(256)
     canvas = image.copy()
-    paste_faces(canvas, [bright, bright], crops, [mask, mask], scale=(1, 1), strength=strength)
+    paste_faces(canvas, [bright, bright], crops, [mask, mask], scale=(1, 1), strengths=[strength] * 2)
     assert canvas.max() == 100 + round(50 * strength)  # 200 in the middle where both weights count whole
 
 
@@ -93,7 +93,7 @@ def test_where_faces_overlap_their_weights_are_shared_not_added(strength: float)
 def test_a_face_on_16_bit_has_the_whole_range(level: int) -> None:
     image = np.full((300, 300, 3), 1000, np.uint16)
     crop = cut_crop(image, face_of(0.5), 256)
-    paste_faces(image, [np.full_like(crop.image, level)], [crop], [soft_mask(256)], scale=(1, 1))
+    paste_faces(image, [np.full_like(crop.image, level)], [crop], [soft_mask(256)], scale=(1, 1), strengths=[1.0])
     assert (image[160, 150] == 257 * level).all()
 
 
@@ -102,10 +102,10 @@ def test_a_face_larger_than_the_network_keeps_its_detail_where_it_was_clean(rng:
     face = Face(np.array([150, 150, 750, 800.0]), TEMPLATE_512 * 1.7, 0.99)
     crop = cut_crop(image, face, 256)
     canvas = image.copy()
-    paste_faces(canvas, [crop.image], [crop], [soft_mask(256)], scale=(1, 1))
+    paste_faces(canvas, [crop.image], [crop], [soft_mask(256)], scale=(1, 1), strengths=[1.0])
     assert (canvas == image).all()
     smooth = np.full_like(crop.image, 100)  # the network cleaned everything: what is finer was noise, too
-    paste_faces(canvas, [smooth], [crop], [soft_mask(256)], scale=(1, 1))
+    paste_faces(canvas, [smooth], [crop], [soft_mask(256)], scale=(1, 1), strengths=[1.0])
     assert np.abs(canvas[420:520, 390:470].astype(int) - 100).max() <= 1
 
 
@@ -125,9 +125,9 @@ def test_a_face_at_the_edge_is_pasted_as_in_a_larger_picture(
     larger = np.full((canvas.shape[0] + 2 * border * scale[1], canvas.shape[1] + 2 * border * scale[0], 3), 9, np.uint8)
     larger[inside] = canvas
     before = canvas.copy()
-    paste_faces(canvas, [255 - crop.image], [crop], [soft_mask(256)], scale=scale)
+    paste_faces(canvas, [255 - crop.image], [crop], [soft_mask(256)], scale=scale, strengths=[1.0])
     faces, crops = [255 - crop.image], [replace(crop, frame_to_crop=moved)]
-    paste_faces(larger, faces, crops, [soft_mask(256)], scale=scale)
+    paste_faces(larger, faces, crops, [soft_mask(256)], scale=scale, strengths=[1.0])
     assert (canvas != before).any(axis=2).mean() > 0.02
     assert np.abs(canvas.astype(int) - larger[inside]).max() <= 1
 
@@ -140,7 +140,7 @@ def test_a_face_beside_the_canvas_changes_nothing(smooth_image: Make) -> None:
         moved[:, 2] += moved[:, :2] @ away
         canvas = image.copy()
         beside = replace(crop, frame_to_crop=moved)
-        paste_faces(canvas, [255 - crop.image], [beside], [soft_mask(256)], scale=(1, 1))
+        paste_faces(canvas, [255 - crop.image], [beside], [soft_mask(256)], scale=(1, 1), strengths=[1.0])
         assert (canvas == image).all()
 
 
@@ -151,7 +151,7 @@ def test_a_face_that_shrinks_is_averaged_not_sampled() -> None:
     lines = np.zeros_like(crop.image)
     lines[:, ::2] = 255
     canvas = image.copy()
-    paste_faces(canvas, [lines], [crop], [soft_mask(512)], scale=(1, 1))
+    paste_faces(canvas, [lines], [crop], [soft_mask(512)], scale=(1, 1), strengths=[1.0])
     assert np.abs(canvas.astype(int) - 127).max() <= 12
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gfpcli.errors import InputError
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.align import TEMPLATE_512, cut_crop
+from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import soft_masker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, Restored
@@ -48,7 +49,8 @@ def detect(images: Sequence[Image]) -> list[tuple[Face, ...]]:
 
 
 def restorer(model: Model, **options: object) -> Restorer:
-    return Restorer(detect, model, soft_masker, RestoreOptions(scale=1, **options))  # type: ignore[arg-type]
+    given = RestoreOptions(scale=1, **{"strength": "1", **options})  # type: ignore[arg-type]
+    return Restorer(detect, model, soft_masker, given, guard=Guard(given.fixed_strength))
 
 
 def frames(make: Make, n: int) -> list[Frame]:
@@ -380,7 +382,7 @@ def test_every_stage_is_told_to_the_observer(smooth_image: Make) -> None:
 
     watched = replace(restorer(Model()), observer=observer, upsampler=lambda image, size: image.copy())
     watched.restore(frames(smooth_image, 1)[0])
-    assert told == ["detect", "align", "net", "mask", "background", "paste"]
+    assert told == ["detect", "align", "net", "identity", "mask", "background", "paste"]
 
 
 def test_an_aligned_picture_is_one_face_of_the_network_s_size(smooth_image: Make) -> None:
@@ -389,7 +391,7 @@ def test_an_aligned_picture_is_one_face_of_the_network_s_size(smooth_image: Make
     given = np.asarray(cv2.resize(small, (64, 64), interpolation=cv2.INTER_LINEAR), np.uint8)
     face = np.clip(given + 63.75, 0, 255).round()  # the model adds 0.5 of 2
     for strength in (1.0, 0.25):
-        parts = restorer(Model(), aligned=True, strength=strength)
+        parts = restorer(Model(), aligned=True, strength=str(strength))
         out = parts.restore(Frame(0, small, "face", alpha=alpha))
         assert np.abs(out.image - (strength * face + (1 - strength) * given)).max() <= 1
         assert out.scale == 2 and out.alpha is not None and out.alpha.shape == (64, 64) and (out.alpha == 77).all()

@@ -97,7 +97,7 @@ def test_the_fingerprint_changes_with_what_changes_pixels_only(tmp_path: Path) -
     parts = choose_parts(options, warn=print)
     base = fingerprint(options, parts)
     assert fingerprint(replace(options, workers=7, force=True), parts) == base
-    assert fingerprint(replace(options, strength=0.5), parts) != base
+    assert fingerprint(replace(options, strength="0.5"), parts) != base
     (tmp_path / "x.pth").write_bytes(b"other weights")
     assert fingerprint(options, replace(parts, model=tmp_path / "x.pth")) != base
     assert fingerprint(options, replace(parts, background=tmp_path / "x.pth")) != base
@@ -110,9 +110,9 @@ def test_the_fingerprint_of_the_same_settings_stays(tmp_path: Path, monkeypatch:
     (tmp_path / "d").write_bytes(b"detector")
     parts = Parts(tmp_path / "m", "x", tmp_path / "d", None)
     photo = RestoreOptions(
-        scale=3, strength=0.7, faces="2", save=("crops", "faces"), suffix="_r", quality="80", format="png", strip=True,
-        device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20, aligned=True,
-        tile=64, json="-", quiet=True, report="r.html",
+        scale=3, strength="0.7", faces="2", save=("crops", "faces"), suffix="_r", quality="80", format="png",
+        strip=True, device="cuda:1,cuda:2", precision="bf16", force=True, workers=3, engine="ray", min_face=20,
+        aligned=True, tile=64, json="-", quiet=True, report="r.html",
     )  # fmt: skip
     clip = VideoOptions(
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
