@@ -54,6 +54,7 @@ def run_train(
             data, folder, options, files, world, callbacks,
             device=device, is_fresh=is_fresh, detected=show_detection(stack, quiet=quiet),
         )  # fmt: skip
+        world.barrier()  # all have read the faces, and write no file any more
         if world.is_first:
             sweep([folder, folder / CUT, folder / GRIDS])
             if is_fresh:
