@@ -30,8 +30,8 @@ from gfpcli.train.degrade import Degradation, degrade
 from gfpcli.types import FaceOutcome, Frame
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS
-from gfpcli.weights.choose import choose_parts
-from gfpcli.weights.identifier import SCALE, load_identifier
+from gfpcli.weights.choose import SCALE, choose_parts
+from gfpcli.weights.identifier import load_identifier
 
 sys.path.insert(0, str(Path(__file__).parent))
 from known_faces import Picture, read, teacher_vectors

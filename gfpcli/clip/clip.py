@@ -230,6 +230,7 @@ def restore_segment(
         file=path.name, sha256=sha256_of(path), first=segment.first, last=context[-1][0], end=segment.end,
         delay=segment.delay, context_start=context[0][0], context_index=context[0][1], n_frames=n_frames,
         n_faces=faces["restored"], n_failed=faces["failed"], flicker=meter.total, n_pairs=meter.n_pairs,
+        n_kept=faces["kept"],
     )  # fmt: skip
 
 
@@ -250,6 +251,8 @@ def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutpu
     n_pairs, n_frames = sum(each.n_pairs for each in segments), sum(each.n_frames for each in segments)
     if not clip.options.start and not clip.options.end and n_frames < clip.info.n_frames:
         notes.append(f"{clip.info.n_frames - n_frames} of its {clip.info.n_frames} packets gave no frame")
+    if n_kept := sum(each.n_kept for each in segments):
+        notes.append(f"{n_kept} faces, over all frames, stay as they are: restored, they would be other people")
     return ClipResult(
         n_frames=n_frames,
         n_faces=sum(each.n_faces for each in segments),

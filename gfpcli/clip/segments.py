@@ -68,6 +68,7 @@ class EncodedSegment:
     n_failed: int  # faces that the network failed on
     flicker: float  # grey levels, summed over pairs of consecutive faces
     n_pairs: int  # in that sum
+    n_kept: int = 0  # faces that stay as in the input, over all frames: see `Verdict.is_kept`
 
     @property
     def number(self) -> int:

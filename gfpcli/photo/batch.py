@@ -341,7 +341,7 @@ def notes_on_kept(n_kept: int) -> tuple[str, ...]:
     if n_kept == 0:
         return ()
     kept = "1 face is" if n_kept == 1 else f"{n_kept} faces are"
-    return (f"{kept} kept as in the input: restored, it would show another person (--identity-guard)",)
+    return (f"{kept} kept as in the input: restored, it would be another person (--identity-guard)",)
 
 
 def _rounded(share: float | None) -> float | None:

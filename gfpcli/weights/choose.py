@@ -17,6 +17,7 @@ from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
 DETECTOR = "retinaface-r50"
 IDENTIFIER = "arcface-r18"
+SCALE = ".scale.json"  # ending of the file beside an identifier that holds the products of pairs
 BACKGROUNDS = ("realesrgan-x2", "realesrgan-x4", "realesr-general", "realesr-general-wdn")
 Warn = Callable[[str], None]
 
@@ -34,8 +35,14 @@ class Parts:
 
     @property
     def files(self) -> tuple[Path | None, ...]:
-        """All of them, in a fixed order."""
-        return self.model, self.detector, self.mask, self.background, self.identifier
+        """All of them, in a fixed order, and the identifier's scale."""
+        return self.model, self.detector, self.mask, self.background, self.identifier, self.scale
+
+    @property
+    def scale(self) -> Path | None:
+        """The file beside the identifier by which its products are read."""
+        path = self.identifier and self.identifier.with_suffix(SCALE)
+        return path if path and path.is_file() else None
 
 
 def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | None = None) -> Parts:

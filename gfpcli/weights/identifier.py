@@ -13,9 +13,9 @@ from gfpcli.model.arcface import ArcFaceR18, gray_for_identity
 from gfpcli.model.checkpoint import read_state
 from gfpcli.model.identity import IdentityNet
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale, NetIdentifier, built_in_view, whole_view
+from gfpcli.weights.choose import SCALE
 
 ARCFACE_MARK, BUILTIN_MARK = "fc5.weight", "places.weight"  # keys that only one kind has
-SCALE = ".scale.json"  # of the file beside the weights that holds the products of pairs
 
 
 def load_identifier(path: Path, device: torch.device) -> tuple[NetIdentifier, IdentityScale]:

@@ -31,7 +31,22 @@ def gfp(*words: object, data: bytes | None = None) -> Result:
 
 
 def restore(*words: object, data: bytes | None = None) -> Result:
-    return gfp("restore", *words, *BUILTIN, data=data)
+    """With the network's face pasted whole, unless the words say otherwise."""
+    return gfp("restore", "--strength", 1, *words, *BUILTIN, data=data)
+
+
+def test_faces_have_identity_and_strength_and_are_kept_where_they_would_change(tmp_path: Path) -> None:
+    words = (PHOTOS / "astronaut_small.jpg", "-o", tmp_path / "out.png", "--scale", 1, "--json", "-", "--force")
+    (face,) = json.loads(restore(*words, "--review-below", 1).stdout)["faces"]
+    assert face["status"] == "restored" and 0.5 < face["identity"] <= 1 and face["strength"] > 0.4
+    done = restore(*words, "--identity-guard", 1, "--review-below", 1)
+    record = json.loads(done.stdout)
+    assert record["status"] == "restored" and record["faces"][0]["status"] == "kept"
+    assert "1 face is kept as in the input" in record["notes"][-1] and "1 kept as in the input" in done.stderr
+    assert "1 face to look at, identity below 1: " in done.stderr
+    assert (read_frame(tmp_path / "out.png", 0).image == read_frame(words[0], 0).image).all()  # type: ignore[arg-type]
+    (free,) = json.loads(restore(*words, "--identity-guard", "off").stdout)["faces"]
+    assert "identity" not in free and free["strength"] == 1
 
 
 def test_a_portrait_is_found_and_changed_in_its_face_only(tmp_path: Path) -> None:

@@ -118,10 +118,10 @@ def test_the_fingerprint_of_the_same_settings_stays(tmp_path: Path, monkeypatch:
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "f0759c9c88e85290dd1286a51a98af2d"
-    assert fingerprint(photo, parts) == "5089584b9c6379564bbe66a08f66e2f6"
-    assert fingerprint(VideoOptions(), parts) == "de08f21b27846c4b8e83822a2a6d805c"
-    assert fingerprint(clip, parts) == "54a0d44ea9b6ce680c9cb819c377bf67"
+    assert fingerprint(RestoreOptions(), parts) == "2f286fbb3a10d9a5afc14f5bd2dce2f7"
+    assert fingerprint(photo, parts) == "3149ed19223bd95d9b9da8bad787a086"
+    assert fingerprint(VideoOptions(), parts) == "b7f33646ed020c904e91165215219447"
+    assert fingerprint(clip, parts) == "aa1942cb14804f308992ebc83a148ec9"
 
 
 def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

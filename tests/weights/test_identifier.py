@@ -19,8 +19,8 @@ from gfpcli.pipeline.identity import UNSCALED
 from gfpcli.weights.autotune import probe_faces
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS
-from gfpcli.weights.choose import choose_parts, fingerprint
-from gfpcli.weights.identifier import SCALE, load_identifier
+from gfpcli.weights.choose import SCALE, choose_parts, fingerprint
+from gfpcli.weights.identifier import load_identifier
 
 CPU = torch.device("cpu")
 
