@@ -177,6 +177,7 @@ def test_an_edit_can_be_taken_back_and_a_face_left_alone_can_be_restored(browser
     button = f"document.querySelector('{FACES} [data-edit=change]')"
     assert page.value(f"{button}.textContent") == "restore"
     page.value(f"{button}.click()")
+    assert page.value(f"document.querySelector('{FACES} output').textContent") == "100 %, seen after the next run"
     saved = read_plan(saved_plan(page, folder))
     assert list(saved) == [SOLO] and saved[SOLO].faces[0].action == "restore"
     done = restore(folder, "--plan", folder / "saved/plan.json")
