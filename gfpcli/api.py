@@ -109,7 +109,7 @@ def restore_image(
         InputError: no picture, or an array of another shape or depth.
         GfpError: it cannot be finished, for instance for lack of memory.
     """
-    photo = read_photo(Path(image), 0) if isinstance(image, str | Path) else _photo_of(image, is_rgb=is_rgb)
+    photo = read_photo(Path(image), 0) if isinstance(image, str | Path) else _photo_of_array(image, is_rgb=is_rgb)
     result = restorer.restore(photo.frame)
     label = None
     if restorer.files:
@@ -136,7 +136,7 @@ def _faces_of(result: Restored, maps: list[NDArray[np.uint8]]) -> list[RestoredF
     return faces
 
 
-def _photo_of(image: NDArray[np.uint8] | NDArray[np.uint16], *, is_rgb: bool) -> Photo:
+def _photo_of_array(image: NDArray[np.uint8] | NDArray[np.uint16], *, is_rgb: bool) -> Photo:
     """An array as a photo without a file. Raises InputError."""
     is_known = isinstance(image, np.ndarray) and image.dtype in (np.uint8, np.uint16) and image.size > 0
     if not is_known or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] in (3, 4)):
