@@ -263,6 +263,8 @@ class EvalOptions(Options):
     """Options of `gfp eval`."""
 
     json: str | None = option(None, "FILE or -: one JSON record a line for each pair, then the means")
+    video: bool = option(False, "compare a restored clip with its input: flicker, warping error, jitter of landmarks, "
+                         "fine detail, beside the input's own; needs no weights but those in the package")  # fmt: skip
 
 
 PipelineOptions = RestoreOptions | VideoOptions  # what a run of the pipeline is told, `gfp bench` with them

@@ -163,14 +163,19 @@ def train_restorer(
     "gfp eval out/ truth/",
     "gfp eval out/a.png truth/a.png --json -",
     "gfp models pull arcface-r18 && gfp eval out/ truth/",
+    "gfp eval --video new.mp4 old.mp4",
     name="eval",
 )
 def evaluate(
-    restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them")],
-    reference: Annotated[Path, typer.Argument(help="the true picture, or a folder with the same names")],
+    restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them; with --video a clip")],
+    reference: Annotated[Path, typer.Argument(help="the true picture, or a folder with the same names; with --video the input")],
     options: EvalOptions,
 ) -> int:
     """Compare restored pictures with the true ones: PSNR, SSIM, NIQE; LPIPS, FID and Deg. where their weights are."""
+    if options.video:
+        from gfpcli.cli.steadiness import run_video_eval
+
+        return run_video_eval(restored, reference, options.json)
     from gfpcli.cli.evaluate import run_eval
 
     return run_eval(restored, reference, options.json)
