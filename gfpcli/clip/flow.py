@@ -21,7 +21,7 @@ Flow: TypeAlias = NDArray[np.float32]
 
 def flow_between(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Flow:
     """The flow from `one` to `other`, both (H, W) grey and at least 12 px wide and high."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(dis.calc(one, other, None), np.float32)  # type: ignore[call-overload]
 
 

@@ -59,12 +59,17 @@ def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.floa
 
 def paste_faces(
     canvas: Image, faces: Sequence[NDArray[np.uint8]], crops: Sequence[Crop], masks: Sequence[Mask], *,
-    scale: tuple[float, float], strength: float = 1.0,
+    scale: tuple[float, float], strength: float = 1.0, made: Sequence[NDArray[np.uint8]] | None = None,
 ) -> None:  # fmt: skip
     """Blend restored (S, S, 3) BGR faces into `canvas` in place, touching each face's own rectangle only.
 
     Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes
-    the share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y).
+    the share that its mask has there, so no face is pasted over its neighbour.
+
+    Args:
+        scale: canvas / frame, (x, y).
+        made: the faces as the network made them, where `faces` were smoothed over time since: they say how much of the
+            frame's own detail is kept.
     """
     if strength == 0:
         return
@@ -84,7 +89,7 @@ def paste_faces(
         unit = np.float32(257 if canvas.dtype == np.uint16 else 1)
         under = before.get(i, place).astype(np.float32)
         step = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit - under
-        if keep := detail_kept(face, crops[i], masks[i]):
+        if keep := detail_kept(face if made is None else made[i], crops[i], masks[i]):
             coarse = _warp_face(crops[i].image.astype(np.float32), affines[i], places[i]) * unit
             step += np.float32(keep) * (under - coarse)
         blended = place + weight * step

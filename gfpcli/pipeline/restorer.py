@@ -179,7 +179,7 @@ class Restorer:
         if isinstance(background, Failed):
             return background
         seconds = restored.seconds + share * len(own) + time.monotonic() - start
-        return Masked(aligned, faces, tuple(own), background, seconds, restored.network_s)
+        return Masked(aligned, faces, tuple(own), background, seconds, restored.network_s, restored.made)
 
     def _background(self, frame: Frame) -> Image | Failed | None:
         """The frame enlarged by a network; None where pasting does it by Lanczos, and for aligned pictures."""
@@ -201,14 +201,20 @@ class Restorer:
         options, aligned, frame = self.options, masked.aligned, masked.aligned.frame
         outcomes = _outcomes_of(aligned.outcomes, masked.faces)
         timings = {"network": masked.network_s, "total": masked.seconds}
-        done = [(c, f) for c, f in zip(aligned.crops, masked.faces, strict=True) if not isinstance(f, FaceError)]
-        crops, faces = tuple(crop for crop, _ in done), tuple(face for _, face in done)
+        made = masked.made or masked.faces
+        done = [
+            (crop, face, own)
+            for crop, face, own in zip(aligned.crops, masked.faces, made, strict=True)
+            if not isinstance(face, FaceError) and not isinstance(own, FaceError)
+        ]
+        crops, faces = tuple(crop for crop, _, _ in done), tuple(face for _, face, _ in done)
         if options.aligned:
             return _aligned_result(aligned, crops, faces, outcomes, options, timings)
         canvas = self._enlarge(frame) if masked.background is None else masked.background
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
-        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strength=options.strength)
+        own = [each for _, _, each in done]
+        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strength=options.strength, made=own)
         size = canvas.shape[0], canvas.shape[1]
         alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start

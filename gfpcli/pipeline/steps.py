@@ -45,6 +45,7 @@ class FacesRestored:
     faces: tuple[NetworkFace, ...]  # one for each crop
     seconds: float = 0.0  # spent on the frame so far
     network_s: float = 0.0  # seconds of them, in the face network
+    made: tuple[NetworkFace, ...] = ()  # what the network made, where `faces` were changed since; as many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +58,7 @@ class Masked:
     background: Image | None  # the frame at its final size, where a network enlarged it
     seconds: float  # spent on the frame so far
     network_s: float  # seconds of them, in the face network
+    made: tuple[NetworkFace, ...] = ()  # as of `FacesRestored`
 
 
 Deflicker: TypeAlias = Callable[[Iterator[FacesRestored | Failed]], Iterator[FacesRestored | Failed]]
