@@ -36,6 +36,7 @@ class Face:
     box: NDArray[np.float64]  # (4,) x0, y0, x1, y1
     landmarks: NDArray[np.float64]  # (5, 2) xy: eyes, nose, mouth corners (image left first)
     score: float  # 0..1
+    strength: float = 1.0  # share of the restored face that is shown: less where a clip's shots dissolve
 
 
 @dataclass(frozen=True, slots=True, eq=False)

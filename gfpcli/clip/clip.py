@@ -17,6 +17,7 @@ from typing import TypeAlias
 import cv2
 
 from gfpcli.clip.deflicker import deflicker
+from gfpcli.clip.dissolve import MIXTURE_REACH
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
 from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams
@@ -32,7 +33,7 @@ from gfpcli.clip.segments import (
     time_of,
     unfinished,
 )
-from gfpcli.clip.track import TrackedFrame, detect_faces, track_faces, window_reach
+from gfpcli.clip.track import FADE_REACH, TrackedFrame, detect_faces, find_dissolves, track_faces, window_reach
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.files.jobs import VideoJob
@@ -91,7 +92,7 @@ class Clip:
     @property
     def n_context(self) -> int:
         """Frames before a segment that its first faces and cuts depend on."""
-        return window_reach(self.detect_every) + 2
+        return max(window_reach(self.detect_every), MIXTURE_REACH + FADE_REACH) + 2
 
     def decode(self, resume: ResumePoint | None = None) -> Generator[Frame, None, None]:
         """Its frames, decoded in a thread ahead, from where `resume` says. Raises InputError."""
@@ -165,6 +166,8 @@ def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Itera
     """Each frame with its faces, as the options ask."""
     every = clip.detect_every
     detected = detect_faces(frames, restorer.detect, every=every)
+    if clip.options.smooth > 0:
+        detected = find_dissolves(detected)
     return track_faces(detected, smooth=clip.options.smooth, every=every)
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.types import Image, Mask
+from gfpcli.types import Image
 
 SHARE_OF_MOTION, LEAST_MISS = 0.01, 0.5  # px^2: how far the way back may miss (Sundaram et al. 2010, equation 5)
 Flow: TypeAlias = NDArray[np.float32]

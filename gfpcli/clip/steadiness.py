@@ -1,6 +1,6 @@
 """How steady a restored clip is, beside the clip that it was made from; measured on the faces only.
 
-Sources: warping error as in Lai et al. 2018 (Learning blind video temporal consistency, section 4.2), with dense inverse
+Source: warping error as in Lai et al. 2018 (Learning blind video temporal consistency, section 4.2), with dense inverse
 search as the flow and the mean absolute difference in place of the squared one.
 """
 

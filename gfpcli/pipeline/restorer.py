@@ -174,7 +174,11 @@ class Restorer:
         if not self.options.aligned:
             pairs = [(face, face if isinstance(face, FaceError) else next(masks)) for face in faces]
             faces = tuple(mask if isinstance(mask, FaceError) else face for face, mask in pairs)
-            own = [mask for _, mask in pairs if not isinstance(mask, FaceError)]
+            own = [
+                mask if crop.face.strength == 1 else mask * np.float32(crop.face.strength)
+                for crop, (_, mask) in zip(aligned.crops, pairs, strict=True)
+                if not isinstance(mask, FaceError)
+            ]
         background = self._background(aligned.frame)
         if isinstance(background, Failed):
             return background
