@@ -168,7 +168,9 @@ def train_restorer(
 )
 def evaluate(
     restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them; with --video a clip")],
-    reference: Annotated[Path, typer.Argument(help="the true picture, or a folder with the same names; with --video the input")],
+    reference: Annotated[
+        Path, typer.Argument(help="the true picture, or a folder with the same names; with --video the input")
+    ],
     options: EvalOptions,
 ) -> int:
     """Compare restored pictures with the true ones: PSNR, SSIM, NIQE; LPIPS, FID and Deg. where their weights are."""

@@ -1,6 +1,6 @@
 """Optical flow between two pictures, and where it can be trusted.
 
-Sources: Kroeger et al. 2016, dense inverse search (OpenCV's DIS); Sundaram et al. 2010, section 4, forward-backward check.
+Sources: Kroeger et al. 2016 (dense inverse search, OpenCV's DIS); Sundaram et al. 2010 (the way there and back).
 """
 
 from __future__ import annotations
