@@ -95,7 +95,7 @@ def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], 
     if match is None:
         return BlendedFace(crop.face, grey, picture)
     earlier = next(each for each in known if each.face is match)
-    moved, trust = _moved(earlier, grey, len(face))
+    moved, trust = _moved_onto(earlier, grey, len(face))
     difference = cv2.GaussianBlur(np.abs(moved - picture).mean(axis=2), (0, 0), BLUR * len(face))
     weight = share * trust * np.exp(-0.5 * np.square(difference / MOVED_LEVELS))
     # one pixel of the frame, in pixels of the crop: what is finer stays the frame's own
@@ -104,7 +104,7 @@ def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], 
     return BlendedFace(crop.face, grey, picture + correction)
 
 
-def _moved(earlier: BlendedFace, grey: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], Mask]:
+def _moved_onto(earlier: BlendedFace, grey: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], Mask]:
     """The earlier picture (S, S, 3) as it lies in the crop `grey`, and (S, S) how far that can be trusted, 0..1."""
     there, back = flow_between(grey, earlier.grey), flow_between(earlier.grey, grey)
     trust = is_seen_in_both(there, back).astype(np.float32)
