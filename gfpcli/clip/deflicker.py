@@ -1,8 +1,8 @@
 """Restored faces made to agree over consecutive frames, so that they flicker less.
 
 First the face of the frame before, moved by the optical flow of the input, is blended in where that flow can be
-trusted. Then each pixel of an aligned face is averaged with the same pixel of the frames around, weighted by how well those
-agree, so that movement stays. The finest detail is always the frame's own.
+trusted. Then each pixel of an aligned face is averaged with the same pixel of the frames around, weighted by how well
+those agree, so that movement stays. The finest detail is always the frame's own.
 """
 
 from __future__ import annotations
