@@ -347,6 +347,8 @@ class EvalOptions(Options):
     json: str | None = option(None, "FILE or -: one JSON record a line for each pair, then the means")
     csv: Path | None = option(None, "FILE.csv: the table of means")
     latex: Path | None = option(None, "FILE.tex: the table of means as a LaTeX tabular")
+    video: bool = option(False, "compare a restored clip with its input: flicker, warping error, jitter of landmarks, "
+                         "fine detail, beside the input's own; needs no weights but those in the package")  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -214,17 +214,22 @@ def train_restorer(
     "gfp eval out/a.png truth/a.png --json -",
     "gfp models pull arcface-r18 && gfp eval out/ truth/ --channel y --crop 4 --latex table.tex",
     "gfp eval out/ --no-reference",
+    "gfp eval --video new.mp4 old.mp4",
     name="eval",
 )
 def evaluate(
-    restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them")],
+    restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them; with --video a clip")],
     options: EvalOptions,
     reference: Annotated[
-        Path | None, typer.Argument(help="the true picture, or a folder with the same names; none with --no-reference")
+        Path | None, typer.Argument(help="the true picture, or a folder with the same names; with --video the input")
     ] = None,
 ) -> int:
     """Compare restored pictures with the true ones: PSNR, SSIM, NIQE, landmarks; LPIPS, FID and Deg. where their
     weights are."""
+    if options.video:
+        from gfpcli.cli.steadiness import run_video_eval
+
+        return run_video_eval(restored, reference, options.json)
     from gfpcli.cli.evaluate import run_eval
 
     return run_eval(restored, reference, options)

@@ -25,6 +25,7 @@ from gfpcli.clip.animation import (
     write_animation,
 )
 from gfpcli.clip.deflicker import deflicker
+from gfpcli.clip.dissolve import MIXTURE_REACH
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
 from gfpcli.clip.hold import hold_strengths
@@ -43,7 +44,7 @@ from gfpcli.clip.segments import (
     time_of,
     unfinished,
 )
-from gfpcli.clip.track import TrackedFrame, detect_faces, track_faces, window_reach
+from gfpcli.clip.track import FADE_REACH, TrackedFrame, detect_faces, find_dissolves, track_faces, window_reach
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.files.formats import ANIMATIONS, CONTAINERS
@@ -53,7 +54,7 @@ from gfpcli.photo.codec import read_frame
 from gfpcli.photo.label import Label
 from gfpcli.photo.sheets import Layers
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.pipeline.steps import Detected
+from gfpcli.pipeline.steps import Detected, Share
 from gfpcli.stream import map_ahead, prefetch
 from gfpcli.types import Failed, Frame, Restored
 
@@ -106,7 +107,7 @@ class Clip:
     @property
     def n_context(self) -> int:
         """Frames before a segment that its first faces and cuts depend on."""
-        return window_reach(self.detect_every) + 2
+        return max(window_reach(self.detect_every), MIXTURE_REACH + FADE_REACH) + 2
 
     def decode(self, resume: ResumePoint | None = None) -> Generator[Frame, None, None]:
         """Its frames, decoded in a thread ahead, from where `resume` says. Raises InputError."""
@@ -186,6 +187,8 @@ def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Itera
     """Each frame with its faces, as the options ask."""
     every = clip.detect_every
     detected = detect_faces(frames, restorer.detect, every=every)
+    if clip.options.smooth > 0:
+        detected = find_dissolves(detected)
     return track_faces(detected, smooth=clip.options.smooth, every=every)
 
 
@@ -201,7 +204,7 @@ def restore_frames(
             waiting.append(each)
             if each.is_cut:
                 cuts.add(each.frame.index)
-            yield Detected(each.frame, each.faces)
+            yield Detected(each.frame, each.faces, shares=(Share(fade=each.fade),) * len(each.faces))
 
     steady = partial(deflicker, cuts=cuts, smooth=smooth)
     judge = partial(hold_strengths, guard=restorer.guard, cuts=cuts)
