@@ -29,7 +29,7 @@ from gfpcli.types import Face, Failed, Frame, Image
 
 MASK_SIZE = 256  # px of the oval that says what of a frame is face
 LEAST_FACE = 64  # pixels of the frame: a smaller area of faces is not measured
-ROUNDING = 1.0  # px by which an enlarged clip's size may differ from the same multiple of both sides
+STORED_ROUNDING = 1.0  # px by which an enlarged clip's size may differ from the same multiple of both sides
 
 
 @dataclass(slots=True)
@@ -208,6 +208,6 @@ def check_shapes(restored: VideoInfo, reference: VideoInfo) -> None:
     """Raises InputError where one clip is not the other at another scale."""
     (height, width), (own_height, own_width) = restored.size, reference.size
     scale = max(height / own_height, width / own_width)
-    if max(abs(height - scale * own_height), abs(width - scale * own_width)) > ROUNDING:
+    if max(abs(height - scale * own_height), abs(width - scale * own_width)) > STORED_ROUNDING:
         sizes = f"{width}x{height} and {own_width}x{own_height}"
         raise InputError(f"{restored.path}: not the shape of {reference.path} ({sizes})")
