@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from gfpcli.adapters.facexlib import PARSE_SIZE, FacexlibDetector, load_detector, load_masker
-from gfpcli.files.atomic import sha256_of
+from gfpcli.adapters.facexlib import PARSE_SIZE, FacexlibDetector, load_masker
+from gfpcli.adapters.onnxruntime import OnnxFaceModel, check_has_weight
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import read_state
-from gfpcli.options import FaceOptions
+from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.tensors import DTYPES
@@ -21,14 +21,13 @@ from gfpcli.pipeline.upsample import TileProgress
 from gfpcli.types import Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.choose import Parts, Warn
+from gfpcli.weights.detector import load_torch_detector
 from gfpcli.weights.devices import choose_devices
-from gfpcli.weights.face_model import load_face_model
+from gfpcli.weights.face_model import FaceNet, load_face_model
+from gfpcli.weights.known_faces import template_of
+from gfpcli.weights.onnx_parts import onnx_detector, onnx_face_model, onnx_file_of, onnx_masker, onnx_upsampler
 
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
-OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
-    "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": ("[[10,20],[32,64],[128,256]]", 0.0),
-}
-
 
 def load_restorer(
     options: FaceOptions, parts: Parts, *, n_inputs: int = 0, warn: Warn = lambda line: None,
@@ -57,35 +56,51 @@ def load_restorer(
 
 
 def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:
-    """The detector in a file, on `device` (None: the CPU). Raises CheckpointError."""
-    min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
-    return load_detector(
-        read_state(path), source=str(path), threshold=options.det_threshold, longest=options.det_size,
-        device=device or torch.device("cpu"), min_sizes=min_sizes, slope=slope,
-    )  # fmt: skip
+    """The detector in a file, on `device` (None: the CPU). Raises GfpError."""
+    if onnx := onnx_file_of(path, "detector", options):
+        return onnx_detector(onnx, options)
+    return load_torch_detector(options, path, device or torch.device("cpu"))
 
 
 def _load_on(
     device: torch.device, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: TileProgress
 ) -> Restorer:
     """A restorer without a detector: aligned pictures and replicas need none."""
-    model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
+    model, template = _model_of(device, options, parts.model, n_inputs, warn)
     n_batch = options.batch_size or autotune.batch_size(device, model.size, model.dtype)
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
-    return Restorer(lambda images: [], model, masker, replace(options, batch_size=n_batch), upsampler)
+    chosen = replace(options, batch_size=n_batch, template=template)
+    return Restorer(lambda images: [], model, masker, chosen, upsampler)
+
+
+def _model_of(
+    device: torch.device, options: FaceOptions, path: Path, n_inputs: int, warn: Warn
+) -> tuple[FaceNet | OnnxFaceModel, str]:
+    """The face network, and how faces are aligned for it."""
+    if onnx := onnx_file_of(path, "restorer", options):
+        if options.precision not in ("auto", "fp32") or options.compile:
+            warn(f"{onnx}: --precision and --compile are torch's; the file runs in the precision that it was made in")
+        model = onnx_face_model(onnx, options)
+        return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
+    check_has_weight(path, options.fidelity, has_weight=False)
+    template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
+    return load_face_model(path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs), template
 
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch: int) -> Masker:
     """The oval, or ParseNet at the size and in the precision that is fastest here; fp32 where that is asked for."""
     if parts.mask is None:
         return soft_masker
-    masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch)
-    halves = () if options.precision == "fp32" else autotune.HALVES[device.type]
+    if onnx := onnx_file_of(parts.mask, "mask", options):
+        masker = onnx_masker(onnx, options, n_batch)
+    else:
+        masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch)
+    halves = () if onnx or options.precision == "fp32" else autotune.HALVES[device.type]
     variants = masker.variants(("fp32", *halves))
     faces = autotune.probe_faces(PARSE_SIZE)
     candidates = [autotune.Candidate(name, partial(variant, faces)) for name, variant in variants.items()]
-    key = f"{autotune.file_identity(parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
+    key = f"{autotune.file_identity(onnx or parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
     return variants[autotune.fastest_matching(candidates, autotune.masks_match, key)]
 
 
@@ -95,6 +110,8 @@ def _upsampler_of(
     """Lanczos, or the background network."""
     if parts.background is None:
         return resize_background
+    if onnx := onnx_file_of(parts.background, "background", options):
+        return onnx_upsampler(onnx, options, watch)
     from gfpcli.adapters.realesrgan import load_upsampler
 
     return load_upsampler(
