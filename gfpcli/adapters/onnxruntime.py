@@ -22,7 +22,7 @@ from torch import Tensor
 from gfpcli.errors import CheckpointError, DeviceError, UsageError, WeightsError
 from gfpcli.types import ExportFacts
 
-NEEDS = "ONNX files need onnxruntime: pip install 'gfpcli[onnx]'"
+NEEDS_ONNXRUNTIME = "ONNX files need onnxruntime: pip install 'gfpcli[onnx]'"
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 LEAST_SIDE, LARGEST_SIDE = 256, 2048  # px of a face that a network of another origin takes or gives
 USUAL_SIDE = 512  # px, of a network that takes any size
@@ -70,7 +70,7 @@ def open_onnx(path: Path, *, provider: str = "auto", device: str = "auto") -> On
     try:
         import onnxruntime
     except ImportError as error:
-        raise WeightsError(f"{path}: {NEEDS} ({error})") from error
+        raise WeightsError(f"{path}: {NEEDS_ONNXRUNTIME} ({error})") from error
     names = choose_providers(onnxruntime.get_available_providers(), provider, device)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = QUIET

@@ -24,10 +24,11 @@ def run_export(target: Path, options: ExportOptions) -> None:
     if os.path.lexists(target) and not options.force:
         raise OutputError(f"{target}: is there already: choose another name, or --force")
     from gfpcli.weights.choose import choose_part
-    from gfpcli.weights.export import OPSET, export
+    from gfpcli.weights.export import OPSET, export_network
 
     with download_progress(name) as progress:
         path = choose_part(kind, name, offline=options.offline, progress=progress)
-    parity = export(path, Path(name).name, kind, options.precision, target)
-    tell(f"{kind} {name}, opset {OPSET}, {options.precision}: {parity.line()}")
+    shown = Path(name).name  # of a file the name only
+    parity = export_network(path, shown, kind, options.precision, target)
+    tell(f"{kind} {shown}, opset {OPSET}, {options.precision}: {parity.line()}")
     typer.echo(target)

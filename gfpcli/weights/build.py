@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 
 from gfpcli.adapters.facexlib import PARSE_SIZE, FacexlibDetector, load_masker
-from gfpcli.adapters.onnxruntime import OnnxFaceModel, check_has_weight
+from gfpcli.adapters.onnxruntime import OnnxFaceModel
 from gfpcli.memory import hand_back_memory
-from gfpcli.model.checkpoint import read_state
+from gfpcli.model.checkpoint import kind_of, read_state
 from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.pipeline.turns import TurningDetector
-from gfpcli.pipeline.upsample import TileProgress
+from gfpcli.pipeline.upsample import EnlargingNet, TileProgress, upsampler_of
 from gfpcli.types import Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.choose import Parts, Warn
@@ -27,6 +27,7 @@ from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.known_faces import template_of
 from gfpcli.weights.onnx_parts import onnx_detector, onnx_face_model, onnx_file_of, onnx_masker, onnx_upsampler
 
+PROBE_SIDE = 512  # px of the photo that a community network is measured on
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
 
 def load_restorer(
@@ -66,7 +67,7 @@ def _load_on(
     device: torch.device, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: TileProgress
 ) -> Restorer:
     """A restorer without a detector: aligned pictures and replicas need none."""
-    model, template = _model_of(device, options, parts.model, n_inputs, warn)
+    model, template = _face_model_of(device, options, parts.model, n_inputs, warn)
     n_batch = options.batch_size or autotune.batch_size(device, model.size, model.dtype)
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
@@ -74,7 +75,7 @@ def _load_on(
     return Restorer(lambda images: [], model, masker, chosen, upsampler)
 
 
-def _model_of(
+def _face_model_of(
     device: torch.device, options: FaceOptions, path: Path, n_inputs: int, warn: Warn
 ) -> tuple[FaceNet | OnnxFaceModel, str]:
     """The face network, and how faces are aligned for it."""
@@ -83,9 +84,10 @@ def _model_of(
             warn(f"{onnx}: --precision and --compile are torch's; the file runs in the precision that it was made in")
         model = onnx_face_model(onnx, options)
         return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
-    check_has_weight(path, options.fidelity, has_weight=False)
-    template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
-    return load_face_model(path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs), template
+    net = load_face_model(
+        path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity
+    )
+    return net, DEFAULT_TEMPLATE if options.template == "auto" else options.template
 
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch: int) -> Masker:
@@ -112,9 +114,20 @@ def _upsampler_of(
         return resize_background
     if onnx := onnx_file_of(parts.background, "background", options):
         return onnx_upsampler(onnx, options, watch)
-    from gfpcli.adapters.realesrgan import load_upsampler
+    dtype = DTYPES.get(options.precision, torch.float32)
+    enlarging = load_enlarging_net_in(parts.background)
+    return upsampler_of(
+        enlarging, source=str(parts.background), device=device, tile=options.tile, watch=watch, dtype=dtype, warn=warn
+    )
 
-    return load_upsampler(
-        read_state(parts.background), source=str(parts.background), device=device, tile=options.tile, watch=watch,
-        dtype=DTYPES.get(options.precision, torch.float32), warn=warn,
-    )  # fmt: skip
+
+def load_enlarging_net_in(path: Path) -> EnlargingNet:
+    """A background network from its checkpoint, by our own loaders, else by spandrel's. Raises CheckpointError."""
+    state, source = read_state(path), str(path)
+    if kind_of(state) != "unknown":
+        from gfpcli.adapters.realesrgan import load_enlarging_net
+
+        return load_enlarging_net(state, source=source)
+    from gfpcli.adapters.spandrel import load_spandrel_net
+
+    return load_spandrel_net(state, source=source, probe=autotune.probe_faces(PROBE_SIDE)[0])

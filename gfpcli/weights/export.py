@@ -29,9 +29,9 @@ from gfpcli.weights.detector import load_torch_detector
 
 N_CROPS = 5  # that the file and the network are compared on
 MOST_LEVELS = 1.0  # grey levels by which a file in fp32 may differ
-BACKGROUND_SIDE = 64  # px of the crops that a background network is compared on
-DETECTOR_SIDE = 256  # px, the same for a detector
-CACHE_VERSION = 1  # of files in the cache: a new number has them exported again
+BACKGROUND_SIDE = 32  # px of the crops that a background network is compared on
+ANY_SIDE = 128  # px, the same for a detector and a face parser
+EXPORT_VERSION = 1  # of files in the cache: a new number has them exported again
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class DetectorWithRefiner(nn.Module):
         return (*self.net(image), *self.refiner(view))
 
 
-def export(path: Path, name: str, kind: str, precision: str, target: Path) -> Parity:
+def export_network(path: Path, name: str, kind: str, precision: str, target: Path) -> Parity:
     """Writes the network in `path` as ONNX, if it agrees with the network; whole or not at all.
 
     Args:
@@ -109,12 +109,12 @@ def exported_in_cache(path: Path, kind: str) -> Path:
     """The fp32 export of a weight file, made when it is not in the cache yet.
 
     Raises:
-        GfpError: as `export`.
+        GfpError: as `export_network`.
     """
     digest = sha256_of(path)
-    target = cache_folder() / "onnx" / f"{path.stem}-{digest[:16]}-{CACHE_VERSION}.onnx"
+    target = cache_folder() / "onnx" / f"{path.stem}-{digest[:16]}-{EXPORT_VERSION}.onnx"
     if not target.is_file():
-        export(path, path.stem, kind, "fp32", target)
+        export_network(path, path.stem, kind, "fp32", target)
     return target
 
 
@@ -165,7 +165,7 @@ def _restorer(path: Path) -> Exportable:
 
 def _mask(path: Path) -> Exportable:
     net = load_parser(read_state(path), source=str(path))
-    return Exportable(net, {"image": _five(DETECTOR_SIDE)}, ("classes",), has_free_size=True)
+    return Exportable(net, {"image": _five(ANY_SIDE)}, ("classes",), has_free_size=True)
 
 
 def _background(path: Path) -> Exportable:
@@ -181,7 +181,7 @@ def _detector(path: Path) -> Exportable:
     made: FacexlibDetector = load_torch_detector(RestoreOptions(), path, torch.device("cpu"))
     net, refiner = made.net, made.refiner
     mean = torch.tensor(MEAN_BGR)[:, None, None]
-    pictures = _five(DETECTOR_SIDE).add(1).mul(127.5).flip(1) - mean
+    pictures = _five(ANY_SIDE).add(1).mul(127.5).flip(1) - mean
     layout = {name: net.cfg[name] for name in ("min_sizes", "steps", "clip")}
     outputs: tuple[str, ...] = ("boxes", "scores", "points")
     if refiner is None:

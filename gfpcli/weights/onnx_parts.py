@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -67,7 +68,7 @@ def onnx_upsampler(path: Path, options: FaceOptions, watch: TileProgress) -> Net
     """A background network. Raises GfpError as `open_part`."""
     net, facts = open_part(path, "background", provider=options.provider, device=options.device)
     try:
-        layout = {name: int(value) for name, value in json.loads(facts.layout).items()}
+        layout: dict[str, Any] = {name: int(value) for name, value in json.loads(facts.layout).items()}
         enlarging = EnlargingNet(OnnxPictureNet(net, "enlarged"), **layout)
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its gfpcli metadata do not say how it is tiled; export it again") from error
