@@ -11,6 +11,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 RUNTIMES = ("auto", "torch", "onnx")
 DEFAULT_TEMPLATE = "ffhq_512"
 TEMPLATES = (DEFAULT_TEMPLATE, "arcface_128")  # how faces are aligned for the network; named as face tools name them
+LICENCES = ("gpen", "codeformer", "spandrel-extra-arches")  # non-commercial, of networks of other origins
 EXPORT_KINDS = ("restorer", "detector", "mask", "background")
 SAVE_KINDS = ("crops", "faces", "masks", "compare")
 ENGINES = ("local", "ray")
@@ -138,6 +139,10 @@ class FaceOptions(Options):
     compile: bool | None = option(None, "torch.compile [default: in long runs]", panel=SPEED, in_fingerprint=False)
     batch_size: int = option(0, "faces per network call, 0 = automatic", panel=SPEED, in_fingerprint=False,
                              within=(0, 1024))  # fmt: skip
+    accept_licence: tuple[str, ...] = option(
+        (), "non-commercial licences of networks of other origins that you accept; once, it is remembered", panel=RUN,
+        words=LICENCES, in_fingerprint=False,
+    )  # fmt: skip
     strip: bool = option(False, "drop metadata", panel=IN_OUT)
 
     def __post_init__(self) -> None:

@@ -152,6 +152,7 @@ class Outcome:
     notes: tuple[str, ...] = ()  # one line each: what of the input is changed or left out; why it was skipped
     faces: tuple[FaceRecord, ...] = ()  # of a photo
     clip: ClipFacts | None = None  # of a clip
+    licence: str = ""  # of the model
 
     @property
     def n_restored(self) -> int:
@@ -162,12 +163,13 @@ class Outcome:
         """The record that `--json` writes; a clip's has counts in place of faces."""
         what: dict[str, Any] = {"faces": [face.to_json() for face in self.faces]}
         costs: dict[str, Any] = {"seconds": self.seconds}
+        model = {"model": self.model, **({"licence": self.licence} if self.licence else {})}
         if clip := self.clip:
             what = {"n_frames": clip.n_frames, "n_faces": clip.n_faces}
             costs = {"flicker": clip.flicker, **costs, "fps": clip.fps}
         return {
             "input": self.source, "output": self.output, "status": self.status, **what, "width": self.width,
-            "height": self.height, "scale": self.scale, "model": self.model, **costs,
+            "height": self.height, "scale": self.scale, **model, **costs,
             "notes": list(self.notes), "error": self.error,
         }  # fmt: skip
 

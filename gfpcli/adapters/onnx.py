@@ -49,3 +49,12 @@ def write_onnx(
     onnx.helper.set_model_props(model, facts.to_metadata())
     onnx.checker.check_model(model)
     onnx.save(model, str(target))
+
+
+def facts_in(path: Path) -> ExportFacts | None:
+    """What gfp wrote into a file when it exported it; None for other files, and where they cannot be read."""
+    try:
+        model = import_onnx().load(str(path), load_external_data=False)
+        return ExportFacts.from_metadata({each.key: each.value for each in model.metadata_props})
+    except Exception:  # damaged files raise nearly anything; whoever runs them tells what is wrong
+        return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ LOADING_ERRORS = (
 )  # fmt: skip
 """What spandrel raises for a state that is nearly of a kind."""
 
+CheckArchitecture = Callable[[str], None]
 FaceCall = Callable[[Any, Tensor, float], Tensor]
 FACE_CALLS: dict[str, FaceCall] = {  # the inner modules: [-1, 1] in and out, which spandrel's own calls do not all keep
     "GFPGAN": lambda net, faces, weight: net(faces, return_rgb=False, randomize_noise=False)[0],
@@ -71,16 +73,19 @@ class SpandrelNet(nn.Module):
         return out
 
 
-def load_spandrel_face_net(state: Mapping[str, Tensor], *, source: str, weight: float) -> SpandrelFaceNet:
+def load_spandrel_face_net(
+    state: Mapping[str, Tensor], *, source: str, weight: float, check: CheckArchitecture = lambda architecture: None
+) -> SpandrelFaceNet:
     """A face network in eval mode, on the CPU.
 
     Args:
         weight: fidelity, 0..1, of an architecture that takes one.
+        check: given the architecture of a file that spandrel_extra_arches knows; may refuse it.
 
     Raises:
         CheckpointError: spandrel is not installed, does not know the state, or it is no face restorer.
     """
-    descriptor = _describe(state, source)
+    descriptor = _describe(state, source, check)
     architecture = str(descriptor.architecture.id)
     if architecture not in FACE_CALLS:
         raise CheckpointError(f"{source}: {architecture}, not a face restorer that gfp can call")
@@ -88,16 +93,20 @@ def load_spandrel_face_net(state: Mapping[str, Tensor], *, source: str, weight: 
     return SpandrelFaceNet(net, architecture, weight)
 
 
-def load_spandrel_net(state: Mapping[str, Tensor], *, source: str, probe: NDArray[np.uint8]) -> EnlargingNet:
+def load_spandrel_net(
+    state: Mapping[str, Tensor], *, source: str, probe: NDArray[np.uint8],
+    check: CheckArchitecture = lambda architecture: None,
+) -> EnlargingNet:  # fmt: skip
     """An upscaler in eval mode, on the CPU; how it is tiled is measured on a probe, and follows its descriptor.
 
     Args:
         probe: a photo (S, S, 3) BGR of at least 192 px.
+        check: as in `load_spandrel_face_net`.
 
     Raises:
         CheckpointError: as `load_spandrel_face_net`, or it takes or gives something else than RGB.
     """
-    descriptor = _describe(state, source)
+    descriptor = _describe(state, source, check)
     kind = descriptor.architecture.name
     if descriptor.purpose not in ("SR", "Restoration"):
         raise CheckpointError(f"{source}: {kind}, for {descriptor.purpose}, not a background upsampler")
@@ -116,27 +125,28 @@ def load_spandrel_net(state: Mapping[str, Tensor], *, source: str, probe: NDArra
     )  # fmt: skip
 
 
-def _describe(state: Mapping[str, Tensor], source: str) -> Any:
+def _describe(state: Mapping[str, Tensor], source: str, check: CheckArchitecture) -> Any:
     """spandrel's descriptor of a state. Raises CheckpointError."""
     try:
         from spandrel import MAIN_REGISTRY, UnsupportedModelError, canonicalize_state_dict
     except ImportError as error:
         raise CheckpointError(f"{source}: of a kind gfp does not know; {NEEDS_SPANDREL}") from error
     registry = MAIN_REGISTRY.copy()
-    try:
+    with suppress(ImportError):  # an extra of the user's own
         from spandrel_extra_arches import EXTRA_REGISTRY
 
         registry.add(*EXTRA_REGISTRY, ignore_duplicates=True)
-    except ImportError:
-        pass  # an extra of the user's own
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, on how some architectures are written
-            return registry.load(canonicalize_state_dict(dict(state)))
+            descriptor = registry.load(canonicalize_state_dict(dict(state)))
     except UnsupportedModelError as error:
         raise CheckpointError(f"{source}: of a kind that neither gfp nor spandrel knows") from error
     except LOADING_ERRORS as error:
         raise CheckpointError(f"{source}: its weights do not fit together: {_one_line_of(error)}") from error
+    if descriptor.architecture.id not in MAIN_REGISTRY:
+        check(str(descriptor.architecture.id))
+    return descriptor
 
 
 def _one_line_of(error: Exception) -> str:

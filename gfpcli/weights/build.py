@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from gfpcli.weights.detector import load_torch_detector
 from gfpcli.weights.devices import choose_devices
 from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.known_faces import template_of
+from gfpcli.weights.licences import check_architecture
 from gfpcli.weights.onnx_parts import onnx_detector, onnx_face_model, onnx_file_of, onnx_masker, onnx_upsampler
 
 PROBE_SIDE = 512  # px of the photo that a community network is measured on
@@ -85,8 +87,9 @@ def _face_model_of(
         model = onnx_face_model(onnx, options)
         return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
     net = load_face_model(
-        path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity
-    )
+        path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity,
+        accepted=options.accept_licence,
+    )  # fmt: skip
     return net, DEFAULT_TEMPLATE if options.template == "auto" else options.template
 
 
@@ -115,14 +118,19 @@ def _upsampler_of(
     if onnx := onnx_file_of(parts.background, "background", options):
         return onnx_upsampler(onnx, options, watch)
     dtype = DTYPES.get(options.precision, torch.float32)
-    enlarging = load_enlarging_net_in(parts.background)
+    enlarging = load_enlarging_net_in(parts.background, options.accept_licence)
     return upsampler_of(
         enlarging, source=str(parts.background), device=device, tile=options.tile, watch=watch, dtype=dtype, warn=warn
     )
 
 
-def load_enlarging_net_in(path: Path) -> EnlargingNet:
-    """A background network from its checkpoint, by our own loaders, else by spandrel's. Raises CheckpointError."""
+def load_enlarging_net_in(path: Path, accepted: Sequence[str] = ()) -> EnlargingNet:
+    """A background network from its checkpoint, by our own loaders, else by spandrel's.
+
+    Raises:
+        CheckpointError: it holds something else.
+        WeightsError: its licence is not among the `accepted` ones, now or earlier.
+    """
     state, source = read_state(path), str(path)
     if kind_of(state) != "unknown":
         from gfpcli.adapters.realesrgan import load_enlarging_net
@@ -130,4 +138,5 @@ def load_enlarging_net_in(path: Path) -> EnlargingNet:
         return load_enlarging_net(state, source=source)
     from gfpcli.adapters.spandrel import load_spandrel_net
 
-    return load_spandrel_net(state, source=source, probe=autotune.probe_faces(PROBE_SIDE)[0])
+    check = partial(check_architecture, path, accepted)
+    return load_spandrel_net(state, source=source, probe=autotune.probe_faces(PROBE_SIDE)[0], check=check)

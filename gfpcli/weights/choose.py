@@ -14,6 +14,7 @@ from gfpcli.errors import CheckpointError, DownloadError, UsageError
 from gfpcli.files.atomic import os_errors_as, sha256_of
 from gfpcli.options import PipelineOptions, RestoreOptions
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
+from gfpcli.weights.licences import check_licence_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
 DETECTOR = "retinaface-r50"
@@ -42,7 +43,7 @@ def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | N
 
     Raises:
         UsageError: a name that is neither known nor a file.
-        WeightsError: a named download that failed or is not allowed.
+        WeightsError: a named download that failed or is not allowed, or a licence that was not accepted.
     """
     mask = None if options.aligned else _mask_of(options, progress)
     missing: dict[str, str] = {}
@@ -51,7 +52,10 @@ def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | N
     model, name = _model_of(options, missing, progress)
     if missing:
         warn(_line_of(missing))
-    return Parts(model, name, detector, mask, background)
+    parts = Parts(model, name, detector, mask, background)
+    for path in filter(None, parts.files):
+        check_licence_of(path, options.accept_licence)
+    return parts
 
 
 def choose_part(kind: str, name: str, *, offline: bool, progress: Progress | None = None) -> Path:

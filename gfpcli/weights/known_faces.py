@@ -22,17 +22,15 @@ class KnownFaces:
     name: re.Pattern[str]  # of the file, in small letters without signs between words
     template: str
     licence: str
+    accepted_as: str = ""  # what `--accept-licence` calls it; empty: nothing need be accepted
 
 
-KNOWN = tuple(
-    KnownFaces(re.compile(name), template, licence)
-    for name, template, licence in (
-        (r"gpen(bfr)?256", "arcface_128", GPEN_LICENCE),
-        (r"gpen", DEFAULT_TEMPLATE, GPEN_LICENCE),
-        (r"codeformer", DEFAULT_TEMPLATE, CODEFORMER_LICENCE),
-        (r"restoreformer", DEFAULT_TEMPLATE, "Apache-2.0"),
-        (r"gfpgan", DEFAULT_TEMPLATE, GFPGAN_LICENCE),
-    )
+KNOWN = (
+    KnownFaces(re.compile(r"gpen(bfr)?256"), "arcface_128", GPEN_LICENCE, "gpen"),
+    KnownFaces(re.compile(r"gpen"), DEFAULT_TEMPLATE, GPEN_LICENCE, "gpen"),
+    KnownFaces(re.compile(r"codeformer"), DEFAULT_TEMPLATE, CODEFORMER_LICENCE, "codeformer"),
+    KnownFaces(re.compile(r"restoreformer"), DEFAULT_TEMPLATE, "Apache-2.0"),
+    KnownFaces(re.compile(r"gfpgan"), DEFAULT_TEMPLATE, GFPGAN_LICENCE),
 )
 """From the projects' own pages; the first that fits holds."""
 

@@ -155,7 +155,7 @@ def test_detail_of_a_larger_output_reaches_a_large_face(tmp_path: Path) -> None:
     """Stripes of 8 px at 1024 that a face of 256 px could not hold."""
     portrait = read_frame(PORTRAIT, 0).image[40:300, 130:400]
     large = np.asarray(cv2.resize(portrait, None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC), np.uint8)
-    out = restored(large, model=str(striped_face(tmp_path / "gpen_bfr_256.onnx")), scale=1, template="ffhq_512")
+    out = restored(large, model=str(striped_face(tmp_path / "restoreformer.onnx")), scale=1, template="ffhq_512")
     face = out[500:800, 450:750].astype(float)
     assert np.ptp(face, axis=1).mean() > 150  # 0.8 of the range, where the stripes are kept
 
@@ -165,7 +165,9 @@ def test_the_template_goes_by_the_name_or_the_flag(tmp_path: Path) -> None:
 
     def template(name: str, **asked: object) -> str:
         path = same_face(tmp_path / name)
-        options = RestoreOptions(model=str(path), detector="builtin", mask="soft", offline=True, **asked)  # type: ignore[arg-type]
+        options = RestoreOptions(
+            model=str(path), detector="builtin", mask="soft", offline=True, accept_licence=("gpen",), **asked
+        )  # type: ignore[arg-type]
         return load_restorer(options, choose_parts(options, warn=told.append), warn=told.append).options.template
 
     assert template("GPEN-BFR-256.onnx") == "arcface_128" and template("restoreformer_plus_plus.onnx") == "ffhq_512"
@@ -177,10 +179,10 @@ def test_the_template_goes_by_the_name_or_the_flag(tmp_path: Path) -> None:
 
 
 def test_flags_that_do_not_fit_are_told(tmp_path: Path) -> None:
-    path = weighted_face(tmp_path / "codeformer.onnx")
+    path = weighted_face(tmp_path / "restoreformer.onnx")
     options = RestoreOptions(model=str(path), detector="builtin", mask="soft", offline=True)
     load = partial(load_restorer, parts=choose_parts(options, warn=print))
-    with pytest.raises(UsageError, match="--runtime torch: .*codeformer.onnx is run by onnxruntime"):
+    with pytest.raises(UsageError, match="--runtime torch: .*restoreformer.onnx is run by onnxruntime"):
         load(replace(options, runtime="torch"))
     told: list[str] = []
     load(replace(options, precision="bf16"), warn=told.append)
