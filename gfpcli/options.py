@@ -102,10 +102,6 @@ class FaceOptions(Options):
     # the files that these names lead to are in the fingerprint
     model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint or ONNX file", short="-m",
                         panel=FACES, in_fingerprint=False)  # fmt: skip
-    template: str = option("auto", "how faces are aligned for --model; auto goes by its name", panel=FACES,
-                           words=("auto", *TEMPLATES))  # fmt: skip
-    fidelity: float | None = option(None, "0 to 1: for a network that has a `weight` input (CodeFormer); 1 keeps most "
-                                    "of the photo's face [default: 0.5]", panel=FACES, within=(0, 1))  # fmt: skip
     scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=IN_OUT, within=(1, 8))
     strength: float = option(1.0, "0 keeps the photo's face, 1 takes the network's", panel=FACES, within=(0, 1))
     background: str = option(
@@ -128,6 +124,10 @@ class FaceOptions(Options):
         panel=FACES, within=(0, 3),
     )  # fmt: skip
     mask: str = option("auto", "auto, parse, soft, or a ParseNet file", panel=FACES, in_fingerprint=False)
+    template: str = option("auto", "how faces are aligned for --model; auto goes by its name", panel=FACES,
+                           words=("auto", *TEMPLATES))  # fmt: skip
+    fidelity: float | None = option(None, "0 to 1: for a network that has a `weight` input (CodeFormer); 1 keeps most "
+                                    "of the photo's face [default: 0.5]", panel=FACES, within=(0, 1))  # fmt: skip
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
     runtime: str = option(
