@@ -9,6 +9,7 @@ by onnxruntime's own dynamic quantisation, which has no convolution for every pr
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import warnings
@@ -74,6 +75,7 @@ def line_of(name: str, make: Callable[[], FaceModel], want: torch.Tensor | None)
 
 def main() -> None:
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # the quantiser's advice
     with TemporaryDirectory() as folder:
         for path in (BUILTINS["compact"], *map(Path, sys.argv[1:])):
             exported = Path(folder) / f"{path.stem}.onnx"
