@@ -6,7 +6,7 @@ All arrays are read-only by convention. Pixel coordinates are (x, y), the centre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
@@ -200,6 +200,7 @@ class Outcome:
     notes: tuple[str, ...] = ()  # one line each: what of the input is changed or left out; why it was skipped
     faces: tuple[FaceRecord, ...] = ()  # of a photo
     clip: ClipFacts | None = None  # of a clip
+    licence: str = ""  # of the model
 
     @property
     def n_kept(self) -> int:
@@ -219,14 +220,43 @@ class Outcome:
         """The record that `--json` writes; a clip's has counts in place of faces."""
         what: dict[str, Any] = {"faces": [face.to_json() for face in self.faces]}
         costs: dict[str, Any] = {"seconds": self.seconds}
+        model = {"model": self.model, **({"licence": self.licence} if self.licence else {})}
         if clip := self.clip:
             what = {"n_frames": clip.n_frames, "n_faces": clip.n_faces}
             costs = {"flicker": clip.flicker, **costs, "fps": clip.fps}
         return {
             "input": self.source, "output": self.output, "status": self.status, **what, "width": self.width,
-            "height": self.height, "scale": self.scale, "model": self.model, **costs,
+            "height": self.height, "scale": self.scale, **model, **costs,
             "notes": list(self.notes), "error": self.error,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFacts:
+    """What an ONNX file that gfp exported tells of itself, in the file's metadata."""
+
+    kind: str  # restorer, detector, mask or background
+    name: str  # of the weights
+    source_sha256: str
+    template: str  # how its faces are aligned; empty where it takes no aligned faces
+    licence: str
+    precision: str
+    opset: str
+    layout: str = "{}"  # JSON: a detector's anchors, what tiling must know of a background network
+
+    def to_metadata(self) -> dict[str, str]:
+        """The facts as keys and values of ONNX metadata."""
+        return {f"gfpcli.{each.name}": getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ExportFacts | None:
+        """The facts of a file; None where gfp did not write it. Raises ValueError where some are missing."""
+        found = {each.name: metadata.get(f"gfpcli.{each.name}") for each in fields(cls)}
+        if not any(found.values()):
+            return None
+        if missing := [name for name, value in found.items() if value is None]:
+            raise ValueError(f"no gfpcli.{missing[0]}")
+        return cls(**{name: str(value) for name, value in found.items()})
 
 
 def _ignore(*_: object) -> None:

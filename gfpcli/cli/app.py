@@ -17,6 +17,7 @@ from gfpcli.options import (
     IN_OUT,
     BenchOptions,
     EvalOptions,
+    ExportOptions,
     FacesOptions,
     RestoreOptions,
     VerifyOptions,
@@ -172,6 +173,27 @@ def bench(
     from gfpcli.cli.bench import run_bench
 
     run_bench(inputs or [], options, options.json)
+
+
+@command(
+    app,
+    "gfp export --model gfpgan-1.4 -o gfpgan-1.4.onnx",
+    "gfp export --model runs/a/best -o mine.onnx --precision fp16",
+    "gfp export --background realesrgan-x4 -o x4.onnx",
+)
+def export(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="the .onnx file to write", rich_help_panel=IN_OUT)
+    ],
+    options: ExportOptions,
+) -> None:
+    """Write a network as ONNX, for `--model`, `--detector`, `--mask` or `--background` and other tools.
+
+    The file is compared with the network before it gets its name.
+    """
+    from gfpcli.cli.export import run_export
+
+    run_export(output, options)
 
 
 @command(

@@ -32,6 +32,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop
 from gfpcli.types import ClipFacts, Listener, Outcome, OutcomeStatus
 from gfpcli.weights.build import load_restorer
+from gfpcli.weights.cache import licence_of
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
 FRAMES_MARK = ".gfp-frames"  # in a folder of kept frames: gfp made it
@@ -214,8 +215,10 @@ def restore_clips(
     parts = choose_parts(options, warn=listener.warn, progress=listener.download)
     restorer = cache(lambda: load_restorer(options, parts, warn=listener.warn))
 
+    licence = licence_of(parts.model)
+
     def emit(outcome: Outcome) -> None:
-        listener.outcome(outcome)
+        listener.outcome(replace(outcome, licence=licence))
         if options.fail_fast and outcome.error:
             raise Stop
 

@@ -45,6 +45,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop, deliver, map_ahead
 from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, PlannedPhoto, Restored
 from gfpcli.weights.build import load_restorer
+from gfpcli.weights.cache import licence_of
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
 FACES_FAILED = "some faces failed"  # in place of the settings, so that the next run tries again
@@ -451,11 +452,14 @@ def restore_photos(
             planned = [job.planned for job in plan.jobs if job.planned]
             report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs), planned))
         with suppress(Stop):
-            engine(run, plan.jobs, parts, listener, partial(_emit, report, listener, options.fail_fast))
+            emit = partial(_emit, report, listener, options.fail_fast, licence_of(parts.model))
+            engine(run, plan.jobs, parts, listener, emit)
 
 
-def _emit(report: Report | None, listener: Listener, is_fail_fast: bool, finished: FinishedPhoto) -> None:
-    outcome = finished.outcome
+def _emit(
+    report: Report | None, listener: Listener, is_fail_fast: bool, licence: str, finished: FinishedPhoto
+) -> None:
+    outcome = replace(finished.outcome, licence=licence)
     if report:
         shown = replace(outcome, faces=outcome.faces or finished.known_faces)
         report.add(shown, finished.pictures, finished.entry, is_planned=finished.is_planned)

@@ -404,3 +404,15 @@ def test_real_clips_keep_their_times_and_sound(shared_data: Path, tmp_path: Path
     assert shown == times_of(source)[: len(shown)] and len(shown) >= 15
     for was, now in zip(sound_of(source), sound_of(tmp_path / source.name), strict=True):
         assert [digest for digest, _ in was][: len(now)] == [digest for digest, _ in now]
+
+
+def test_a_clip_through_onnx_is_the_clip_through_torch(clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra gfpcli[onnx] is not installed")
+    frames = []
+    for runtime in ("torch", "onnx"):
+        folder, target = tmp_path / runtime, tmp_path / f"{runtime}.mp4"
+        done = video(clip, "-o", target, "--end", 0.3, "--runtime", runtime, "--frames-dir", folder)
+        assert done.exit_code == 0, done.stderr
+        frames.append([cv2.imread(str(path)).astype(int) for path in sorted(folder.rglob("*.png"))])  # type: ignore[union-attr]
+    assert len(frames[0]) == len(frames[1]) > 2
+    assert max(np.abs(one - other).max() for one, other in zip(*frames, strict=True)) <= 1
