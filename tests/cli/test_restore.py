@@ -366,7 +366,7 @@ def test_alpha_gray_and_depth_go_through_a_background_network(tmp_path: Path) ->
 def test_a_background_that_fails_is_told_and_nothing_is_written(tmp_path: Path) -> None:
     torch.save({"params": {"a": torch.zeros(3)}}, tmp_path / "wrong.pth")
     wrong = restore(PHOTOS, "-b", tmp_path / "wrong.pth", "-o", tmp_path / "out")
-    assert wrong.exit_code == 1 and "not a background upsampler" in wrong.stderr and wrong.stderr.count("\n") == 1
+    assert wrong.exit_code == 1 and "of a kind" in wrong.stderr and wrong.stderr.count("\n") == 1
     state = read_state(BUILTINS["compact-x2"])
     torch.save({"params": {key: 1e30 * value for key, value in state.items()}}, tmp_path / "wild.pth")
     wild = restore(PHOTOS / "grace_hopper.jpg", "-b", tmp_path / "wild.pth", "-o", tmp_path / "out")
