@@ -26,7 +26,7 @@ Affine: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.float32]
 """(H, W), 0 keeps the frame, 1 takes the restored face."""
 FaceAction: TypeAlias = Literal["restore", "skip"]
-FaceStatus: TypeAlias = Literal["restored", "failed", "skipped", "kept"]
+FaceStatus: TypeAlias = Literal["restored", "unchanged", "failed", "skipped", "kept"]
 OutcomeStatus: TypeAlias = Literal["restored", "no_face", "skipped", "failed", "previewed"]
 
 
@@ -106,7 +106,7 @@ class Crop:
 class FaceOutcome:
     """What became of one face."""
 
-    status: FaceStatus  # `kept`: restored, but it was no more the same person, so the input's face stays
+    status: FaceStatus  # `unchanged`: at strength 0; `kept`: restored, it was another person, so the input's face stays
     error: str | None = None
     identity: float | None = None  # 0..1: how alike output and input are, see `IdentityScale`
     strength: float | None = None  # 0..1: how much of the network's face was pasted
@@ -206,6 +206,11 @@ class Outcome:
     def n_kept(self) -> int:
         """Faces of a photo that stay as they were: restored, they would have been another person."""
         return sum(face.status == "kept" for face in self.faces)
+
+    @property
+    def n_unchanged(self) -> int:
+        """Faces of a photo that are at strength 0, mostly because they were fine already."""
+        return sum(face.status == "unchanged" for face in self.faces)
 
     def to_review(self, below: float) -> tuple[FaceRecord, ...]:
         """The faces of a photo whose identity score is below this, also of those that were kept for it."""

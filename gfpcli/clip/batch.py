@@ -132,7 +132,7 @@ class ClipRun:
         height, width = done.size
         flicker = None if done.flicker is None else round(done.flicker, 4)
         return replace(
-            self.outcome(job, "restored" if done.n_faces else "no_face"), width=width, height=height,
+            self.outcome(job, "restored" if done.n_faces + done.n_left else "no_face"), width=width, height=height,
             seconds=round(seconds, 3),
             error=f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None,
             notes=done.notes, clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2)),

@@ -128,6 +128,7 @@ class ClipResult:
     n_frames: int
     n_faces: int  # restored
     n_failed: int  # faces that the network failed on
+    n_left: int  # faces that stay as in the input: unchanged or kept
     flicker: float | None  # grey levels that consecutive faces change more than the input's do; None without any
     size: tuple[int, int]  # (height, width) of the finished file
     notes: tuple[str, ...]  # lines about what of the source is changed or left out
@@ -254,7 +255,7 @@ def restore_segment(
         file=path.name, sha256=sha256_of(path), first=segment.first, last=context[-1][0], end=segment.end,
         delay=segment.delay, context_start=context[0][0], context_index=context[0][1], n_frames=n_frames,
         n_faces=faces["restored"], n_failed=faces["failed"], flicker=meter.total, n_pairs=meter.n_pairs,
-        n_kept=faces["kept"],
+        n_kept=faces["kept"], n_unchanged=faces["unchanged"],
     )  # fmt: skip
 
 
@@ -281,12 +282,16 @@ def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutpu
     size, notes = publish(clip, joined, trim, n_faces, record_output)
     if not clip.options.start and not clip.options.end and n_frames < clip.info.n_frames:
         notes.append(f"{clip.info.n_frames - n_frames} of its {clip.info.n_frames} packets gave no frame")
-    if n_kept := sum(each.n_kept for each in segments):
+    n_kept, n_unchanged = sum(each.n_kept for each in segments), sum(each.n_unchanged for each in segments)
+    if n_kept:
         notes.append(f"{n_kept} faces, over all frames, stay as they are: restored, they would be other people")
+    if n_unchanged:
+        notes.append(f"{n_unchanged} faces, over all frames, are left unchanged (--strength)")
     return ClipResult(
         n_frames=n_frames,
         n_faces=n_faces,
         n_failed=sum(each.n_failed for each in segments),
+        n_left=n_kept + n_unchanged,
         flicker=sum(each.flicker for each in segments) / n_pairs if n_pairs else None,
         size=size,
         notes=(*notes_of(clip), *notes),

@@ -289,7 +289,7 @@ class PhotoRun:
         """The outcome of a written output. Faces that failed keep the photo's pixels, and make it an error."""
         faces = tuple(face_records(result))
         errors = [face.error for face in faces if face.status == "failed"]
-        is_restored = any(face.status in ("restored", "kept") for face in faces)
+        is_restored = any(face.status in ("restored", "unchanged", "kept") for face in faces)
         told = f"{len(errors)} of {len(faces)} faces failed and were left alone"
         n_kept = sum(face.status == "kept" for face in faces)
         height, width = result.image.shape[:2]

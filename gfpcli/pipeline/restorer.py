@@ -298,7 +298,7 @@ def _outcomes_of(before: tuple[FaceOutcome, ...], masked: Masked) -> tuple[FaceO
 def _outcome_of(face: NetworkFace, verdict: Verdict) -> FaceOutcome:
     if isinstance(face, FaceError):
         return FaceOutcome("failed", str(face))
-    status: FaceStatus = "kept" if verdict.is_kept else "restored"
+    status: FaceStatus = "kept" if verdict.is_kept else "restored" if verdict.strength else "unchanged"
     return FaceOutcome(status, identity=verdict.identity, strength=verdict.strength)
 
 

@@ -29,7 +29,8 @@ BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask",
 
 
 def video(*words: object) -> Result:
-    return CliRunner().invoke(app, ["video", *map(str, words), *BUILTIN])
+    """With the network's face pasted whole, unless the words say otherwise: these clips are of a sharp photo."""
+    return CliRunner().invoke(app, ["video", "--strength", "1", *map(str, words), *BUILTIN])
 
 
 def record_of(*words: object) -> dict[str, object]:
@@ -171,7 +172,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, mon
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
     monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 2))
     stopped, whole = tmp_path / "stopped.mp4", tmp_path / "whole.mp4"
-    words = ["video", str(clip), "-o", str(stopped), *BUILTIN]
+    words = ["video", "--strength", "1", str(clip), "-o", str(stopped), *BUILTIN]
     code = f"import sys; {setting}; from gfpcli.cli.app import main; sys.argv = ['gfp', *{words!r}]; main()"
     work = subprocess.Popen([sys.executable, "-c", code], env={**os.environ}, stderr=subprocess.PIPE, text=True)
     parts = tmp_path / ".stopped.mp4.gfp" / SEGMENTS
@@ -292,7 +293,7 @@ def test_pictures_with_transparency_become_clips_and_pictures_with_it(tmp_path: 
     for i, frame in enumerate(talking(3)):
         cv2.imwrite(str(folder / f"f{i + 1}.png"), np.dstack([frame, alpha]))
     out = tmp_path / "out.mov"
-    words = ["video", str(folder), "-o", str(out), "--scale", "1.5", "--frames-dir", str(tmp_path / "kept")]
+    words = ["video", "--strength", "1", str(folder), "-o", str(out), "--scale", "1.5", "--frames-dir", str(tmp_path / "kept")]
     row = json.loads(CliRunner().invoke(app, [*words, *BUILTIN[:-2], "--json", "-", "-q"]).stdout)
     assert (row["notes"], row["width"]) == ([], 300)
     kept = cv2.imread(str(tmp_path / "kept" / "out" / "000002.png"), cv2.IMREAD_UNCHANGED)
@@ -411,7 +412,7 @@ def test_a_clip_through_onnx_is_the_clip_through_torch(clip: Path, tmp_path: Pat
     frames = []
     for runtime in ("torch", "onnx"):
         folder, target = tmp_path / runtime, tmp_path / f"{runtime}.mp4"
-        done = video(clip, "-o", target, "--end", 0.3, "--runtime", runtime, "--frames-dir", folder)
+        done = video(clip, "-o", target, "--end", 0.3, "--smooth", 0, "--runtime", runtime, "--frames-dir", folder)
         assert done.exit_code == 0, done.stderr
         frames.append([cv2.imread(str(path)).astype(int) for path in sorted(folder.rglob("*.png"))])  # type: ignore[union-attr]
     assert len(frames[0]) == len(frames[1]) > 2
