@@ -1,5 +1,5 @@
-# the newest that runs and can make a .venv: a name in the PATH may be only a version manager's
-PYTHON ?= $(shell for each in python3.14 python3.13 python3.12 python3.11 python3; do \
+# the first that runs and can make a .venv, the best tested first: a name in the PATH may be only a version manager's
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$each -c "import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 CPU_TORCH := https://download.pytorch.org/whl/cpu
