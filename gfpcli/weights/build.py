@@ -118,7 +118,8 @@ def _load_on(
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=n_batch, template=template)
-    return Restorer(lambda images: [], model, masker, chosen, upsampler)
+    coder = model.coder if isinstance(model, FaceNet) else None
+    return Restorer(lambda images: [], model, masker, chosen, upsampler, coder=coder)
 
 
 def _face_model_of(

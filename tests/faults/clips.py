@@ -28,7 +28,7 @@ def run(source: Path, target: Path, *, kill_after_s: float | None = None) -> tup
     with subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL) as process:
         if kill_after_s is not None:
             time.sleep(kill_after_s)
-            process.send_signal(signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL)  # `send_signal` would take the status of one that had ended
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, time.monotonic() - began, used.ru_maxrss / 1024
