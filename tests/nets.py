@@ -8,7 +8,8 @@ from gfpcli.model.gfpgan import GFPGANClean, Shape
 from gfpcli.model.paper import GFPGANPaper
 from gfpcli.weights.face_model import FaceNet
 
-NARROW = Shape(unet=(16, 16, 16, 8, 8), decoder=(16, 16, 16, 8, 8), n_style=16, n_mlp=1, is_half=True, has_own_codes=True)
+WIDTHS = (16, 16, 16, 8, 8)
+NARROW = Shape(unet=WIDTHS, decoder=WIDTHS, n_style=16, n_mlp=1, is_half=True, has_own_codes=True)
 
 
 def narrow_face_net(kind: type[GFPGANClean | GFPGANPaper]) -> FaceNet:

@@ -12,7 +12,7 @@ from gfpcli.errors import FaceError
 from gfpcli.pipeline.align import cut_crop
 from gfpcli.types import Face, Identifier, Image
 
-CROP_SIZE = 256  # px of the aligned faces that the identity network is shown
+IDENTITY_SIZE = 256  # px of the aligned faces that the identity network is shown
 
 
 @dataclass(slots=True)
@@ -54,10 +54,11 @@ class SpreadMeter:
 
     def _vectors_of(self, reference: TrackedFrame, restored: Image) -> list[tuple[Face, NDArray[np.float64]]]:
         """Each face with its (2, D) unit vectors in both clips."""
-        frame, found = reference.frame, []
+        found, aspect = [], reference.frame.pixel_aspect
+        images = restored, reference.frame.image
         for face in reference.paths:
             try:
-                crops = [cut_crop(image, face, CROP_SIZE, frame.pixel_aspect).image for image in (restored, frame.image)]
+                crops = [cut_crop(image, face, IDENTITY_SIZE, aspect).image for image in images]
             except FaceError:
                 continue
             found.append((face, self.identifier(crops).astype(np.float64)))

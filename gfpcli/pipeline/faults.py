@@ -43,7 +43,7 @@ def or_failed(frame: Frame, work: Callable[[], T], no_memory: str = NO_RESULT_ME
 
 def restore_crops(model: FaceModel, crops: Sequence[Crop], batch_size: int) -> list[NetworkFace]:
     """One result for each crop. A batch that fails is halved until it does not, or until it holds a single face."""
-    return _in_halves(lambda some: _faces_of(model(to_tensor([crop.image for crop in some]))), crops, batch_size)
+    return _in_halves(lambda some: _pictures_of(model(to_tensor([crop.image for crop in some]))), crops, batch_size)
 
 
 def encode_crops(coder: FaceCoder, crops: Sequence[Crop], batch_size: int) -> list[FaceCode | FaceError]:
@@ -59,7 +59,7 @@ def decode_codes(
     """One result for each code, as `restore_crops`. A crop whose features were not kept is encoded again for them."""
 
     def decode(pairs: Sequence[tuple[Crop, FaceCode]]) -> list[NetworkFace]:
-        return _faces_of(coder.decode([_with_features(coder, crop, code) for crop, code in pairs]))
+        return _pictures_of(coder.decode([_with_features(coder, crop, code) for crop, code in pairs]))
 
     good = [(crop, code) for crop, code in zip(crops, codes, strict=True) if not isinstance(code, FaceError)]
     faces = iter(_in_halves(decode, good, batch_size))
@@ -91,7 +91,7 @@ def _in_halves(
     return results
 
 
-def _faces_of(out: Tensor) -> list[NetworkFace]:
+def _pictures_of(out: Tensor) -> list[NetworkFace]:
     """(N, 3, S, S) of the face network to pictures, or an error where they are not finite."""
     is_good = out.isfinite().flatten(1).all(dim=1).tolist()
     error = FaceError(NOT_FINITE)
