@@ -33,8 +33,9 @@ check: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest -q
+# one thread each: two processes share the cores, and files of tests their fixtures
+test: setup ## run the tests, two files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # aiobotocore[boto3] names the one boto3 that fits s3fs: without it pip tries hundreds
 oldest: ## run the tests with the oldest release of each dependency that pyproject.toml allows, in .venv-oldest

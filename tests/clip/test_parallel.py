@@ -30,7 +30,7 @@ from tests.nets import narrow_face_net
 OPTIONS = VideoOptions(
     model="compact", detector="builtin", mask="soft", preset="ultrafast", device="cpu", offline=True, batch_size=4,
     strength="1",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
