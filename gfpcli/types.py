@@ -302,6 +302,26 @@ class FaceModel(Protocol):
     def __call__(self, faces: Tensor, /) -> Tensor: ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceCode:
+    """What the first half of a GFP-GAN network makes of a face."""
+
+    latent: Tensor  # (L, n_style) float32 on the CPU: the style codes of the whole face
+    features: tuple[Tensor, ...] | None  # (1, C, h, w) of each level from 8x8 up, on the device; None: not kept
+
+
+class FaceCoder(Protocol):
+    """A GFP-GAN network in its two halves; one after the other they are the `FaceModel`."""
+
+    def encode(self, faces: Tensor, /) -> list[FaceCode]:
+        """(N, 3, S, S) RGB in [-1, 1] to a code for each."""
+        ...
+
+    def decode(self, codes: Sequence[FaceCode], /) -> Tensor:
+        """Codes with their features to (N, 3, S, S) float32 RGB in [-1, 1]."""
+        ...
+
+
 class Identifier(Protocol):
     """Whose faces they are: aligned crops (S, S, 3) BGR uint8 in, (N, D) float32 unit vectors out.
 

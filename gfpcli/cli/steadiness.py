@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,13 +15,16 @@ from gfpcli.clip.steadiness import Steadiness, measure_steadiness
 from gfpcli.errors import InputError, UsageError
 from gfpcli.options import VideoOptions
 from gfpcli.weights.build import load_restorer
+from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.identifier import load_identifier
 
 FIGURES = {
     "flicker": "flicker, grey levels (lower)",
     "warping": "warping error, grey levels (lower)",
     "jitter": "jitter of landmarks, % of eye distance (lower)",
     "detail": "fine detail, grey levels (higher)",
+    "identity": "spread of identity, distance from the track's mean (lower)",
 }
 BUILT_IN = VideoOptions(model="compact", detector="builtin", mask="soft", device="cpu", precision="fp32", offline=True)
 
@@ -33,7 +37,8 @@ def run_video_eval(restored: Path, reference: Path | None, json_to: str | None) 
         if path.is_dir():
             raise InputError(f"{path}: is a folder; --video compares two clips")
     restorer = load_restorer(BUILT_IN, choose_parts(BUILT_IN, warn=lambda line: None))
-    measured = measure_steadiness(restored, reference, restorer.detect)
+    identifier, _ = load_identifier(BUILTINS["identity"], torch.device("cpu"))
+    measured = measure_steadiness(restored, reference, restorer.detect, identifier)
     with ExitStack() as stack:
         if sink := json_sink(json_to, stack):
             record = {"restored": str(restored), "reference": str(reference), **measured.to_json()}

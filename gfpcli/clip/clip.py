@@ -24,6 +24,7 @@ from gfpcli.clip.animation import (
     webp_info,
     write_animation,
 )
+from gfpcli.clip.codes import average_codes
 from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.dissolve import MIXTURE_REACH
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
@@ -209,7 +210,8 @@ def restore_frames(
 
     steady = partial(deflicker, cuts=cuts, smooth=smooth)
     judge = partial(hold_strengths, guard=restorer.guard, cuts=cuts)
-    for result in restorer.stream_detected(detected(), steady, judge):
+    codes = partial(average_codes, cuts=cuts, smooth=smooth) if smooth > 0 else None
+    for result in restorer.stream_detected(detected(), steady, judge, codes):
         if isinstance(result, Failed):
             raise result.error
         yield waiting.popleft(), result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from gfpcli.clip.flow import flow_between, grey_of, is_seen_in_both, warp_back
 from gfpcli.clip.track import match_face
 from gfpcli.errors import FaceError
-from gfpcli.pipeline.steps import FacesRestored
+from gfpcli.pipeline.steps import AlignedFaces, EncodedFaces, FacesRestored
 from gfpcli.stream import windows
 from gfpcli.types import Crop, Face, Failed, Mask
 
@@ -28,6 +29,8 @@ FLOW_SIZE = 256  # px of the aligned faces between which flow is measured
 NEW_SHARE = 0.3  # of a face that is the frame's own at --smooth 0.5, where the flow can be trusted
 MOVED_LEVELS = 16.0  # grey levels by which the moved face may differ and still be the same
 FLOW_EDGE = 2.0  # px: sigma by which the border of what the flow is trusted in is softened
+
+OfFrame = TypeVar("OfFrame", EncodedFaces, FacesRestored)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,11 +117,9 @@ def _moved_onto(earlier: BlendedFace, grey: NDArray[np.uint8], size: int) -> tup
     return warp_back(earlier.picture, there), np.asarray(cv2.GaussianBlur(trust, (0, 0), FLOW_EDGE), np.float32)
 
 
-def rest_of_shot(
-    frames: Sequence[FacesRestored | Failed], cuts: Set[int], *, is_backward: bool
-) -> list[FacesRestored]:
+def rest_of_shot(frames: Sequence[OfFrame | Failed], cuts: Set[int], *, is_backward: bool) -> list[OfFrame]:
     """The frames after the first one of `frames`, up to the end of its shot or a frame that failed."""
-    shot: list[FacesRestored] = []
+    shot: list[OfFrame] = []
     for last, each in zip(frames, frames[1:], strict=False):
         if isinstance(each, Failed) or isinstance(last, Failed):
             break
@@ -130,13 +131,22 @@ def rest_of_shot(
 
 def _follow_face(own: FacesRestored, i: int, others: Sequence[FacesRestored]) -> Iterator[NDArray[np.uint8]]:
     """The restored (S, S, 3) images of the i-th face of `own` in the consecutive frames `others`, while it is found."""
-    face = own.aligned.crops[i].face
-    for other in others:
-        match = match_face(face, [crop.face for crop in other.aligned.crops])
-        made = next((m for m, crop in zip(other.faces, other.aligned.crops, strict=True) if crop.face is match), None)
-        if match is None or made is None or isinstance(made, FaceError):
+    places = places_of(own.aligned.crops[i].face, [other.aligned for other in others])
+    for other, place in zip(others, places, strict=False):
+        made = other.faces[place]
+        if isinstance(made, FaceError):
             return
         yield made
+
+
+def places_of(face: Face, others: Sequence[AlignedFaces]) -> Iterator[int]:
+    """Which crop of the consecutive frames `others` is the face, while it is found."""
+    for other in others:
+        faces = [crop.face for crop in other.crops]
+        match = match_face(face, faces)
+        if match is None:
+            return
+        yield next(i for i, each in enumerate(faces) if each is match)
         face = match
 
 

@@ -21,11 +21,12 @@ from gfpcli.clip.flicker import FlickerMeter
 from gfpcli.clip.flow import flow_between, grey_of, is_seen_in_both, warp_back
 from gfpcli.clip.probe import VideoInfo, probe
 from gfpcli.clip.read import read_frames
+from gfpcli.clip.spread import SpreadMeter
 from gfpcli.clip.track import Detect, TrackedFrame, detect_faces, match_face, track_faces
 from gfpcli.errors import FaceError, InputError
 from gfpcli.pipeline.align import cut_crop, invert, to_8_bit
 from gfpcli.pipeline.paste import soft_mask
-from gfpcli.types import Face, Failed, Frame, Image
+from gfpcli.types import Face, Failed, Frame, Identifier, Image
 
 MASK_SIZE = 256  # px of the oval that says what of a frame is face
 LEAST_FACE = 64  # pixels of the frame: a smaller area of faces is not measured
@@ -60,10 +61,14 @@ class Steadiness:
     warping: tuple[float, float] | None  # grey levels: mean difference from the frame before, moved by the flow
     jitter: tuple[float, float] | None  # % of the eye distance: mean second difference of the landmarks
     detail: tuple[float, float] | None  # grey levels: mean absolute Laplacian of the faces
+    identity: tuple[float, float] | None  # distance of unit vectors from the mean of their track, root mean square
 
     def to_json(self) -> dict[str, Any]:
         """As `gfp eval --video --json` writes it."""
-        named = {"flicker": self.flicker, "warping": self.warping, "jitter": self.jitter, "detail": self.detail}
+        named = {
+            "flicker": self.flicker, "warping": self.warping, "jitter": self.jitter, "detail": self.detail,
+            "identity": self.identity,
+        }  # fmt: skip
         pairs = {
             name: value and {"restored": round(value[0], 5), "reference": round(value[1], 5)}
             for name, value in named.items()
@@ -75,6 +80,7 @@ class Steadiness:
 class SteadinessMeter:
     """Takes the frames of both clips in step."""
 
+    spread: SpreadMeter
     n_frames: int = 0
     n_faces: int = 0
     flicker: FlickerMeter = field(default_factory=FlickerMeter)
@@ -98,6 +104,7 @@ class SteadinessMeter:
         self.n_frames += 1
         self.n_faces += len(reference.paths)
         self.flicker.add(reference, restored)
+        self.spread.add(reference, restored)
         inside = face_area(reference)
         if inside.sum() >= LEAST_FACE:
             self.detail.add(*(_detail_of(image, inside) for image in images))
@@ -134,7 +141,7 @@ class SteadinessMeter:
         """The figures of all frames so far."""
         meter = self.flicker
         flicker = (meter.restored / meter.n_pairs, meter.source / meter.n_pairs) if meter.n_pairs else None
-        means = self.warping.value, self.jitter.value, self.detail.value
+        means = self.warping.value, self.jitter.value, self.detail.value, self.spread.value
         return Steadiness(self.n_frames, self.n_faces, flicker, *means)
 
 
@@ -162,18 +169,19 @@ def _second_difference(faces: Sequence[Face]) -> float:
     return float(100 * np.hypot(*(first - 2 * middle + last).T).mean() / eye_distance)
 
 
-def measure_steadiness(restored: Path, reference: Path, detect: Detect) -> Steadiness:
+def measure_steadiness(restored: Path, reference: Path, detect: Detect, identifier: Identifier) -> Steadiness:
     """Compares a restored clip with the one it was made from.
 
     Args:
         detect: finds the faces of frames; every frame of both clips is searched.
+        identifier: tells whose faces they are.
 
     Raises:
         InputError: a clip cannot be read, or they are not of the same frames and shape, or show no face.
     """
     infos = probe(restored), probe(reference)
     check_shapes(*infos)
-    meter = SteadinessMeter()
+    meter = SteadinessMeter(SpreadMeter(identifier))
     with closing(read_frames(infos[1])) as originals, closing(read_frames(infos[0])) as images:
         tracked = track_faces(detect_faces(originals, detect, every=1), smooth=0, every=1)
         found = detect(_at_size(images, infos[1].size))

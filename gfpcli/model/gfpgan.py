@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -115,6 +115,18 @@ class GFPGAN(nn.Module):
         """The face, and the U-Net's own RGB pictures from 8x8 up, which training compares at every size."""
         latent, levels = self.encode(x)
         return self.decode(latent, levels), [head(feat) for head, feat in zip(self.toRGB, levels, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """`encode` and `decode` of a network, as they are or compiled."""
+
+    encode: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
+    decode: Callable[[Tensor, list[Tensor]], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The whole network."""
+        return self.decode(*self.encode(x))
 
 
 class GFPGANClean(GFPGAN):

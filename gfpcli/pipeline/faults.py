@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gfpcli.errors import FaceError, GfpError, InputError
 from gfpcli.memory import is_out_of_memory
 from gfpcli.pipeline.steps import NetworkFace
 from gfpcli.pipeline.tensors import to_images, to_tensor
-from gfpcli.types import Crop, FaceModel, Failed, Frame, Mask, Masker
+from gfpcli.types import Crop, FaceCode, FaceCoder, FaceModel, Failed, Frame, Mask, Masker
 
 FAULTS = (MemoryError, RuntimeError, cv2.error, np.linalg.LinAlgError)
 """What libraries raise for one frame or face; torch tells of memory, of a device and of a driver by RuntimeError."""
 NO_RESULT_MEMORY = "not enough memory for the result; try a smaller --scale"
+NOT_FINITE = "the network gave numbers that are not finite"
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def fault_text(error: Exception, no_memory: str) -> str:
@@ -39,27 +43,58 @@ def or_failed(frame: Frame, work: Callable[[], T], no_memory: str = NO_RESULT_ME
 
 def restore_crops(model: FaceModel, crops: Sequence[Crop], batch_size: int) -> list[NetworkFace]:
     """One result for each crop. A batch that fails is halved until it does not, or until it holds a single face."""
-    faces: list[NetworkFace] = []
+    return _in_halves(lambda some: _pictures_of(model(to_tensor([crop.image for crop in some]))), crops, batch_size)
+
+
+def encode_crops(coder: FaceCoder, crops: Sequence[Crop], batch_size: int) -> list[FaceCode | FaceError]:
+    """One code for each crop, as `restore_crops`."""
+    codes = _in_halves(lambda some: coder.encode(to_tensor([crop.image for crop in some])), crops, batch_size)
+    error = FaceError(NOT_FINITE)
+    return [code if isinstance(code, FaceError) or code.latent.isfinite().all() else error for code in codes]
+
+
+def decode_codes(
+    coder: FaceCoder, crops: Sequence[Crop], codes: Sequence[FaceCode | FaceError], batch_size: int
+) -> list[NetworkFace]:
+    """One result for each code, as `restore_crops`. A crop whose features were not kept is encoded again for them."""
+
+    def decode(pairs: Sequence[tuple[Crop, FaceCode]]) -> list[NetworkFace]:
+        return _pictures_of(coder.decode([_with_features(coder, crop, code) for crop, code in pairs]))
+
+    good = [(crop, code) for crop, code in zip(crops, codes, strict=True) if not isinstance(code, FaceError)]
+    faces = iter(_in_halves(decode, good, batch_size))
+    return [code if isinstance(code, FaceError) else next(faces) for code in codes]
+
+
+def _with_features(coder: FaceCoder, crop: Crop, code: FaceCode) -> FaceCode:
+    return code if code.features is not None else replace(coder.encode(to_tensor([crop.image]))[0], latent=code.latent)
+
+
+def _in_halves(
+    work: Callable[[Sequence[T]], list[R]], items: Sequence[T], batch_size: int
+) -> list[R | FaceError]:
+    """What `work` makes of each item. A batch that fails is halved until it does not, or holds a single one."""
+    results: list[R | FaceError] = []
     step = max(1, batch_size)
-    while len(faces) < len(crops):
-        wanted = [crop.image for crop in crops[len(faces) : len(faces) + step]]
+    while len(results) < len(items):
+        wanted = items[len(results) : len(results) + step]
         try:
-            faces += _run_model(model, wanted)
+            with torch.inference_mode():
+                results += work(wanted)
             continue
         except FAULTS as error:
             reason = fault_text(error, "this face does not fit into the device's memory")
         if len(wanted) == 1:
-            faces.append(FaceError(reason))
+            results.append(FaceError(reason))
         step = max(1, len(wanted) // 2)
         torch.cuda.empty_cache()  # does nothing where CUDA was never used
-    return faces
+    return results
 
 
-def _run_model(model: FaceModel, images: list[NDArray[np.uint8]]) -> list[NetworkFace]:
-    with torch.inference_mode():
-        out = model(to_tensor(images))
+def _pictures_of(out: Tensor) -> list[NetworkFace]:
+    """(N, 3, S, S) of the face network to pictures, or an error where they are not finite."""
     is_good = out.isfinite().flatten(1).all(dim=1).tolist()
-    error = FaceError("the network gave numbers that are not finite")
+    error = FaceError(NOT_FINITE)
     return [face if good else error for face, good in zip(to_images(out.nan_to_num()), is_good, strict=True)]
 
 

@@ -21,13 +21,15 @@ from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
 from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned
-from gfpcli.pipeline.faults import mask_faces, or_failed, restore_crops
+from gfpcli.pipeline.faults import decode_codes, encode_crops, mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
 from gfpcli.pipeline.steps import (
     AlignedFaces,
+    AverageCodes,
     Deflicker,
     Detected,
+    EncodedFaces,
     FacesRestored,
     Judge,
     Masked,
@@ -43,6 +45,8 @@ from gfpcli.types import (
     Crop,
     Detector,
     Face,
+    FaceCode,
+    FaceCoder,
     FaceModel,
     FaceOutcome,
     FaceStatus,
@@ -58,12 +62,13 @@ from gfpcli.types import (
     Upsampler,
 )
 
+MOST_KEPT = 4  # faces of a frame whose features wait for their latents, about 65 MB each; those of more are made twice
 RESULT_BYTES = 12  # that pasting and encoding take for each pixel of an 8-bit result
 Idle: TypeAlias = "SimpleQueue[Restorer]"
 """Those of the replicas whose device has nothing to do."""
 T = TypeVar("T")
 R = TypeVar("R")
-WithCrops = TypeVar("WithCrops", bound=AlignedFaces | FacesRestored | Failed)
+WithCrops = TypeVar("WithCrops", bound=AlignedFaces | EncodedFaces | FacesRestored | Failed)
 
 
 def unobserved(stage: str) -> AbstractContextManager[None]:
@@ -91,6 +96,7 @@ class Restorer:
     persons: PersonFilter | None = None  # whose faces are restored; None: everybody's
     landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
     guard: Guard = Guard(1.0)  # chooses each face's strength
+    coder: FaceCoder | None = None  # `model` in two halves, where it is a GFP-GAN network
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
     files: NetworkFiles | None = None  # that the networks came from
 
@@ -99,18 +105,20 @@ class Restorer:
         return self.stream_detected(self.detect(frames))
 
     def stream_detected(
-        self, detected: Iterable[Detected | Failed], deflicker: Deflicker = iter, judge: Judge | None = None
+        self, detected: Iterable[Detected | Failed], deflicker: Deflicker = iter, judge: Judge | None = None,
+        average_codes: AverageCodes | None = None,
     ) -> Iterator[Restored | Failed]:
         """As `stream`, for frames whose faces are known.
 
         Args:
             deflicker: may change what the face network made of them.
             judge: chooses how much of it is pasted; None judges each frame's faces by themselves.
+            average_codes: may change the latents of a GFP-GAN network; others have none.
         """
         idle: Idle = SimpleQueue()
         for each in (self, *self.replicas):
             idle.put(each)
-        faces_restored = self.restore_faces(map(self.align, detected), idle)
+        faces_restored = self.restore_faces(map(self.align, detected), idle, average_codes)
         judged = (judge or self.judge)(deflicker(faces_restored))
         masked = self.mask_and_enlarge(judged, idle)
         return self.paste(masked)
@@ -151,8 +159,13 @@ class Restorer:
     def _wanted(self, aligned: AlignedFaces) -> AlignedFaces:
         return self.persons.apply(aligned) if self.persons else aligned
 
-    def restore_faces(self, aligned: Iterable[AlignedFaces | Failed], idle: Idle) -> Iterator[FacesRestored | Failed]:
+    def restore_faces(
+        self, aligned: Iterable[AlignedFaces | Failed], idle: Idle, average_codes: AverageCodes | None = None
+    ) -> Iterator[FacesRestored | Failed]:
         """The crops of many frames through the face network together."""
+        if average_codes and self.coder:
+            encoded = self._on_devices(Restorer._encode_group, self._batches(aligned), idle)
+            return self._on_devices(Restorer._decode_group, self._batches(average_codes(encoded)), idle)
         return self._on_devices(Restorer._restore_group, self._batches(aligned), idle)
 
     def judge(self, restored: Iterator[FacesRestored | Failed]) -> Iterator[FacesRestored | Failed]:
@@ -200,6 +213,29 @@ class Restorer:
             results = iter(restore_crops(self.model, crops, self.options.batch_size))
         share = (time.monotonic() - start) / max(len(crops), 1)
         return [each if isinstance(each, Failed) else _with_faces(each, results, share) for each in group]
+
+    def _encode_group(self, group: Sequence[AlignedFaces | Failed]) -> list[EncodedFaces | Failed]:
+        assert self.coder  # replicas hold the same networks
+        start = time.monotonic()
+        crops = [crop for each in group if isinstance(each, AlignedFaces) for crop in each.crops]
+        with self.observer("net"):
+            codes = iter(encode_crops(self.coder, crops, self.options.batch_size))
+        share = (time.monotonic() - start) / max(len(crops), 1)
+        return [each if isinstance(each, Failed) else _with_codes(each, codes, share) for each in group]
+
+    def _decode_group(self, group: Sequence[EncodedFaces | Failed]) -> list[FacesRestored | Failed]:
+        assert self.coder
+        start = time.monotonic()
+        frames = [each for each in group if isinstance(each, EncodedFaces)]
+        crops = [crop for each in frames for crop in each.aligned.crops]
+        codes = [code for each in frames for code in each.codes]
+        with self.observer("net"):
+            results = iter(decode_codes(self.coder, crops, codes, self.options.batch_size))
+        share = (time.monotonic() - start) / max(len(crops), 1)
+        return [
+            each if isinstance(each, Failed) else _with_faces(each.aligned, results, share, each.network_s)
+            for each in group
+        ]
 
     def _mask_group(self, group: Sequence[FacesRestored | Failed]) -> list[Masked | Failed]:
         start = time.monotonic()
@@ -280,12 +316,26 @@ class Restorer:
             raise BackgroundError(f"{frame.name}: {error}") from error
 
 
-def _with_faces(aligned: AlignedFaces, results: Iterator[NetworkFace], share: float) -> FacesRestored:
-    """A frame with its own of the network's results, each of which took `share` seconds; a gray frame's are gray."""
+def _with_codes(aligned: AlignedFaces, codes: Iterator[FaceCode | FaceError], share: float) -> EncodedFaces:
+    """A frame with its own of the codes, each of which took `share` seconds; a crowd's come without features."""
+    own = [next(codes) for _ in aligned.crops]
+    if len(own) > MOST_KEPT:
+        own = [each if isinstance(each, FaceError) else replace(each, features=None) for each in own]
+    return EncodedFaces(aligned, tuple(own), share * len(own))
+
+
+def _with_faces(
+    aligned: AlignedFaces, results: Iterator[NetworkFace], share: float, before_s: float = 0.0
+) -> FacesRestored:
+    """A frame with its own of the network's results, each of which took `share` seconds; a gray frame's are gray.
+
+    Args:
+        before_s: seconds that the network took for it before.
+    """
     faces = [next(results) for _ in aligned.crops]
     if aligned.frame.is_gray:
         faces = [f if isinstance(f, FaceError) else np.asarray(without_colour(f), np.uint8) for f in faces]
-    network_s = share * len(faces)
+    network_s = before_s + share * len(faces)
     return FacesRestored(aligned, tuple(faces), aligned.seconds + network_s, network_s)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.errors import FaceError
-from gfpcli.types import Crop, Face, FaceOutcome, Failed, Frame, Image, Mask, Restored
+from gfpcli.types import Crop, Face, FaceCode, FaceOutcome, Failed, Frame, Image, Mask, Restored
 
 NetworkFace: TypeAlias = NDArray[np.uint8] | FaceError
 """(S, S, 3) BGR from the face network, or why there is none."""
@@ -61,6 +61,15 @@ class AlignedFaces:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class EncodedFaces:
+    """A frame with what the first half of the face network made of its crops."""
+
+    aligned: AlignedFaces
+    codes: tuple[FaceCode | FaceError, ...]  # one for each crop
+    network_s: float = 0.0  # seconds spent on it in the face network
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FacesRestored:
     """A frame with what the face network made of its crops."""
 
@@ -88,21 +97,23 @@ class Masked:
 
 Judge: TypeAlias = Callable[[Iterator[FacesRestored | Failed]], Iterator[FacesRestored | Failed]]
 """Gives each frame's faces their verdicts, and may change the faces; as many frames come out, in the same order."""
+AverageCodes: TypeAlias = Callable[[Iterator[EncodedFaces | Failed]], Iterator[EncodedFaces | Failed]]
+"""Changes the latents of consecutive frames before they are decoded; as many frames come out, in the same order."""
 Deflicker: TypeAlias = Callable[[Iterator[FacesRestored | Failed]], Iterator[FacesRestored | Failed]]
 """Changes the faces of consecutive frames before they are masked; as many frames come out, in the same order."""
 Observer: TypeAlias = Callable[[str], AbstractContextManager[None]]
 """Called with a stage's name (detect, align, net, mask, background, paste); the stage runs inside what it gives."""
 
 
-def n_crops_of(item: AlignedFaces | FacesRestored | Failed) -> int:
+def n_crops_of(item: AlignedFaces | EncodedFaces | FacesRestored | Failed) -> int:
     """How many faces of a frame are restored."""
     if isinstance(item, Failed):
         return 0
     return len(item.crops if isinstance(item, AlignedFaces) else item.aligned.crops)
 
 
-def n_bytes_of(item: AlignedFaces | FacesRestored | Masked | Restored | Failed) -> int:
-    """Bytes of a frame's pictures."""
+def n_bytes_of(item: AlignedFaces | EncodedFaces | FacesRestored | Masked | Restored | Failed) -> int:
+    """Bytes of a frame's pictures, without what the networks keep on their device."""
     if isinstance(item, Restored):
         return item.frame.image.nbytes + item.image.nbytes
     frame = item.frame if isinstance(item, (AlignedFaces, Failed)) else item.aligned.frame

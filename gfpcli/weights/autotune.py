@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gfpcli.errors import CheckpointError, OutputError
 from gfpcli.files.atomic import write_bytes
+from gfpcli.model.gfpgan import GFPGAN, Halves
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.weights.cache import BUILTIN, cache_folder
 
@@ -138,7 +139,11 @@ def compiled(net: torch.nn.Module, batch: Tensor) -> NetFunction | None:
     if not chosen or Path(chosen).name.startswith("torchinductor_"):  # torch's own choice, among temporary files
         os.environ[COMPILER_FOLDER] = str(cache_folder() / "compiled")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells that there is no GPU
-    run: NetFunction = torch.compile(net)
+    run: NetFunction
+    if isinstance(net, GFPGAN):  # by halves: a clip runs them apart, and neither is compiled twice
+        run = Halves(torch.compile(net.encode), torch.compile(net.decode))
+    else:
+        run = torch.compile(net)
     with torch.inference_mode():
         batch = batch.clone()  # a tensor of this mode, as faces will be: else the first one is compiled anew
         try:

@@ -13,7 +13,7 @@ import torch
 from gfpcli.errors import CheckpointError
 from gfpcli.memory import hand_back_memory
 from gfpcli.model.checkpoint import kind_of, read_state
-from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions, PipelineOptions, RestoreOptions
+from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions, PipelineOptions, RestoreOptions, VideoOptions
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale
 from gfpcli.pipeline.paste import resize_background, soft_masker
@@ -31,7 +31,14 @@ from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.identifier import load_identifier
 from gfpcli.weights.known_faces import template_of
 from gfpcli.weights.licences import check_architecture
-from gfpcli.weights.onnx_parts import onnx_detector, onnx_face_model, onnx_file_of, onnx_masker, onnx_upsampler
+from gfpcli.weights.onnx_parts import (
+    is_onnx,
+    onnx_detector,
+    onnx_face_model,
+    onnx_file_of,
+    onnx_masker,
+    onnx_upsampler,
+)
 
 if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run whose photos are all done do not need
     from gfpcli.adapters.facexlib import FacexlibDetector
@@ -118,7 +125,8 @@ def _load_on(
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=n_batch, template=template)
-    return Restorer(lambda images: [], model, masker, chosen, upsampler)
+    coder = model.coder if isinstance(model, FaceNet) else None
+    return Restorer(lambda images: [], model, masker, chosen, upsampler, coder=coder)
 
 
 def _face_model_of(
@@ -128,6 +136,8 @@ def _face_model_of(
     if onnx := onnx_file_of(path, "restorer", options):
         if options.precision not in ("auto", "fp32") or options.compile:
             warn(f"{onnx}: --precision and --compile are torch's; the file runs in the precision that it was made in")
+        if isinstance(options, VideoOptions) and options.smooth > 0 and _may_have_latents(path):
+            warn(f"{onnx}: the latents of a GFP-GAN network are averaged over frames by torch only, not by onnxruntime")
         model = onnx_face_model(onnx, options)
         return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
     net = load_face_model(
@@ -135,6 +145,11 @@ def _face_model_of(
         accepted=options.accept_licence,
     )  # fmt: skip
     return net, DEFAULT_TEMPLATE if options.template == "auto" else options.template
+
+
+def _may_have_latents(path: Path) -> bool:
+    """Whether a face network's file holds a GFP-GAN network, or does not tell."""
+    return is_onnx(path) or kind_of(read_state(path)).startswith("gfpgan")
 
 
 def _guard_of(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn) -> Guard:

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from gfpcli.adapters.onnxruntime import USUAL_FIDELITY, check_has_weight
 from gfpcli.errors import DeviceError
 from gfpcli.model.checkpoint import face_net_of, kind_of, read_state
+from gfpcli.model.gfpgan import GFPGAN, Halves
 from gfpcli.pipeline.tensors import DTYPES
+from gfpcli.types import FaceCode, FaceCoder
 from gfpcli.weights import autotune
 from gfpcli.weights.licences import check_architecture
 
@@ -30,11 +32,44 @@ class FaceNet:
 
     def __call__(self, faces: Tensor, /) -> Tensor:
         """(N, 3, S, S) float32 RGB in [-1, 1] on the CPU, to the same."""
+        return self.net(self.placed(faces)).float().cpu()
+
+    def placed(self, faces: Tensor) -> Tensor:
+        """The batch as the network takes it."""
         is_cuda = self.device.type == "cuda"
         if is_cuda:
             faces = faces.pin_memory()  # which the GPU reads by itself
-        batch = faces.to(self.device, self.dtype, memory_format=torch.channels_last, non_blocking=is_cuda)
-        return self.net(batch).float().cpu()
+        return faces.to(self.device, self.dtype, memory_format=torch.channels_last, non_blocking=is_cuda)
+
+    @property
+    def coder(self) -> FaceCoder | None:
+        """The network in its two halves; None where it has none."""
+        if isinstance(self.net, GFPGAN):
+            return NetCoder(self, Halves(self.net.encode, self.net.decode))
+        return NetCoder(self, self.net) if isinstance(self.net, Halves) else None
+
+
+@dataclass(frozen=True, slots=True)
+class NetCoder:
+    """A GFP-GAN network behind the `FaceCoder` port."""
+
+    whole: FaceNet
+    halves: Halves
+
+    def encode(self, faces: Tensor, /) -> list[FaceCode]:
+        """(N, 3, S, S) float32 RGB in [-1, 1] on the CPU to codes whose features stay on the device."""
+        latents, levels = self.halves.encode(self.whole.placed(faces))
+        features = zip(*(level.split(1) for level in levels), strict=True)
+        return [FaceCode(latent, each) for latent, each in zip(latents.float().cpu(), features, strict=True)]
+
+    def decode(self, codes: Sequence[FaceCode], /) -> Tensor:
+        """Codes to (N, 3, S, S) float32 RGB on the CPU; features may come from another device."""
+        device, dtype = self.whole.device, self.whole.dtype
+        latents = torch.stack([code.latent for code in codes]).to(device, dtype)
+        levels = zip(*(code.features or () for code in codes), strict=True)
+        # joined, not stacked: only that keeps the channels last
+        batch = [torch.cat([each.to(device) for each in level]) for level in levels]
+        return self.halves.decode(latents, batch).float().cpu()
 
 
 def load_face_model(

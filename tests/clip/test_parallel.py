@@ -18,12 +18,14 @@ from gfpcli.clip.parallel import plan_segments, restore_alone
 from gfpcli.clip.probe import VideoInfo
 from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.files.jobs import VideoJob
+from gfpcli.model.gfpgan import GFPGANClean
 from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Frame
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts
 from tests.clips import talking, write_clip
+from tests.nets import narrow_face_net
 
 OPTIONS = VideoOptions(
     model="compact", detector="builtin", mask="soft", preset="ultrafast", device="cpu", offline=True, batch_size=4,
@@ -34,6 +36,13 @@ OPTIONS = VideoOptions(
 @pytest.fixture(scope="module")
 def restorer() -> Restorer:
     return load_restorer(OPTIONS, choose_parts(OPTIONS, warn=lambda line: None))
+
+
+@pytest.fixture(scope="module")
+def gan_restorer(restorer: Restorer) -> Restorer:
+    """With a narrow GFP-GAN network, whose latents are averaged."""
+    net = narrow_face_net(GFPGANClean)
+    return replace(restorer, model=net, coder=net.coder)
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +86,21 @@ def test_segments_made_last_first_give_the_same_bytes(restorer: Restorer, tmp_pa
     planned = list(plan_segments(clip, None, 0))
     for number in range(1, len(planned)):
         assert list(plan_segments(clip, one.segments[number - 1], number)) == planned[number:]
+
+
+def test_averaged_latents_are_the_same_in_segments_made_alone(gan_restorer: Restorer, tmp_path: Path) -> None:
+    flipped = [np.ascontiguousarray(frame[:, ::-1]) for frame in talking(16)]
+    source = write_clip(tmp_path / "in.mp4", [*talking(6), *flipped])
+    once, one = at_once(source, tmp_path / "once.mp4", gan_restorer)
+    done, many = apart(source, tmp_path / "apart.mp4", gan_restorer)
+    assert once == done and len(one.segments) >= 2 and one.segments == many.segments
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
+    at_once(source, tmp_path / "bare.mp4", replace(gan_restorer, coder=None))
+    assert (tmp_path / "once.mp4").read_bytes() != (tmp_path / "bare.mp4").read_bytes()  # they were averaged
+    switched_off = [tmp_path / f"off-{i}.mp4" for i in range(2)]
+    at_once(source, switched_off[0], gan_restorer, smooth=0)
+    at_once(source, switched_off[1], replace(gan_restorer, coder=None), smooth=0)
+    assert switched_off[0].read_bytes() == switched_off[1].read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from gfpcli.cli.app import app
+from gfpcli.clip.spread import SpreadMeter
 from gfpcli.clip.steadiness import SteadinessMeter
 from gfpcli.clip.track import TrackedFrame
 from gfpcli.pipeline.align import TEMPLATE_512
@@ -21,9 +24,15 @@ def face(x: float = 0) -> Face:
     return Face(np.array([20.0 + x, 20, 180 + x, 180]), TEMPLATE_512 * 0.39 + (x, 0), 0.9)
 
 
+def mean_colour(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """An identity that is told by the colour: the unit vector of the mean."""
+    means = np.stack([crop.mean(axis=(0, 1)) for crop in crops])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
+
+
 def measured(images: list[Image], restored: list[Image], shakes: list[float]) -> SteadinessMeter:
     """Faces of the reference stand still; those of the restored clip are off by `shakes`."""
-    meter = SteadinessMeter()
+    meter = SteadinessMeter(SpreadMeter(mean_colour))
     for i, (before, after, shake) in enumerate(zip(images, restored, shakes, strict=True)):
         meter.add(TrackedFrame(Frame(i, before, ""), (face(),), False, (face(),)), after, (face(shake),))
     return meter
@@ -47,6 +56,21 @@ def test_a_known_flicker_and_a_known_shake_are_found() -> None:
     assert result.jitter == (pytest.approx(100 * 2 / eye_distance), 0)
 
 
+def test_the_spread_of_identity_is_told_for_each_track() -> None:
+    """Faces in two colours, 60 degrees apart in turn; a cut between two people is no spread."""
+    red, yellow = (np.full((200, 200, 3), colour, np.uint8) for colour in ((0, 0, 200), (0, 173, 100)))
+    clip = [red, yellow] * 4
+    turns = measured([red] * 8, clip, [0] * 8).result()
+    assert turns.identity == (pytest.approx(0.5, abs=0.01), pytest.approx(0, abs=1e-3))  # half of their distance, 1
+    meter = SpreadMeter(mean_colour)
+    for i, image in enumerate([red] * 4 + [yellow] * 4):
+        meter.add(TrackedFrame(Frame(i, image, ""), (face(),), i == 4, (face(),)), image)
+    assert meter.value == pytest.approx((0, 0), abs=1e-3)
+    meter = SpreadMeter(mean_colour)
+    meter.add(TrackedFrame(Frame(0, red, ""), (face(),), True, (face(),)), red)
+    assert meter.value is None
+
+
 def test_movement_is_no_warping_error_and_blur_is_lost_detail() -> None:
     photo = cv2.GaussianBlur(talking(1)[0], (0, 0), 2)
     moving = [np.asarray(np.roll(photo, 2 * i, axis=1), np.uint8) for i in range(5)]
@@ -66,7 +90,7 @@ def test_two_clips_by_the_command(tmp_path: Path) -> None:
     done = gfp_eval(large, clip)
     assert done.exit_code == 0 and "warping error" in done.stdout and "4 frames" in done.stdout, done.stderr
     same = gfp_eval(clip, clip, "--json", "-")
-    assert '"warping": {"restored"' in same.stdout
+    assert '"warping": {"restored"' in same.stdout and '"identity": {"restored"' in same.stdout
 
 
 def test_clips_that_do_not_match_are_one_line(tmp_path: Path) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from gfpcli.errors import DeviceError
+from gfpcli.model.gfpgan import GFPGANClean
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.weights import autotune
+from gfpcli.weights.build import _may_have_latents
 from gfpcli.weights.cache import BUILTINS, cache_folder
 from gfpcli.weights.face_model import load_face_model
+from tests.nets import narrow_face_net
 
 CPU = torch.device("cpu")
 
@@ -97,3 +102,34 @@ def test_a_face_is_run_by_what_the_probe_compiled(monkeypatch: pytest.MonkeyPatc
     with torch.inference_mode():
         model(to_tensor(autotune.probe_faces(256)[1:]))
     assert len(compilations) == n_at_load > 0
+
+
+def test_which_files_may_have_latents(tmp_path: Path) -> None:
+    assert not _may_have_latents(BUILTINS["compact"]) and _may_have_latents(tmp_path / "any.onnx")
+    net = narrow_face_net(GFPGANClean).net
+    assert isinstance(net, GFPGANClean)
+    torch.save(net.state_dict(), tmp_path / "narrow.pth")
+    assert _may_have_latents(tmp_path / "narrow.pth")
+
+
+def test_a_gan_is_compiled_by_halves_which_clips_run_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    compilations: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
+        compilations.append(len(inputs))
+        return graph.forward
+
+    own = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: own(function, backend=backend))
+    monkeypatch.setenv(autotune.COMPILER_FOLDER, str(cache_folder()))
+    plain = narrow_face_net(GFPGANClean)
+    assert isinstance(plain.net, GFPGANClean) and plain.coder
+    faces = autotune.probe_batch(64)
+    compiled = autotune.compiled(plain.net, plain.placed(faces))
+    assert compiled
+    coder, n_at_load = replace(plain, net=compiled).coder, len(compilations)
+    assert coder
+    with torch.inference_mode():
+        face = to_tensor(autotune.probe_faces(64)[1:])
+        assert torch.allclose(coder.decode(coder.encode(face)), plain(face), atol=1e-5)
+    assert len(compilations) == n_at_load >= 2
