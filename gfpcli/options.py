@@ -337,6 +337,8 @@ class VideoOptions(RunOptions, FaceOptions):
     rate: float = option(25.0, "frames/s of a folder of frames", panel=IN_OUT, within=(0.1, 1000))
     frames_dir: str = option("", "also keep each finished frame as PNG in this folder", panel=IN_OUT)
     preview: int = option(0, "N: only a before/after strip of N frames and a short clip", panel=IN_OUT, within=(0, 32))
+    report: str | None = option(None, "FILE.html: one page with before and after playing together, faces, failures",
+                                panel=IN_OUT, in_fingerprint=False)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

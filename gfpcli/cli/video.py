@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gfpcli.cli.console import tell
 from gfpcli.cli.progress import RunView, tell_files_left_out
 from gfpcli.clip.batch import ClipEngine, open_clip, plan_clips, restore_clips, restore_clips_here
@@ -11,6 +13,7 @@ from gfpcli.errors import UsageError
 from gfpcli.files.jobs import VideoJob
 from gfpcli.files.storage import is_url, local_word, place_of
 from gfpcli.options import VideoOptions
+from gfpcli.photo.report import check_report_path
 
 
 def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_to: str | None, *, quiet: bool) -> int:
@@ -31,9 +34,12 @@ def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_t
         tell_clips(plan.jobs, options)
         tell_files_left_out(plan.left_out)
         return 0
+    report_to = Path(options.report) if options.report else None
+    if report_to:
+        check_report_path(report_to, is_forced=options.force)
     view = RunView(json_to, quiet, options.force, is_video=True)
     with view.listening() as listener:
-        restore_clips(plan, options, listener, engine=engine)
+        restore_clips(plan, options, listener, engine=engine, report_to=report_to)
     if not quiet:
         tell_files_left_out(plan.left_out)
     return view.tally.n_failed

@@ -18,6 +18,7 @@ from gfpcli.clip.clip import Clip, ClipResult, RecordOutput, open_clip, restore_
 from gfpcli.clip.disk import check_room
 from gfpcli.clip.inputs import plan_videos
 from gfpcli.clip.preview import preview_names, write_preview
+from gfpcli.clip.report import open_clip_report
 from gfpcli.clip.segments import ClipWorkspace
 from gfpcli.errors import InputError, OutputError, UsageError, failure_line
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
@@ -27,6 +28,7 @@ from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
 from gfpcli.options import VideoOptions
+from gfpcli.photo.extras import about
 from gfpcli.photo.label import Label, label_of, made_with
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop
@@ -204,9 +206,13 @@ def restore_clips_here(
 
 
 def restore_clips(
-    plan: ClipPlan, options: VideoOptions, listener: Listener, *, engine: ClipEngine = restore_clips_here
-) -> None:
+    plan: ClipPlan, options: VideoOptions, listener: Listener, *, engine: ClipEngine = restore_clips_here,
+    report_to: Path | None = None,
+) -> None:  # fmt: skip
     """Restores all it can of a plan; with `fail_fast` up to the first failure.
+
+    Args:
+        report_to: the HTML page to write.
 
     Raises:
         GfpError: nothing could be started.
@@ -219,11 +225,16 @@ def restore_clips(
 
     def emit(outcome: Outcome) -> None:
         listener.outcome(replace(outcome, licence=licence))
+        if report:
+            report.add(outcome, None if outcome.error or outcome.status == "previewed" else restorer().detector)
         if options.fail_fast and outcome.error:
             raise Stop
 
+    report = None
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(plan.root, plan.file)))
+        if report_to:
+            report = stack.enter_context(open_clip_report(report_to, about(options, parts), is_forced=options.force))
         # beside a single file others may be writing
         sweep((job.target.parent for job in plan.jobs), plan.file.name if plan.file else None)
         if options.frames_dir:

@@ -17,7 +17,7 @@ from gfpcli.files.atomic import PendingOutput, prepare_output
 from gfpcli.files.jobs import Job
 from gfpcli.files.locking import check_inside
 from gfpcli.files.storage import FileFacts
-from gfpcli.options import RestoreOptions
+from gfpcli.options import PipelineOptions, RestoreOptions
 from gfpcli.photo.report import About
 from gfpcli.photo.sheets import compare_sheet
 from gfpcli.pipeline.drawn import face_map, frame_map
@@ -29,7 +29,7 @@ SHEET_QUALITY = 92  # of JPEG
 UNTOLD = ("force", "dry-run", "fail-fast", "quiet", "json", "report")  # options that a report leaves out
 
 
-def about(options: RestoreOptions, parts: Parts) -> About:
+def about(options: PipelineOptions, parts: Parts) -> About:
     """What a report tells of a run's settings and weights."""
     given = {each.name: getattr(parts, each.name) for each in fields(parts)}
     files = {what: path for what, path in given.items() if isinstance(path, Path)}
@@ -38,7 +38,8 @@ def about(options: RestoreOptions, parts: Parts) -> About:
         for what, path in files.items()
     ]
     settings = [(name.replace("_", "-"), _words_of(value)) for name, value in asdict(options).items()]
-    return About(__version__, weights, [each for each in settings if each[0] not in UNTOLD], options.review_below)
+    told = [each for each in settings if each[0] not in UNTOLD]
+    return About(__version__, weights, told, options.review_below if isinstance(options, RestoreOptions) else 0.0)
 
 
 def _words_of(value: object) -> str:

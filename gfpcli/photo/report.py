@@ -36,7 +36,7 @@ EDGES = 640, 160  # px, longer side of a thumbnail and of a face
 MANY, EDGES_OF_MANY = 200, (400, 128)  # more inputs than that get smaller ones
 MASK_EDGE = 48  # px, longer side of a face's mask
 QUALITY = 74  # of WebP
-MARK = b"<title>gfp restore: "  # of a page that is a report
+MARK = b"<title>gfp "  # of a page that is a report, of photos or of clips
 
 
 @dataclass(frozen=True, slots=True)
