@@ -234,7 +234,9 @@ def restore_clips(
     with ExitStack() as stack:
         stack.enter_context(hold(*lock_of(plan.root, plan.file)))
         if report_to:
-            report = stack.enter_context(open_clip_report(report_to, about(options, parts), is_forced=options.force))
+            shown = options.start, options.end
+            page = open_clip_report(report_to, about(options, parts), shown, is_forced=options.force)
+            report = stack.enter_context(page)
         # beside a single file others may be writing
         sweep((job.target.parent for job in plan.jobs), plan.file.name if plan.file else None)
         if options.frames_dir:

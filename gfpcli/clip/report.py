@@ -48,6 +48,7 @@ class ClipReport:
     """A report that is being written."""
 
     page: Path
+    shown: tuple[float, float]  # s of the inputs: where the outputs begin, and end; 0: with the input
     entries: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, outcome: Outcome, detect: Detector | None) -> None:
@@ -74,8 +75,8 @@ class ClipReport:
         zoom = min(1.0, COPY_EDGE / max(height, width))
         size = 2 * max(1, round(width * zoom / 2)), 2 * max(1, round(height * zoom / 2))
         names = [folder / f"{len(self.entries):04d}_{what}.mp4" for what in ("before", "after")]
-        for path, copy in zip((source, output), names, strict=True):
-            copy_small(path, copy, size)
+        copy_small(source, names[0], size, self.shown)
+        copy_small(output, names[1], size)
         return names[0], names[1]
 
 
@@ -93,10 +94,19 @@ def check_copies_folder(page: Path, *, is_forced: bool) -> None:
 
 
 @contextmanager
-def open_clip_report(page: Path, about: About, *, is_forced: bool = False) -> Iterator[ClipReport]:
-    """A report that is written to `page` when the block ends, also by an error. Raises OutputError."""
+def open_clip_report(
+    page: Path, about: About, shown: tuple[float, float], *, is_forced: bool = False
+) -> Iterator[ClipReport]:
+    """A report that is written to `page` when the block ends, also by an error.
+
+    Args:
+        shown: as of `ClipReport`.
+
+    Raises:
+        OutputError: it cannot be written, or the folder of its copies is somebody else's.
+    """
     check_copies_folder(page, is_forced=is_forced)
-    began, report = time.time(), ClipReport(page)
+    began, report = time.time(), ClipReport(page, shown)
     try:
         yield report
     finally:
@@ -111,10 +121,21 @@ def open_clip_report(page: Path, about: About, *, is_forced: bool = False) -> It
         write_bytes(page, text.encode("utf-8", "replace"))  # file names may hold bytes that are no Unicode
 
 
-def copy_small(path: Path, copy: Path, size: tuple[int, int]) -> None:
-    """The first minute of a video, small, as every browser plays it. Raises InputError."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y", "-i", file_url(path)]
-    command += ["-t", str(COPY_S), "-map", "0:v:0", "-an", "-sn", "-vf", f"scale={size[0]}:{size[1]},setsar=1"]
+def copy_small(path: Path, copy: Path, size: tuple[int, int], shown: tuple[float, float] = (0, 0)) -> None:
+    """The first minute of a video, or of a part of it, small, as every browser plays it.
+
+    Args:
+        size: (width, height) of the copy, px.
+        shown: s: where the part begins, and ends; 0: with the video.
+
+    Raises:
+        InputError: ffmpeg cannot read it.
+    """
+    start, end = shown
+    length = min(COPY_S, end - start) if end else COPY_S
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
+    command += ["-ss", f"{start:g}", "-i", file_url(path), "-t", f"{length:g}", "-map", "0:v:0", "-an", "-sn"]
+    command += ["-vf", f"scale={size[0]}:{size[1]},setsar=1"]
     command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"]
     command += ["-movflags", "+faststart", file_url(copy)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
