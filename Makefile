@@ -1,5 +1,5 @@
-# the newest that runs and can make a .venv: a name in the PATH may be only a version manager's
-PYTHON ?= $(shell for each in python3.14 python3.13 python3.12 python3.11 python3; do \
+# the first that runs and can make a .venv, the best tested first: a name in the PATH may be only a version manager's
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$each -c "import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 CPU_TORCH := https://download.pytorch.org/whl/cpu
@@ -33,8 +33,9 @@ check: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest -q
+# one thread each: two processes share the cores, and files of tests their fixtures
+test: setup ## run the tests, two files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # aiobotocore[boto3] names the one boto3 that fits s3fs: without it pip tries hundreds
 oldest: ## run the tests with the oldest release of each dependency that pyproject.toml allows, in .venv-oldest

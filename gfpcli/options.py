@@ -9,6 +9,11 @@ from typing import Any, ClassVar, TypeVar
 from gfpcli.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+RUNTIMES = ("auto", "torch", "onnx")
+DEFAULT_TEMPLATE = "ffhq_512"
+TEMPLATES = (DEFAULT_TEMPLATE, "arcface_128")  # how faces are aligned for the network; named as face tools name them
+LICENCES = ("gpen", "codeformer", "spandrel-extra-arches")  # non-commercial, of networks of other origins
+EXPORT_KINDS = ("restorer", "detector", "mask", "background")
 SAVE_KINDS = ("crops", "faces", "masks", "compare", "map")
 ENGINES = ("local", "ray")
 OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp", "heic", "avif", "jxl")
@@ -67,7 +72,7 @@ class Options:
     def __post_init__(self) -> None:
         for each in fields(self):
             value, name = getattr(self, each.name), each.name.replace("_", "-")
-            if (within := each.metadata["within"]) and not isinstance(value, str):
+            if (within := each.metadata["within"]) and isinstance(value, int | float):
                 check_within(name, value, *within)
             if words := each.metadata["words"]:
                 for word in value if isinstance(value, tuple) else (value,):
@@ -97,8 +102,8 @@ class FaceOptions(Options):
     """
 
     # the files that these names lead to are in the fingerprint
-    model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint file", short="-m", panel=FACES,
-                        in_fingerprint=False)  # fmt: skip
+    model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint or ONNX file", short="-m",
+                        panel=FACES, in_fingerprint=False)  # fmt: skip
     scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=IN_OUT, within=(1, 8))
     strength: str = option(
         "auto", "0 keeps the photo's face, 1 takes the network's; auto: by the blur and noise measured on each face",
@@ -120,7 +125,7 @@ class FaceOptions(Options):
     min_face: float = option(16.0, "smaller boxes are left alone, px of the input", panel=FACES, within=(0, 1 << 20))
     max_face: float = option(0.0, "boxes with a longer side are left alone, px of the input; 0 = none", panel=FACES,
                              within=(0, 1 << 20))  # fmt: skip
-    detector: str = option("auto", "auto, retinaface-r50, builtin, or a RetinaFace checkpoint", panel=FACES,
+    detector: str = option("auto", "auto, retinaface-r50, builtin, or a RetinaFace file", panel=FACES,
                            in_fingerprint=False)  # fmt: skip
     det_threshold: float = option(0.8, "lowest score of a face, 0 to 1", panel=FACES, within=(0, 1))
     det_size: int = option(1280, "longest side the detector sees, px; 0 = full", panel=FACES, within=(0, 1 << 20))
@@ -129,16 +134,30 @@ class FaceOptions(Options):
         "0 = none (all that clips do unless asked: each frame without a face would be looked at again)",
         panel=FACES, within=(0, 3),
     )  # fmt: skip
-    mask: str = option("auto", "auto, parse, soft, or a ParseNet checkpoint", panel=FACES, in_fingerprint=False)
+    mask: str = option("auto", "auto, parse, soft, or a ParseNet file", panel=FACES, in_fingerprint=False)
     identifier: str = option(
         "auto", "whose face it is: auto (builtin), builtin, arcface-r18, or a checkpoint of either kind", panel=FACES,
         in_fingerprint=False,
     )  # fmt: skip
+    template: str = option("auto", "how faces are aligned for --model; auto goes by its name", panel=FACES,
+                           words=("auto", *TEMPLATES))  # fmt: skip
+    fidelity: float | None = option(None, "0 to 1: for a network that has a `weight` input (CodeFormer); 1 keeps most "
+                                    "of the photo's face [default: 0.5]", panel=FACES, within=(0, 1))  # fmt: skip
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
+    runtime: str = option(
+        "auto", "what runs the networks: auto takes onnxruntime for .onnx files and torch for the others; onnx exports "
+        "the others first, once (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
+    )  # fmt: skip
+    provider: str = option("auto", "of onnxruntime: cpu, cuda, openvino, dml, coreml, ...; auto goes by --device, then "
+                           "by onnxruntime's own order", panel=SPEED)  # fmt: skip
     compile: bool | None = option(None, "torch.compile [default: in long runs]", panel=SPEED, in_fingerprint=False)
     batch_size: int = option(0, "faces per network call, 0 = automatic", panel=SPEED, in_fingerprint=False,
                              within=(0, 1024))  # fmt: skip
+    accept_licence: tuple[str, ...] = option(
+        (), "non-commercial licences of networks of other origins that you accept; once, it is remembered", panel=RUN,
+        words=LICENCES, in_fingerprint=False,
+    )  # fmt: skip
     strip: bool = option(False, "drop the input's metadata; gfp's label stays", panel=IN_OUT)
     label: bool = option(True, "say in each output's XMP that a network drew faces, which one and how strongly",
                          panel=IN_OUT)  # fmt: skip
@@ -335,6 +354,31 @@ class VideoOptions(RunOptions, FaceOptions):
 
 
 @dataclass(frozen=True)
+class ExportOptions(Options):
+    """Options of `gfp export`: exactly one of the four parts. Raises UsageError."""
+
+    model: str = option("", "a face restorer: gfpgan-1.4, compact, or a checkpoint file", short="-m", panel=IN_OUT)
+    detector: str = option("", "a detector: retinaface-r50, builtin, or a checkpoint file", panel=IN_OUT)
+    mask: str = option("", "a face parser: parse, or a checkpoint file", panel=IN_OUT)
+    background: str = option("", "a background network: realesrgan-x4, compact-x2, or a checkpoint file", short="-b",
+                             panel=IN_OUT)  # fmt: skip
+    precision: str = option("fp32", "of the file's numbers; fp16 is half as large", panel=IN_OUT,
+                            words=("fp32", "fp16"))  # fmt: skip
+    force: bool = option(False, "replace a file that is there already", panel=RUN)
+    offline: bool = option(False, "open no socket", panel=RUN)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if sum(bool(name) for name in self.part_names) != 1:
+            raise UsageError("give one of --model, --detector, --mask and --background")
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The name given for each of EXPORT_KINDS, or an empty one."""
+        return self.model, self.detector, self.mask, self.background
+
+
+@dataclass(frozen=True)
 class EvalOptions(Options):
     """Options of `gfp eval`. Raises UsageError: a wrong value, or a table named like another kind of file."""
 
@@ -347,6 +391,8 @@ class EvalOptions(Options):
     json: str | None = option(None, "FILE or -: one JSON record a line for each pair, then the means")
     csv: Path | None = option(None, "FILE.csv: the table of means")
     latex: Path | None = option(None, "FILE.tex: the table of means as a LaTeX tabular")
+    video: bool = option(False, "compare a restored clip with its input: flicker, warping error, jitter of landmarks, "
+                         "fine detail, beside the input's own; needs no weights but those in the package")  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,7 @@ All arrays are read-only by convention. Pixel coordinates are (x, y), the centre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
@@ -26,7 +26,7 @@ Affine: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.float32]
 """(H, W), 0 keeps the frame, 1 takes the restored face."""
 FaceAction: TypeAlias = Literal["restore", "skip"]
-FaceStatus: TypeAlias = Literal["restored", "failed", "skipped", "kept"]
+FaceStatus: TypeAlias = Literal["restored", "unchanged", "failed", "skipped", "kept"]
 OutcomeStatus: TypeAlias = Literal["restored", "no_face", "skipped", "failed", "previewed"]
 
 
@@ -106,7 +106,7 @@ class Crop:
 class FaceOutcome:
     """What became of one face."""
 
-    status: FaceStatus  # `kept`: restored, but it was no more the same person, so the input's face stays
+    status: FaceStatus  # `unchanged`: at strength 0; `kept`: restored, it was another person, so the input's face stays
     error: str | None = None
     identity: float | None = None  # 0..1: how alike output and input are, see `IdentityScale`
     strength: float | None = None  # 0..1: how much of the network's face was pasted
@@ -200,11 +200,17 @@ class Outcome:
     notes: tuple[str, ...] = ()  # one line each: what of the input is changed or left out; why it was skipped
     faces: tuple[FaceRecord, ...] = ()  # of a photo
     clip: ClipFacts | None = None  # of a clip
+    licence: str = ""  # of the model
 
     @property
     def n_kept(self) -> int:
         """Faces of a photo that stay as they were: restored, they would have been another person."""
         return sum(face.status == "kept" for face in self.faces)
+
+    @property
+    def n_unchanged(self) -> int:
+        """Faces of a photo that are at strength 0, mostly because they were fine already."""
+        return sum(face.status == "unchanged" for face in self.faces)
 
     def to_review(self, below: float) -> tuple[FaceRecord, ...]:
         """The faces of a photo whose identity score is below this, also of those that were kept for it."""
@@ -219,14 +225,43 @@ class Outcome:
         """The record that `--json` writes; a clip's has counts in place of faces."""
         what: dict[str, Any] = {"faces": [face.to_json() for face in self.faces]}
         costs: dict[str, Any] = {"seconds": self.seconds}
+        model = {"model": self.model, **({"licence": self.licence} if self.licence else {})}
         if clip := self.clip:
             what = {"n_frames": clip.n_frames, "n_faces": clip.n_faces}
             costs = {"flicker": clip.flicker, **costs, "fps": clip.fps}
         return {
             "input": self.source, "output": self.output, "status": self.status, **what, "width": self.width,
-            "height": self.height, "scale": self.scale, "model": self.model, **costs,
+            "height": self.height, "scale": self.scale, **model, **costs,
             "notes": list(self.notes), "error": self.error,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFacts:
+    """What an ONNX file that gfp exported tells of itself, in the file's metadata."""
+
+    kind: str  # restorer, detector, mask or background
+    name: str  # of the weights
+    source_sha256: str
+    template: str  # how its faces are aligned; empty where it takes no aligned faces
+    licence: str
+    precision: str
+    opset: str
+    layout: str = "{}"  # JSON: a detector's anchors, what tiling must know of a background network
+
+    def to_metadata(self) -> dict[str, str]:
+        """The facts as keys and values of ONNX metadata."""
+        return {f"gfpcli.{each.name}": getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ExportFacts | None:
+        """The facts of a file; None where gfp did not write it. Raises ValueError where some are missing."""
+        found = {each.name: metadata.get(f"gfpcli.{each.name}") for each in fields(cls)}
+        if not any(found.values()):
+            return None
+        if missing := [name for name, value in found.items() if value is None]:
+            raise ValueError(f"no gfpcli.{missing[0]}")
+        return cls(**{name: str(value) for name, value in found.items()})
 
 
 def _ignore(*_: object) -> None:

@@ -21,7 +21,7 @@ PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "photos" / "grace_
 
 @pytest.fixture(scope="module")
 def restorer() -> Restorer:
-    return load_restorer(RestoreOptions(model="compact", mask="soft", offline=True, scale=1))
+    return load_restorer(RestoreOptions(model="compact", mask="soft", offline=True, scale=1, strength="1"))
 
 
 def test_importing_the_package_loads_no_network() -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -50,11 +50,20 @@ SAMPLE = 64  # px of the picture that shows how a network's layers follow each o
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 
 
+class RetinaNet(Protocol):
+    """RetinaFace with its anchors, in whatever runtime: (N, 3, H, W) BGR less the mean to its raw answers."""
+
+    @property
+    def cfg(self) -> dict[str, Any]: ...
+
+    def __call__(self, batch: Tensor, /) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class FacexlibDetector:
     """A RetinaFace network that sees images at most `longest` px large (0 = full size)."""
 
-    net: RetinaFace
+    net: RetinaNet
     threshold: float  # least score of a face, 0..1
     longest: int
     device: torch.device
@@ -225,10 +234,11 @@ def _load_refiner(state: Mapping[str, Tensor], device: torch.device) -> Landmark
 class ParseNetMasker:
     """Masks the pixels that ParseNet calls face; hair, neck, hat and clothes keep the frame's pixels."""
 
-    net: ParseNet
+    net: torch.nn.Module  # (N, 3, H, W) RGB in [-1, 1] to what speaks for each of 19 classes (N, 19, H, W)
     device: torch.device
     size: int = PARSE_SIZE  # px at which it sees the faces; it is convolutional, so any size is possible
     n_batch: int = 1  # faces at once
+    dtype: torch.dtype = torch.float32  # of the network
 
     def __call__(self, faces: Sequence[NDArray[np.uint8]], /) -> list[Mask]:
         """One (S, S) mask for each (S, S, 3) BGR face, feathered, 0 at the border."""
@@ -239,17 +249,17 @@ class ParseNetMasker:
         """By name: itself first, then in each of `dtypes` (of HALVES) at full and at half size."""
         found = {}
         for name in dtypes:
-            net = self.net if name == "fp32" else copy.deepcopy(self.net).to(DTYPES[name])
+            dtype = DTYPES[name]
+            net = self.net if name == "fp32" else copy.deepcopy(self.net).to(dtype)
             for size in (PARSE_SIZE, PARSE_SIZE // 2):
-                found[f"{name} at {size}"] = replace(self, net=net, size=size)
+                found[f"{name} at {size}"] = replace(self, net=net, dtype=dtype, size=size)
         return found
 
     @torch.inference_mode()
     def _masks_of(self, faces: Sequence[NDArray[np.uint8]]) -> list[Mask]:
         shown = [_resized(face, (self.size, self.size), cv2.INTER_LINEAR) for face in faces]
-        weight = next(self.net.parameters())
-        batch = to_tensor(shown).to(self.device, weight.dtype, memory_format=torch.channels_last)
-        classes = self.net(batch)[0].argmax(dim=1).cpu().numpy()
+        batch = to_tensor(shown).to(self.device, self.dtype, memory_format=torch.channels_last)
+        classes = self.net(batch).argmax(dim=1).cpu().numpy()
         return [self._feathered(each, face.shape[0]) for each, face in zip(classes, faces, strict=True)]
 
     def _feathered(self, classes: NDArray[np.int64], size: int) -> Mask:
@@ -272,7 +282,20 @@ def _resized(picture: NDArray[T], size: tuple[int, int], how: int = cv2.INTER_AR
     return np.asarray(cv2.resize(picture, size, interpolation=how), picture.dtype)
 
 
-def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.device, n_batch: int = 1) -> ParseNetMasker:
+class FaceParser(torch.nn.Module):
+    """ParseNet without the picture that it makes besides."""
+
+    def __init__(self, net: ParseNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in [-1, 1] to (N, 19, H, W)."""
+        classes: Tensor = self.net(faces)[0]
+        return classes
+
+
+def load_parser(state: Mapping[str, Tensor], *, source: str) -> FaceParser:
     """ParseNet (512 px, 19 classes) from a state in facexlib's layout. Raises CheckpointError, which names `source`."""
     net = ParseNet(in_size=PARSE_SIZE, out_size=PARSE_SIZE, parsing_ch=19)
     try:
@@ -280,5 +303,11 @@ def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.devic
     except RuntimeError as error:
         raise CheckpointError(f"{source}: not a ParseNet in facexlib's layout") from error
     fold_batch_norms(net.eval().requires_grad_(False), torch.zeros(1, 3, SAMPLE, SAMPLE))
-    net = net.to(device, memory_format=torch.channels_last)
+    return FaceParser(net)
+
+
+def load_masker(state: Mapping[str, Tensor], *, source: str, device: torch.device, n_batch: int = 1) -> ParseNetMasker:
+    """A masker ready to run. Raises CheckpointError as `load_parser`."""
+    net = load_parser(state, source=source)
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ParseNetMasker(net, device, n_batch=n_batch)

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.errors import CheckpointError
 from gfpcli.model.checkpoint import KINDS, kind_of
-from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, TileProgress, faster
+from gfpcli.pipeline.upsample import EnlargingNet
 
 prepare_basicsr()
 
@@ -24,30 +23,6 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact  # noqa: E402
 FOLDS = {3: 1, 12: 2, 48: 4}  # input channels of RRDBNet -> pixels folded into them, each way
 BLOCK_CONVS = 15  # 3x3 convolutions in a row in one residual-in-residual dense block
 RRDB_HALO = 24  # folded px: of the 349 that 23 blocks reach in theory
-
-
-def load_upsampler(
-    state: Mapping[str, Tensor], *, source: str, device: torch.device, tile: int, watch: TileProgress,
-    dtype: torch.dtype, warn: Callable[[str], None],
-) -> NetUpsampler:  # fmt: skip
-    """An upsampler from a state in Real-ESRGAN's layouts, ready to run.
-
-    Args:
-        tile: its edge, px; 0 = by free memory.
-        watch: told how many tiles of an image are done, of how many.
-        dtype: wanted for 8-bit images; `warn` is told where it does not agree with fp32, which is then used.
-
-    Raises:
-        CheckpointError: as `load_enlarging_net`.
-    """
-    enlarging = load_enlarging_net(state, source=source)
-    enlarging.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if dtype == torch.float32:
-        return NetUpsampler(enlarging, device, tile=tile, watch=watch)
-    fast = faster(enlarging, device, dtype)
-    if fast is None:
-        warn(f"{source}: {str(dtype).removeprefix('torch.')} does not agree with fp32 here; it runs in fp32")
-    return NetUpsampler(enlarging, device, fast, dtype, tile, watch)
 
 
 def load_enlarging_net(state: Mapping[str, Tensor], *, source: str) -> EnlargingNet:

@@ -17,6 +17,7 @@ from gfpcli.options import (
     IN_OUT,
     BenchOptions,
     EvalOptions,
+    ExportOptions,
     FacesOptions,
     RestoreOptions,
     VerifyOptions,
@@ -176,6 +177,27 @@ def bench(
 
 @command(
     app,
+    "gfp export --model gfpgan-1.4 -o gfpgan-1.4.onnx",
+    "gfp export --model runs/a/best -o mine.onnx --precision fp16",
+    "gfp export --background realesrgan-x4 -o x4.onnx",
+)
+def export(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="the .onnx file to write", rich_help_panel=IN_OUT)
+    ],
+    options: ExportOptions,
+) -> None:
+    """Write a network as ONNX, for `--model`, `--detector`, `--mask` or `--background` and other tools.
+
+    The file is compared with the network before it gets its name.
+    """
+    from gfpcli.cli.export import run_export
+
+    run_export(output, options)
+
+
+@command(
+    app,
     "gfp train --data faces/ -o runs/a --preset compact",
     "gfp train --data ffhq/ -o runs/b --prior stylegan2-ffhq --set degrade=mild --set loss.gan=0.05",
     "gfp train --data faces/ -o runs/c --preview-degradation sheet.png",
@@ -214,17 +236,22 @@ def train_restorer(
     "gfp eval out/a.png truth/a.png --json -",
     "gfp models pull arcface-r18 && gfp eval out/ truth/ --channel y --crop 4 --latex table.tex",
     "gfp eval out/ --no-reference",
+    "gfp eval --video new.mp4 old.mp4",
     name="eval",
 )
 def evaluate(
-    restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them")],
+    restored: Annotated[Path, typer.Argument(help="a picture, or a folder of them; with --video a clip")],
     options: EvalOptions,
     reference: Annotated[
-        Path | None, typer.Argument(help="the true picture, or a folder with the same names; none with --no-reference")
+        Path | None, typer.Argument(help="the true picture, or a folder with the same names; with --video the input")
     ] = None,
 ) -> int:
     """Compare restored pictures with the true ones: PSNR, SSIM, NIQE, landmarks; LPIPS, FID and Deg. where their
     weights are."""
+    if options.video:
+        from gfpcli.cli.steadiness import run_video_eval
+
+        return run_video_eval(restored, reference, options.json)
     from gfpcli.cli.evaluate import run_eval
 
     return run_eval(restored, reference, options)

@@ -36,6 +36,8 @@ def tell_weights(*, has_builtins: bool) -> None:
 
     from gfpcli.files.atomic import sha256_of
     from gfpcli.weights import cache as weights
+    from gfpcli.weights.known_faces import KNOWN
+    from gfpcli.weights.licences import accepted_licences
 
     table = Table("name", "here", "size", "licence", "sha256", box=box.SIMPLE)
     for name, path in weights.BUILTINS.items() if has_builtins else ():
@@ -47,6 +49,9 @@ def tell_weights(*, has_builtins: bool) -> None:
         digest = weights.expected_hash(weight)
         shown = digest[:12] if digest else "recorded at first download"
         table.add_row(weight.name, is_here, _megabytes(weight.size), weight.licence, shown)
+    for name, licence in {family.accepted_as: family.licence for family in KNOWN if family.accepted_as}.items():
+        is_accepted = "accepted" if name in accepted_licences() else "not accepted"
+        table.add_row(f"{name} (files of yours)", is_accepted, "", licence, f"--accept-licence {name}")
     Console(width=None if Console().is_terminal else 140).print(table)
     tell(f"cache: {weights.cache_folder()}")
 

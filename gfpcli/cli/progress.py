@@ -41,12 +41,14 @@ class Tally:
     by_status: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)  # the first inputs that failed
     n_kept: int = 0  # faces that stay as in the input
+    n_unchanged: int = 0  # faces that were fine already
     review_below: float = 0.0  # identity score: faces below it are listed
     to_review: list[tuple[float, str]] = field(default_factory=list)  # identity and input of those
 
     def add(self, outcome: Outcome) -> None:
         self.n_faces += outcome.n_restored
         self.n_kept += outcome.n_kept
+        self.n_unchanged += outcome.n_unchanged
         found = outcome.to_review(self.review_below)
         self.to_review += [(face.identity or 0.0, outcome.source) for face in found]
         self.by_status[outcome.status] += 1
@@ -58,7 +60,8 @@ class Tally:
     def line(self) -> str:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in sorted(self.by_status.items()))
         faces = f"{self.n_faces} face{'' if self.n_faces == 1 else 's'} restored"
-        kept = [f"{self.n_kept} kept as in the input"] if self.n_kept else []
+        kept = [f"{self.n_unchanged} left unchanged"] if self.n_unchanged else []
+        kept += [f"{self.n_kept} kept as in the input"] if self.n_kept else []
         noted = [f"{self.n_noted} with notes"] if self.n_noted else []
         return "; ".join([counts or "nothing to do", faces, *kept, *noted])
 
@@ -269,7 +272,8 @@ def line_of(outcome: Outcome) -> str:
         counts = f"{clip.n_frames} frames, {clip.n_faces} faces, {clip.fps:g} frames/s"
         return f"{start} ({'; '.join([counts, *outcome.notes, *errors])})"
     count = f"{outcome.n_restored} face{'' if outcome.n_restored == 1 else 's'}"
-    return "; ".join([f"{start} ({count})", *errors, *outcome.notes])
+    unchanged = f", {outcome.n_unchanged} left unchanged" if outcome.n_unchanged else ""
+    return "; ".join([f"{start} ({count}{unchanged})", *errors, *outcome.notes])
 
 
 def tell_files_left_out(left_out: LeftOut) -> None:

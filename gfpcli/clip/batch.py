@@ -32,6 +32,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop
 from gfpcli.types import ClipFacts, Listener, Outcome, OutcomeStatus
 from gfpcli.weights.build import load_restorer
+from gfpcli.weights.cache import licence_of
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
 FRAMES_MARK = ".gfp-frames"  # in a folder of kept frames: gfp made it
@@ -131,7 +132,7 @@ class ClipRun:
         height, width = done.size
         flicker = None if done.flicker is None else round(done.flicker, 4)
         return replace(
-            self.outcome(job, "restored" if done.n_faces else "no_face"), width=width, height=height,
+            self.outcome(job, "restored" if done.n_faces + done.n_left else "no_face"), width=width, height=height,
             seconds=round(seconds, 3),
             error=f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None,
             notes=done.notes, clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2)),
@@ -214,8 +215,10 @@ def restore_clips(
     parts = choose_parts(options, warn=listener.warn, progress=listener.download)
     restorer = cache(lambda: load_restorer(options, parts, warn=listener.warn))
 
+    licence = licence_of(parts.model)
+
     def emit(outcome: Outcome) -> None:
-        listener.outcome(outcome)
+        listener.outcome(replace(outcome, licence=licence))
         if options.fail_fast and outcome.error:
             raise Stop
 

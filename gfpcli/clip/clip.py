@@ -25,6 +25,7 @@ from gfpcli.clip.animation import (
     write_animation,
 )
 from gfpcli.clip.deflicker import deflicker
+from gfpcli.clip.dissolve import MIXTURE_REACH
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
 from gfpcli.clip.hold import hold_strengths
@@ -43,7 +44,7 @@ from gfpcli.clip.segments import (
     time_of,
     unfinished,
 )
-from gfpcli.clip.track import TrackedFrame, detect_faces, track_faces, window_reach
+from gfpcli.clip.track import FADE_REACH, TrackedFrame, detect_faces, find_dissolves, track_faces, window_reach
 from gfpcli.errors import InputError, OutputError
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.files.formats import ANIMATIONS, CONTAINERS
@@ -53,7 +54,7 @@ from gfpcli.photo.codec import read_frame
 from gfpcli.photo.label import Label
 from gfpcli.photo.sheets import Layers
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.pipeline.steps import Detected
+from gfpcli.pipeline.steps import Detected, Share
 from gfpcli.stream import map_ahead, prefetch
 from gfpcli.types import Failed, Frame, Restored
 
@@ -106,7 +107,7 @@ class Clip:
     @property
     def n_context(self) -> int:
         """Frames before a segment that its first faces and cuts depend on."""
-        return window_reach(self.detect_every) + 2
+        return max(window_reach(self.detect_every), MIXTURE_REACH + FADE_REACH) + 2
 
     def decode(self, resume: ResumePoint | None = None) -> Generator[Frame, None, None]:
         """Its frames, decoded in a thread ahead, from where `resume` says. Raises InputError."""
@@ -127,6 +128,7 @@ class ClipResult:
     n_frames: int
     n_faces: int  # restored
     n_failed: int  # faces that the network failed on
+    n_left: int  # faces that stay as in the input: unchanged or kept
     flicker: float | None  # grey levels that consecutive faces change more than the input's do; None without any
     size: tuple[int, int]  # (height, width) of the finished file
     notes: tuple[str, ...]  # lines about what of the source is changed or left out
@@ -186,6 +188,8 @@ def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Itera
     """Each frame with its faces, as the options ask."""
     every = clip.detect_every
     detected = detect_faces(frames, restorer.detect, every=every)
+    if clip.options.smooth > 0:
+        detected = find_dissolves(detected)
     return track_faces(detected, smooth=clip.options.smooth, every=every)
 
 
@@ -201,7 +205,7 @@ def restore_frames(
             waiting.append(each)
             if each.is_cut:
                 cuts.add(each.frame.index)
-            yield Detected(each.frame, each.faces)
+            yield Detected(each.frame, each.faces, shares=(Share(fade=each.fade),) * len(each.faces))
 
     steady = partial(deflicker, cuts=cuts, smooth=smooth)
     judge = partial(hold_strengths, guard=restorer.guard, cuts=cuts)
@@ -251,7 +255,7 @@ def restore_segment(
         file=path.name, sha256=sha256_of(path), first=segment.first, last=context[-1][0], end=segment.end,
         delay=segment.delay, context_start=context[0][0], context_index=context[0][1], n_frames=n_frames,
         n_faces=faces["restored"], n_failed=faces["failed"], flicker=meter.total, n_pairs=meter.n_pairs,
-        n_kept=faces["kept"],
+        n_kept=faces["kept"], n_unchanged=faces["unchanged"],
     )  # fmt: skip
 
 
@@ -278,12 +282,16 @@ def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutpu
     size, notes = publish(clip, joined, trim, n_faces, record_output)
     if not clip.options.start and not clip.options.end and n_frames < clip.info.n_frames:
         notes.append(f"{clip.info.n_frames - n_frames} of its {clip.info.n_frames} packets gave no frame")
-    if n_kept := sum(each.n_kept for each in segments):
+    n_kept, n_unchanged = sum(each.n_kept for each in segments), sum(each.n_unchanged for each in segments)
+    if n_kept:
         notes.append(f"{n_kept} faces, over all frames, stay as they are: restored, they would be other people")
+    if n_unchanged:
+        notes.append(f"{n_unchanged} faces, over all frames, are left unchanged (--strength)")
     return ClipResult(
         n_frames=n_frames,
         n_faces=n_faces,
         n_failed=sum(each.n_failed for each in segments),
+        n_left=n_kept + n_unchanged,
         flicker=sum(each.flicker for each in segments) / n_pairs if n_pairs else None,
         size=size,
         notes=(*notes_of(clip), *notes),

@@ -1,33 +1,48 @@
-"""Restored faces averaged over consecutive frames, so that they flicker less.
+"""Restored faces made to agree over consecutive frames, so that they flicker less.
 
-Each pixel of an aligned face is averaged with the same pixel of the frames around, weighted by how well those agree, so
-that movement stays. Detail finer than `BLUR` is not averaged: faces are not aligned well enough for that.
+First the face of the frame before, moved by the optical flow of the input, is blended in where that flow can be
+trusted. Then each pixel of an aligned face is averaged with the same pixel of the frames around, weighted by how well
+those agree, so that movement stays. The finest detail is always the frame's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfpcli.clip.flow import flow_between, grey_of, is_seen_in_both, warp_back
 from gfpcli.clip.track import match_face
 from gfpcli.errors import FaceError
 from gfpcli.pipeline.steps import FacesRestored
 from gfpcli.stream import windows
-from gfpcli.types import Failed
+from gfpcli.types import Crop, Face, Failed, Mask
 
 AVERAGED_REACH = 2  # frames before and after that take part
 NOISE_LEVELS = 8.0  # grey levels of difference that may be noise at --smooth 1
 BLUR = 1 / 128  # of the face's size: sigma of the comparison, and of the correction that is added
+FLOW_SIZE = 256  # px of the aligned faces between which flow is measured
+NEW_SHARE = 0.3  # of a face that is the frame's own at --smooth 0.5, where the flow can be trusted
+MOVED_LEVELS = 16.0  # grey levels by which the moved face may differ and still be the same
+FLOW_EDGE = 2.0  # px: sigma by which the border of what the flow is trusted in is softened
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlendedFace:
+    """A face of the frame before, as it was blended."""
+
+    face: Face
+    grey: NDArray[np.uint8]  # (FLOW_SIZE, FLOW_SIZE), of the input's crop
+    picture: NDArray[np.float32]  # (S, S, 3) BGR, 0..255
 
 
 def deflicker(
     restored: Iterator[FacesRestored | Failed], cuts: Set[int], *, smooth: float
 ) -> Iterator[FacesRestored | Failed]:
-    """The frames with averaged faces, as many and in the same order; no face is averaged across a cut.
+    """The frames with steadier faces, as many and in the same order; nothing crosses a cut.
 
     Args:
         cuts: indices of the frames that start a shot.
@@ -36,7 +51,7 @@ def deflicker(
     if smooth == 0:
         yield from restored
         return
-    for window, at in windows(restored, AVERAGED_REACH):
+    for window, at in windows(blend_moved(restored, cuts, smooth=smooth), AVERAGED_REACH):
         own = window[at]
         if isinstance(own, Failed):
             yield own
@@ -49,6 +64,54 @@ def deflicker(
             for face, others in zip(own.faces, around, strict=True)
         )
         yield replace(own, faces=faces)
+
+
+def blend_moved(
+    restored: Iterator[FacesRestored | Failed], cuts: Set[int], *, smooth: float
+) -> Iterator[FacesRestored | Failed]:
+    """The frames with the faces of the frame before, moved to where they are now, blended in. Args as `deflicker`."""
+    before: list[BlendedFace] = []
+    for own in restored:
+        if isinstance(own, Failed):
+            before = []
+            yield own
+            continue
+        known = [] if own.aligned.frame.index in cuts else before
+        faces: list[NDArray[np.uint8] | FaceError] = []
+        before = []
+        for crop, face in zip(own.aligned.crops, own.faces, strict=True):
+            if not isinstance(face, FaceError):
+                before.append(_blended(crop, face, known, 1 - NEW_SHARE ** (2 * smooth)))
+                face = np.asarray(np.clip(np.round(before[-1].picture), 0, 255), np.uint8)
+            faces.append(face)
+        yield replace(own, faces=tuple(faces), made=own.faces)
+
+
+def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], share: float) -> BlendedFace:
+    """The face with `share` of its earlier picture, where that is among `known`."""
+    grey = np.asarray(cv2.resize(grey_of(crop.image), (FLOW_SIZE, FLOW_SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+    picture = face.astype(np.float32)
+    match = match_face(crop.face, [each.face for each in known])
+    if match is None:
+        return BlendedFace(crop.face, grey, picture)
+    earlier = next(each for each in known if each.face is match)
+    moved, trust = _moved_onto(earlier, grey, len(face))
+    difference = cv2.GaussianBlur(np.abs(moved - picture).mean(axis=2), (0, 0), BLUR * len(face))
+    weight = share * trust * np.exp(-0.5 * np.square(difference / MOVED_LEVELS))
+    # one pixel of the frame, in pixels of the crop: what is finer stays the frame's own
+    pixel = max(1.0, float(np.sqrt(abs(np.linalg.det(crop.frame_to_crop[:, :2])))))
+    correction = cv2.GaussianBlur(weight[..., None] * (moved - picture), (0, 0), pixel)
+    return BlendedFace(crop.face, grey, picture + correction)
+
+
+def _moved_onto(earlier: BlendedFace, grey: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], Mask]:
+    """The earlier picture (S, S, 3) as it lies in the crop `grey`, and (S, S) how far that can be trusted, 0..1."""
+    there, back = flow_between(grey, earlier.grey), flow_between(earlier.grey, grey)
+    trust = is_seen_in_both(there, back).astype(np.float32)
+    if size != FLOW_SIZE:
+        there = np.asarray(cv2.resize(there, (size, size)), np.float32) * np.float32(size / FLOW_SIZE)
+        trust = np.asarray(cv2.resize(trust, (size, size)), np.float32)
+    return warp_back(earlier.picture, there), np.asarray(cv2.GaussianBlur(trust, (0, 0), FLOW_EDGE), np.float32)
 
 
 def rest_of_shot(

@@ -20,13 +20,20 @@ MEASURED_SIZE = 128  # px of the aligned faces that flicker is measured on
 class FlickerMeter:
     """Sums, over the pairs of consecutive frames of one segment, how much an aligned face changes."""
 
-    total: float = 0.0  # grey levels of mean absolute change, the restored face's less the input's
+    restored: float = 0.0  # grey levels of mean absolute change, of the restored faces
+    source: float = 0.0  # of the input's
     n_pairs: int = 0
     before: list[tuple[Face, NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
+
+    @property
+    def total(self) -> float:
+        """The restored faces' change less the input's, grey levels."""
+        return self.restored - self.source
 
     def add(self, tracked: TrackedFrame, image: Image) -> None:
         """The next frame and its restored image."""
         now = []
+        inside = soft_mask(MEASURED_SIZE) > 0.5
         earlier = [] if tracked.is_cut else self.before
         for face in tracked.paths:
             try:
@@ -37,9 +44,8 @@ class FlickerMeter:
             now.append((face, old, new))
             match = match_face(face, [each for each, _, _ in earlier])
             for _, old_before, new_before in (entry for entry in earlier if entry[0] is match):
-                inside = soft_mask(MEASURED_SIZE) > 0.5
-                change = np.abs(new - new_before)[inside].mean() - np.abs(old - old_before)[inside].mean()
-                self.total += float(change)
+                self.restored += float(np.abs(new - new_before)[inside].mean())
+                self.source += float(np.abs(old - old_before)[inside].mean())
                 self.n_pairs += 1
         self.before = now
 

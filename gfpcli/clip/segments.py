@@ -71,6 +71,7 @@ class EncodedSegment:
     flicker: float  # grey levels, summed over pairs of consecutive faces
     n_pairs: int  # in that sum
     n_kept: int = 0  # faces that stay as in the input, over all frames: see `Verdict.is_kept`
+    n_unchanged: int = 0  # faces at strength 0, over all frames
 
     @property
     def number(self) -> int:

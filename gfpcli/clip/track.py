@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfpcli.clip.dissolve import MIXTURE_REACH, face_fade, small_grey
 from gfpcli.pipeline.steps import Detected
 from gfpcli.stream import windows
 from gfpcli.types import Face, Failed, Frame
@@ -23,6 +24,7 @@ WINDOW_REACH = 8  # frames before and after a frame that its faces depend on, at
 MAX_GAP = 6  # frames that a face may be missing and still be interpolated, at least
 MIN_OVERLAP = 0.3  # intersection / union of the boxes of one face in two frames
 MIN_SEEN = 0.25  # share of a window's searched frames that must show a face; with less it is a false detection
+FADE_REACH = 2  # frames before and after over which the fade of faces is averaged
 SMOOTHING_WIDTH = 8.0  # frames: standard deviation of the weights at --smooth 1
 OUTLIER = 0.1  # of the eye distance: landmarks this far from the fitted line get half the weight
 THUMBNAIL_SIZE = (32, 18)  # px, (width, height) of the small images that cuts are found with
@@ -40,6 +42,7 @@ class DetectedFrame:
     frame: Frame
     faces: tuple[Face, ...] | None  # None: the detector was not asked
     is_cut: bool  # the first frame of a shot
+    fade: float = 1.0  # of its faces' strength: less where the shot dissolves into another
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +53,7 @@ class TrackedFrame:
     faces: tuple[Face, ...]
     is_cut: bool
     paths: tuple[Face, ...]  # the same faces at their smoothed places, by which flicker is measured
+    fade: float = 1.0  # 0..1, by which the strength of its faces is multiplied
 
 
 def window_reach(every: int) -> int:
@@ -113,11 +117,27 @@ def track_faces(detected: Iterable[DetectedFrame], *, smooth: float, every: int)
         yield _track_frame(window, at, smooth, max(MAX_GAP, every))
 
 
+def find_dissolves(detected: Iterable[DetectedFrame]) -> Iterator[DetectedFrame]:
+    """Each frame with the fade of its faces, which is less than 1 where its shot dissolves into another."""
+    for window, at in windows(((each, small_grey(each.frame)) for each in detected), MIXTURE_REACH):
+        frames = [each for each, _ in window]
+        first, last = _shot_around(frames, at)
+        fade = 1.0
+        if any(each.faces for each in frames):
+            fade = face_fade([small for _, small in window[first:last]], at - first)
+        yield replace(frames[at], fade=fade)
+
+
+def _shot_around(window: Sequence[DetectedFrame], at: int) -> tuple[int, int]:
+    """Where in the window the shot of the frame at `at` begins, and behind its last frame."""
+    first = next((i for i in range(at, 0, -1) if window[i].is_cut), 0)
+    return first, next((i for i in range(at + 1, len(window)) if window[i].is_cut), len(window))
+
+
 def _track_frame(window: Sequence[DetectedFrame], at: int, smooth: float, gap: int) -> TrackedFrame:
     """The frame at `at` of its window."""
     own = window[at]
-    first = next((i for i in range(at, 0, -1) if window[i].is_cut), 0)
-    last = next((i for i in range(at + 1, len(window)) if window[i].is_cut), len(window))
+    first, last = _shot_around(window, at)
     shot, here = window[first:last], at - first
     found = own.faces or ()
     if smooth == 0:
@@ -126,7 +146,8 @@ def _track_frame(window: Sequence[DetectedFrame], at: int, smooth: float, gap: i
         return TrackedFrame(own.frame, found, own.is_cut, paths)
     candidates = (*found, *_interpolated(shot, here, found, gap))
     faces = tuple(face for each in candidates if (face := _on_path(shot, here, each, smooth, gap)))
-    return TrackedFrame(own.frame, faces, own.is_cut, faces)
+    near = [each.fade for each in shot[max(0, here - FADE_REACH) : here + FADE_REACH + 1]]
+    return TrackedFrame(own.frame, faces, own.is_cut, faces, sum(near) / len(near))
 
 
 def _interpolated(shot: Sequence[DetectedFrame], here: int, own: Sequence[Face], gap: int) -> list[Face]:

@@ -20,6 +20,7 @@ from gfpcli.model.gfpgan import GFPGANClean, shape_of
 from gfpcli.model.paper import GFPGANPaper
 
 ROOM = 1 << 20  # bytes and numbers that a file may hold beyond its size: names, tied weights
+WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")  # by trainers
 KINDS = {
     "compact-unet": "a compact restorer",
     "gfpgan-clean": "a GFPGAN (clean) restorer",
@@ -60,7 +61,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: refused, it holds more than weights (or is damaged)") from error
     except Exception as error:  # damaged files make the readers raise nearly anything
         raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
-    for key in ("params_ema", "params", "state_dict"):
+    for key in WRAPPERS:
         if isinstance(raw, Mapping) and isinstance(raw.get(key), Mapping):
             raw = raw[key]
             break
@@ -106,7 +107,11 @@ def load_face_net(path: Path) -> nn.Module:
     Raises:
         CheckpointError: as `read_state`, or the file holds something else, or shapes that do not fit together.
     """
-    state = read_state(path)
+    return face_net_of(read_state(path), source=str(path))
+
+
+def face_net_of(state: Mapping[str, Tensor], *, source: str) -> nn.Module:
+    """As `load_face_net`, from a state. Raises CheckpointError, which names `source`."""
     kind = kind_of(state)
     try:
         if kind == "compact-unet":
@@ -116,10 +121,10 @@ def load_face_net(path: Path) -> nn.Module:
         elif kind == "gfpgan-paper":
             net = GFPGANPaper(shape_of(state))
         else:
-            raise CheckpointError(f"{path}: {KINDS[kind]}, not a face restorer")
-        net.load_state_dict(state)
+            raise CheckpointError(f"{source}: {KINDS[kind]}, not a face restorer")
+        net.load_state_dict(dict(state))
     except (RuntimeError, KeyError, IndexError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its weights do not fit together as {KINDS[kind]}") from error
+        raise CheckpointError(f"{source}: its weights do not fit together as {KINDS[kind]}") from error
     return net.eval().requires_grad_(False)
 
 

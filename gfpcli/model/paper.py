@@ -19,8 +19,9 @@ HALF = 0.5**0.5
 def fir(x: Tensor, pad: tuple[int, int], gain: float = 1.0) -> Tensor:
     """Each channel of (N, C, H, W) smoothed by the 4x4 FIR kernel of sum `gain`; `pad` before and after each axis."""
     taps = torch.tensor(FIR, dtype=x.dtype, device=x.device) / sum(FIR)
-    kernel = (gain * taps[:, None] * taps[None]).expand(x.shape[1], 1, 4, 4)
-    return F.conv2d(F.pad(x, (*pad, *pad)), kernel, groups=x.shape[1])
+    n_channels = int(x.shape[1])  # a number also while the network is traced for export
+    kernel = (gain * taps[:, None] * taps[None]).expand(n_channels, 1, 4, 4)
+    return F.conv2d(F.pad(x, (*pad, *pad)), kernel, groups=n_channels)
 
 
 class FusedLeakyReLU(nn.Module):
@@ -167,10 +168,9 @@ class FirToRGB(nn.Module):
         out = self.modulated_conv(x, style) + self.bias
         if rgb is None:
             return out
-        n, c, h, w = rgb.shape
-        spread = rgb.new_zeros(n, c, h, 2, w, 2)  # each pixel followed by zeros
-        spread[:, :, :, 0, :, 0] = rgb
-        return out + fir(spread.view(n, c, 2 * h, 2 * w), (2, 1), gain=4)
+        wide = F.pad(rgb[..., None], (0, 1)).flatten(3)  # each pixel followed by a zero
+        spread = F.pad(wide[:, :, :, None], (0, 0, 0, 1)).flatten(2, 3)  # each row followed by one of zeros
+        return out + fir(spread, (2, 1), gain=4)
 
 
 class PaperDecoder(StyleGAN2Decoder):

@@ -45,6 +45,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop, deliver, map_ahead
 from gfpcli.types import FaceRecord, Failed, Frame, Listener, Outcome, OutcomeStatus, PlannedPhoto, Restored
 from gfpcli.weights.build import load_restorer
+from gfpcli.weights.cache import licence_of
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
 FACES_FAILED = "some faces failed"  # in place of the settings, so that the next run tries again
@@ -288,7 +289,7 @@ class PhotoRun:
         """The outcome of a written output. Faces that failed keep the photo's pixels, and make it an error."""
         faces = tuple(face_records(result))
         errors = [face.error for face in faces if face.status == "failed"]
-        is_restored = any(face.status in ("restored", "kept") for face in faces)
+        is_restored = any(face.status in ("restored", "unchanged", "kept") for face in faces)
         told = f"{len(errors)} of {len(faces)} faces failed and were left alone"
         n_kept = sum(face.status == "kept" for face in faces)
         height, width = result.image.shape[:2]
@@ -451,11 +452,14 @@ def restore_photos(
             planned = [job.planned for job in plan.jobs if job.planned]
             report = stack.enter_context(open_report(report_to, about(options, parts), len(plan.jobs), planned))
         with suppress(Stop):
-            engine(run, plan.jobs, parts, listener, partial(_emit, report, listener, options.fail_fast))
+            emit = partial(_emit, report, listener, options.fail_fast, licence_of(parts.model))
+            engine(run, plan.jobs, parts, listener, emit)
 
 
-def _emit(report: Report | None, listener: Listener, is_fail_fast: bool, finished: FinishedPhoto) -> None:
-    outcome = finished.outcome
+def _emit(
+    report: Report | None, listener: Listener, is_fail_fast: bool, licence: str, finished: FinishedPhoto
+) -> None:
+    outcome = replace(finished.outcome, licence=licence)
     if report:
         shown = replace(outcome, faces=outcome.faces or finished.known_faces)
         report.add(shown, finished.pictures, finished.entry, is_planned=finished.is_planned)

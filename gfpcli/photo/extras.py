@@ -90,7 +90,7 @@ def _files_of(kind: str, result: Restored) -> Iterator[tuple[str, bytes]]:
 
 def face_maps(result: Restored) -> list[NDArray[np.uint8]]:
     """How much was drawn of each face (`face_map`), in the order of the faces."""
-    strengths = [each.strength or 0.0 for each in result.outcomes if each.status in ("restored", "kept")]
+    strengths = [each.strength or 0.0 for each in result.outcomes if each.status in ("restored", "unchanged", "kept")]
     each = zip(result.crops, result.faces, result.masks, strengths, strict=True)
     return [face_map(crop, face, mask, strength) for crop, face, mask, strength in each]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gfpcli.errors import FaceError, InputError
 from gfpcli.memory import is_out_of_memory
-from gfpcli.options import FaceOptions
+from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions
 from gfpcli.pipeline.steps import AlignedFaces, Detected, Share
 from gfpcli.types import Affine, Crop, Face, FaceOutcome, Frame, Image
 
@@ -22,17 +22,24 @@ TEMPLATE_512 = np.array(
         (313.08905, 371.15118),
     ]
 )
+# the same of the faces that ArcFace sees, px at 512: InsightFace's template of 112 px in a square of 128 px, 8 px
+# to the right
+TEMPLATE_ARCFACE = 4 * (
+    np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
+    + (8, 0)
+)
 IDENTITY = np.eye(2, 3)
 BORDER_BGR = (135.0, 133.0, 132.0)  # what the official networks saw outside the photo
 
 
-def frame_to_crop_of(landmarks: NDArray[np.float64], size: int) -> Affine:
-    """The similarity (2, 3) that takes five landmarks (px, xy) to the template at `size`.
+def frame_to_crop_of(landmarks: NDArray[np.float64], size: int, template: str = DEFAULT_TEMPLATE) -> Affine:
+    """The similarity (2, 3) that takes five landmarks (px, xy) to the template (of TEMPLATES) at `size`.
 
     Raises:
         FaceError: the landmarks fix no similarity.
     """
-    target = (TEMPLATE_512 + 0.5) * (size / 512) - 0.5
+    points = TEMPLATE_ARCFACE if template == "arcface_128" else TEMPLATE_512
+    target = (points + 0.5) * (size / 512) - 0.5
     affine, _ = cv2.estimateAffinePartial2D(np.asarray(landmarks, np.float64), target, method=cv2.LMEDS)
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:, :2])) < 1e-8:
         raise FaceError("the landmarks of this face fix no alignment")
@@ -89,14 +96,16 @@ def stretch_of(pixel_aspect: float) -> NDArray[np.float64]:
     return np.array([max(1.0, pixel_aspect), max(1.0, 1 / pixel_aspect)])
 
 
-def cut_crop(image: Image, face: Face, size: int, pixel_aspect: float = 1.0) -> Crop:
+def cut_crop(
+    image: Image, face: Face, size: int, pixel_aspect: float = 1.0, template: str = DEFAULT_TEMPLATE
+) -> Crop:
     """The aligned (size, size, 3) BGR crop of a face, in square pixels.
 
     Raises:
         FaceError: as `frame_to_crop_of`, or a face that lies outside by its box or by its landmarks.
     """
     stretch = stretch_of(pixel_aspect)
-    affine = frame_to_crop_of((face.landmarks + 0.5) * stretch - 0.5, size)
+    affine = frame_to_crop_of((face.landmarks + 0.5) * stretch - 0.5, size, template)
     affine[:, 2] += affine[:, :2] @ (0.5 * (stretch - 1))
     affine[:, :2] *= stretch
     height, width = image.shape[:2]
@@ -130,7 +139,7 @@ def align_faces(detected: Detected, size: int, options: FaceOptions) -> AlignedF
             outcomes.append(FaceOutcome("skipped"))
             continue
         try:
-            crops.append(cut_crop(frame.image, face, size, frame.pixel_aspect))
+            crops.append(cut_crop(frame.image, face, size, frame.pixel_aspect, options.template))
             outcomes.append(FaceOutcome("restored"))
             shares += detected.shares[i : i + 1]
         except FaceError as error:

@@ -3,7 +3,8 @@
 The measure is the local strength (RMS over a Gaussian neighbourhood) of what the restored face has and the crop has
 not, finer than `FINE_SIGMA`: a network may sharpen an edge that is there or make one up, and both are such detail.
 Where the network changed nothing it is 0. Of several measures tried on held-out faces this one follows the true error
-best among those that need no further run of the network (`examples/builtin/evaluate_map.py`; figures in the model card).
+best among those that need no further run of the network (`examples/builtin/evaluate_map.py`; figures in the model
+card).
 """
 
 from __future__ import annotations

@@ -59,13 +59,18 @@ def crop_to_canvas_of(crop: Crop, scale: tuple[float, float]) -> NDArray[np.floa
 
 def paste_faces(
     canvas: Image, faces: Sequence[NDArray[np.uint8]], crops: Sequence[Crop], masks: Sequence[Mask], *,
-    scale: tuple[float, float], strengths: Sequence[float],
+    scale: tuple[float, float], strengths: Sequence[float], made: Sequence[NDArray[np.uint8]] | None = None,
 ) -> None:  # fmt: skip
     """Blend restored (S, S, 3) BGR faces into `canvas` in place, touching each face's own rectangle only.
 
     Where the warped masks are 0, or with strength 0, pixels stay bit-identical. Where masks overlap, each face takes
-    the share that its mask has there, so no face is pasted over its neighbour. `scale` is canvas / frame, (x, y);
-    `strengths` are 0..1, one for each face.
+    the share that its mask has there, so no face is pasted over its neighbour.
+
+    Args:
+        scale: canvas / frame, (x, y).
+        strengths: 0..1, one for each face.
+        made: the faces as the network made them, where `faces` were changed since: they say how much of the frame's own
+            detail is kept.
     """
     affines = [crop_to_canvas_of(crop, scale) for crop in crops]
     places = [_place_of(affine, len(face), canvas) for affine, face in zip(affines, faces, strict=True)]
@@ -83,7 +88,7 @@ def paste_faces(
         unit = np.float32(257 if canvas.dtype == np.uint16 else 1)
         under = before.get(i, place).astype(np.float32)
         step = _warp_face(face.astype(np.float32), affines[i], places[i]) * unit - under
-        if keep := detail_kept(face, crops[i], masks[i]):
+        if keep := detail_kept(face if made is None else made[i], crops[i], masks[i]):
             coarse = _warp_face(crops[i].image.astype(np.float32), affines[i], places[i]) * unit
             step += np.float32(keep) * (under - coarse)
         blended = place + weight * step

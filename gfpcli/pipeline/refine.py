@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfpcli.model.landmarks import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE, LandmarkNet
+from gfpcli.model.landmarks import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE
 from gfpcli.pipeline.align import invert, to_8_bit, warp_area
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.types import Affine, Face, Image
@@ -34,7 +34,7 @@ class LandmarkRefiner:
     smaller than each. All views but the first are also measured mirrored.
     """
 
-    net: LandmarkNet
+    net: Callable[[Tensor], tuple[Tensor, Tensor]]  # `LandmarkNet`, in whatever runtime
     device: torch.device
 
     def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face], /) -> tuple[Face, ...]:

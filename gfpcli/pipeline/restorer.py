@@ -224,7 +224,9 @@ class Restorer:
         if isinstance(background, Failed):
             return background
         seconds = restored.seconds + share * len(own) + time.monotonic() - start
-        return Masked(aligned, faces, tuple(own), background, seconds, restored.network_s, restored.verdicts)
+        return Masked(
+            aligned, faces, tuple(own), background, seconds, restored.network_s, restored.verdicts, restored.made
+        )
 
     def _background(self, frame: Frame) -> Image | Failed | None:
         """The frame enlarged by a network; None where pasting does it by Lanczos, and for aligned pictures."""
@@ -246,16 +248,20 @@ class Restorer:
         aligned, frame = masked.aligned, masked.aligned.frame
         outcomes = _outcomes_of(aligned.outcomes, masked)
         timings = {"network": masked.network_s, "total": masked.seconds}
-        together = zip(aligned.crops, masked.faces, masked.verdicts, strict=True)
-        done = [(c, f, v.strength) for c, f, v in together if not isinstance(f, FaceError)]
-        crops, faces = tuple(crop for crop, _, _ in done), tuple(face for _, face, _ in done)
-        strengths = [strength for _, _, strength in done]
+        together = zip(aligned.crops, masked.faces, masked.made or masked.faces, masked.verdicts, strict=True)
+        done = [
+            (crop, face, made, verdict.strength)
+            for crop, face, made, verdict in together
+            if not isinstance(face, FaceError) and not isinstance(made, FaceError)
+        ]
+        crops, faces = tuple(crop for crop, *_ in done), tuple(face for _, face, *_ in done)
+        made, strengths = [made for *_, made, _ in done], [strength for *_, strength in done]
         if self.options.aligned:
             return _aligned_result(aligned, crops, faces, outcomes, strengths, timings)
         canvas = self._enlarge(frame) if masked.background is None else masked.background
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
-        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strengths=strengths)
+        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strengths=strengths, made=made)
         size = canvas.shape[0], canvas.shape[1]
         alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start
@@ -292,7 +298,7 @@ def _outcomes_of(before: tuple[FaceOutcome, ...], masked: Masked) -> tuple[FaceO
 def _outcome_of(face: NetworkFace, verdict: Verdict) -> FaceOutcome:
     if isinstance(face, FaceError):
         return FaceOutcome("failed", str(face))
-    status: FaceStatus = "kept" if verdict.is_kept else "restored"
+    status: FaceStatus = "kept" if verdict.is_kept else "restored" if verdict.strength else "unchanged"
     return FaceOutcome(status, identity=verdict.identity, strength=verdict.strength)
 
 

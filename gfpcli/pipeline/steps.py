@@ -69,6 +69,7 @@ class FacesRestored:
     seconds: float = 0.0  # spent on the frame so far
     network_s: float = 0.0  # seconds of them, in the face network
     verdicts: tuple[Verdict, ...] = ()  # one for each crop, once they are judged
+    made: tuple[NetworkFace, ...] = ()  # what the network made, where `faces` were changed since; as many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +83,7 @@ class Masked:
     seconds: float  # spent on the frame so far
     network_s: float  # seconds of them, in the face network
     verdicts: tuple[Verdict, ...] = ()  # one for each crop
+    made: tuple[NetworkFace, ...] = ()  # as of `FacesRestored`
 
 
 Judge: TypeAlias = Callable[[Iterator[FacesRestored | Failed]], Iterator[FacesRestored | Failed]]

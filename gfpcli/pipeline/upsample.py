@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gfpcli.errors import BackgroundError
-from gfpcli.memory import free_memory, is_out_of_memory
+from gfpcli.memory import free_memory, is_out_of_memory, lacking
 from gfpcli.options import LEAST_TILE
 from gfpcli.pipeline.paste import resize_background, without_colour
 from gfpcli.pipeline.tensors import from_unit, to_unit
@@ -40,6 +40,7 @@ class EnlargingNet:
     reach: int  # px: how far away a pixel can change the result at all
     halo: int  # px: how far away one is let to; less than `reach` where that is many times what matters
     pixel_bytes: int  # memory taken for each input pixel, fp32
+    is_local: bool = True  # False: what it makes depends on the whole image, which is then not cut into tiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +67,11 @@ class NetUpsampler:
         height, width = image.shape[:2]
         scale = self.enlarging.scale
         out = np.empty((height * scale, width * scale, 3), image.dtype)
-        tile = min(self.tile or self.choose_tile(out.nbytes), max(height, width))
+        if self.tile or self.enlarging.is_local:
+            tile = min(self.tile or self.choose_tile(out.nbytes), max(height, width))
+        else:
+            tile = max(height, width)
+            self._check_fits_whole(height, width)
         while True:
             try:
                 self._fill(out, image, tile)
@@ -80,6 +85,12 @@ class NetUpsampler:
             tile = max(LEAST_TILE, tile // 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _check_fits_whole(self, height: int, width: int) -> None:
+        """Raises BackgroundError where an image that may not be cut into tiles is too large for this machine."""
+        if lack := lacking(height * width * self.enlarging.pixel_bytes):
+            raise BackgroundError(f"this background network needs the image of {width}x{height} whole, and {lack}; "
+                                  "--tile N cuts it nevertheless, which may show")  # fmt: skip
 
     def choose_tile(self, reserved: int = 0) -> int:
         """The largest tile edge, of a few, that fits well; `reserved` bytes are not free although nobody uses them."""
@@ -161,3 +172,24 @@ def faster(enlarging: EnlargingNet, device: torch.device, dtype: torch.dtype) ->
         return None
     rms = 255 * difference.square().mean().sqrt().item()
     return fast if rms <= PROBE_RMS else None  # a NaN does not agree either
+
+
+def upsampler_of(
+    enlarging: EnlargingNet, *, source: str, device: torch.device, tile: int, watch: TileProgress, dtype: torch.dtype,
+    warn: Callable[[str], None],
+) -> NetUpsampler:  # fmt: skip
+    """An upsampler ready to run.
+
+    Args:
+        source: the network's file, for messages.
+        tile: its edge, px; 0 = by free memory.
+        watch: told how many tiles of an image are done, of how many.
+        dtype: wanted for 8-bit images; `warn` is told where it does not agree with fp32, which is then used.
+    """
+    enlarging.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if dtype == torch.float32:
+        return NetUpsampler(enlarging, device, tile=tile, watch=watch)
+    fast = faster(enlarging, device, dtype)
+    if fast is None:
+        warn(f"{source}: {str(dtype).removeprefix('torch.')} does not agree with fp32 here; it runs in fp32")
+    return NetUpsampler(enlarging, device, fast, dtype, tile, watch)

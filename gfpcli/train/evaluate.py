@@ -101,7 +101,7 @@ def compare(
     return values
 
 
-def look_at(restored: NDArray[np.uint8], options: EvalOptions) -> dict[str, float]:
+def measured_alone(restored: NDArray[np.uint8], options: EvalOptions) -> dict[str, float]:
     """The metrics of one (H, W, 3) BGR picture that need no reference. Raises InputError as `compare`."""
     inner = without_edges(restored, options.crop)
     return {"niqe": niqe(inner), "sharpness": float(np.var(cv2.Laplacian(luma(inner), cv2.CV_32F), dtype=np.float64))}
@@ -174,7 +174,7 @@ def measure_files(
         sizes = " and ".join(f"{picture.shape[1]}x{picture.shape[0]}" for picture in (one, other))
         raise InputError(f"{restored}: not the size of {true} ({sizes})")
     try:
-        values = look_at(one, options) if other is None else compare(one, other, judges, options)
+        values = measured_alone(one, options) if other is None else compare(one, other, judges, options)
     except InputError as error:
         raise InputError(f"{restored}: {error}") from error
     if judges.inception:

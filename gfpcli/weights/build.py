@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from gfpcli.errors import CheckpointError
-from gfpcli.files.atomic import sha256_of
 from gfpcli.memory import hand_back_memory
-from gfpcli.model.checkpoint import read_state
-from gfpcli.options import FaceOptions, PipelineOptions, RestoreOptions
+from gfpcli.model.checkpoint import kind_of, read_state
+from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions, PipelineOptions, RestoreOptions
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale
 from gfpcli.pipeline.paste import resize_background, soft_masker
@@ -21,23 +21,24 @@ from gfpcli.pipeline.refine import BoxLandmarker, LandmarkRefiner
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.pipeline.turns import TurningDetector
-from gfpcli.pipeline.upsample import TileProgress
+from gfpcli.pipeline.upsample import EnlargingNet, TileProgress, upsampler_of
 from gfpcli.types import Detector, Identifier, Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn, choose_parts
 from gfpcli.weights.devices import choose_devices
-from gfpcli.weights.face_model import load_face_model
+from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.identifier import load_identifier
+from gfpcli.weights.known_faces import template_of
+from gfpcli.weights.licences import check_architecture
+from gfpcli.weights.onnx_parts import onnx_detector, onnx_face_model, onnx_file_of, onnx_masker, onnx_upsampler
 
-if TYPE_CHECKING:  # it brings torchvision, which aligned faces and a run whose photos are all done do not need
+if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run whose photos are all done do not need
     from gfpcli.adapters.facexlib import FacexlibDetector
+    from gfpcli.adapters.onnxruntime import OnnxFaceModel
 
+PROBE_SIDE = 512  # px of the photo that a community network is measured on
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
-OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
-    "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": ("[[10,20],[32,64],[128,256]]", 0.0),
-}
-
 
 def load_restorer(
     options: PipelineOptions | None = None, parts: Parts | None = None, *, n_inputs: int = 0,
@@ -100,25 +101,40 @@ def load_landmark_refiner() -> LandmarkRefiner:
 
 
 def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:
-    """The detector in a file, on `device` (None: the CPU). Raises CheckpointError."""
-    from gfpcli.adapters.facexlib import load_detector
+    """The detector in a file, on `device` (None: the CPU). Raises GfpError."""
+    from gfpcli.weights.detector import load_torch_detector
 
-    min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
-    return load_detector(
-        read_state(path), source=str(path), threshold=options.det_threshold, longest=options.det_size,
-        device=device or torch.device("cpu"), min_sizes=min_sizes, slope=slope,
-    )  # fmt: skip
+    if onnx := onnx_file_of(path, "detector", options):
+        return onnx_detector(onnx, options)
+    return load_torch_detector(options, path, device or torch.device("cpu"))
 
 
 def _load_on(
     device: torch.device, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: TileProgress
 ) -> Restorer:
     """A restorer without a detector: aligned pictures and replicas need none."""
-    model = load_face_model(parts.model, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs)
+    model, template = _face_model_of(device, options, parts.model, n_inputs, warn)
     n_batch = options.batch_size or autotune.batch_size(device, model.size, model.dtype)
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
-    return Restorer(lambda images: [], model, masker, replace(options, batch_size=n_batch), upsampler)
+    chosen = replace(options, batch_size=n_batch, template=template)
+    return Restorer(lambda images: [], model, masker, chosen, upsampler)
+
+
+def _face_model_of(
+    device: torch.device, options: FaceOptions, path: Path, n_inputs: int, warn: Warn
+) -> tuple[FaceNet | OnnxFaceModel, str]:
+    """The face network, and how faces are aligned for it."""
+    if onnx := onnx_file_of(path, "restorer", options):
+        if options.precision not in ("auto", "fp32") or options.compile:
+            warn(f"{onnx}: --precision and --compile are torch's; the file runs in the precision that it was made in")
+        model = onnx_face_model(onnx, options)
+        return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
+    net = load_face_model(
+        path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity,
+        accepted=options.accept_licence,
+    )  # fmt: skip
+    return net, DEFAULT_TEMPLATE if options.template == "auto" else options.template
 
 
 def _guard_of(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn) -> Guard:
@@ -138,12 +154,15 @@ def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch
         return soft_masker
     from gfpcli.adapters.facexlib import PARSE_SIZE, load_masker
 
-    masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch)
-    halves = () if options.precision == "fp32" else autotune.HALVES[device.type]
+    if onnx := onnx_file_of(parts.mask, "mask", options):
+        masker = onnx_masker(onnx, options, n_batch)
+    else:
+        masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch)
+    halves = () if onnx or options.precision == "fp32" else autotune.HALVES[device.type]
     variants = masker.variants(("fp32", *halves))
     faces = autotune.probe_faces(PARSE_SIZE)
     candidates = [autotune.Candidate(name, partial(variant, faces)) for name, variant in variants.items()]
-    key = f"{autotune.file_identity(parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
+    key = f"{autotune.file_identity(onnx or parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
     return variants[autotune.fastest_matching(candidates, autotune.masks_match, key)]
 
 
@@ -153,9 +172,28 @@ def _upsampler_of(
     """Lanczos, or the background network."""
     if parts.background is None:
         return resize_background
-    from gfpcli.adapters.realesrgan import load_upsampler
+    if onnx := onnx_file_of(parts.background, "background", options):
+        return onnx_upsampler(onnx, options, watch)
+    dtype = DTYPES.get(options.precision, torch.float32)
+    enlarging = load_enlarging_net_in(parts.background, options.accept_licence)
+    return upsampler_of(
+        enlarging, source=str(parts.background), device=device, tile=options.tile, watch=watch, dtype=dtype, warn=warn
+    )
 
-    return load_upsampler(
-        read_state(parts.background), source=str(parts.background), device=device, tile=options.tile, watch=watch,
-        dtype=DTYPES.get(options.precision, torch.float32), warn=warn,
-    )  # fmt: skip
+
+def load_enlarging_net_in(path: Path, accepted: Sequence[str] = ()) -> EnlargingNet:
+    """A background network from its checkpoint, by our own loaders, else by spandrel's.
+
+    Raises:
+        CheckpointError: it holds something else.
+        WeightsError: its licence is not among the `accepted` ones, now or earlier.
+    """
+    state, source = read_state(path), str(path)
+    if kind_of(state) != "unknown":
+        from gfpcli.adapters.realesrgan import load_enlarging_net
+
+        return load_enlarging_net(state, source=source)
+    from gfpcli.adapters.spandrel import load_spandrel_net
+
+    check = partial(check_architecture, path, accepted)
+    return load_spandrel_net(state, source=source, probe=autotune.probe_faces(PROBE_SIDE)[0], check=check)

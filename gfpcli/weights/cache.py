@@ -28,13 +28,13 @@ from gfpcli.errors import ChecksumError, DownloadError, OutputError, WeightsErro
 from gfpcli.files.atomic import os_errors_as, prepare_file, sha256_of, write_bytes
 from gfpcli.files.locking import hold
 from gfpcli.files.storage import LOCAL
+from gfpcli.weights.known_faces import GFPGAN_LICENCE, known_faces
 
 GFPGAN_URL = "https://github.com/TencentARC/GFPGAN/releases/download"
 FACEXLIB_URL = "https://github.com/xinntao/facexlib/releases/download"
 ESRGAN_URL = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 TORCH_URL = "https://download.pytorch.org/models"
 FID_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-GFPGAN_LICENCE = "Apache-2.0, StyleGAN2 parts non-commercial (NVIDIA)"
 TIMEOUT_S = 15.0
 LOCALHOST = ("localhost", "127.0.0.1", "::1")
 BLOCK = 1 << 20  # bytes read at once
@@ -147,10 +147,18 @@ def weight_of(name: str) -> Weight:
 
 
 def licence_of(path: Path) -> str:
-    """The licence of a weight file, known by its name."""
+    """The licence of a weight file, known by its name, or as a file that gfp exported tells it."""
     built_in = {BUILTINS[name]: licence for name, licence in BUILTIN_LICENCES.items()}
     known = {weight.file: weight.licence for weight in WEIGHTS.values()}
-    return built_in.get(path) or known.get(path.name, "its own (a file of yours)")
+    if found := built_in.get(path) or known.get(path.name):
+        return found
+    if path.suffix.lower() == ".onnx":
+        from gfpcli.adapters.onnx import facts_in
+
+        if facts := facts_in(path):
+            return facts.licence
+    family = known_faces(path)
+    return family.licence if family else "its own (a file of yours)"
 
 
 def cached(name: str) -> Path | None:

@@ -7,12 +7,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from gfpcli import __version__
 from gfpcli.errors import CheckpointError, DownloadError, UsageError
 from gfpcli.files.atomic import os_errors_as, sha256_of
-from gfpcli.options import PipelineOptions
+from gfpcli.options import PipelineOptions, RestoreOptions
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
+from gfpcli.weights.licences import check_licence_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
 DETECTOR = "retinaface-r50"
@@ -50,16 +52,9 @@ def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | N
 
     Raises:
         UsageError: a name that is neither known nor a file.
-        WeightsError: a named download that failed or is not allowed.
+        WeightsError: a named download that failed or is not allowed, or a licence that was not accepted.
     """
-    mask = None
-    if not options.aligned and options.mask != "soft":
-        if options.mask == "auto":
-            mask = ready("parsenet")
-        elif options.mask == "parse":
-            mask = fetch("parsenet", offline=options.offline, progress=progress)
-        else:
-            mask = _file_of("mask", options.mask, ("auto", "parse", "soft"))
+    mask = None if options.aligned else _mask_of(options, progress)
     missing: dict[str, str] = {}
     detector = None if options.aligned else _detector_of(options, missing, progress)
     background = _background_of(options, progress)
@@ -67,7 +62,45 @@ def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | N
     model, name = _model_of(options, missing, progress)
     if missing:
         warn(_line_of(missing))
-    return Parts(model, name, detector, mask, background, identifier)
+    parts = Parts(model, name, detector, mask, background, identifier)
+    for path in filter(None, parts.files):
+        check_licence_of(path, options.accept_licence)
+    return parts
+
+
+def choose_part(kind: str, name: str, *, offline: bool, progress: Progress | None = None) -> Path:
+    """The file of one part, by the name that its flag takes.
+
+    Args:
+        kind: one of EXPORT_KINDS.
+
+    Raises:
+        UsageError: a name that is neither known nor a file, or that leads to no file.
+        WeightsError: a download that failed or is not allowed.
+    """
+    flag = "model" if kind == "restorer" else kind
+    named: dict[str, Any] = {flag: name}
+    options = RestoreOptions(offline=offline, **named)
+    missing: dict[str, str] = {}
+    if kind == "restorer":
+        path: Path | None = _model_of(options, missing, progress)[0]
+    elif kind == "detector":
+        path = _detector_of(options, missing, progress)
+    else:
+        path = _mask_of(options, progress) if kind == "mask" else _background_of(options, progress)
+    if path is None or missing:
+        raise UsageError(f"--{flag} {name}: names no weights that are here; give a name or a file")
+    return path
+
+
+def _mask_of(options: PipelineOptions, progress: Progress | None) -> Path | None:
+    if options.mask == "soft":
+        return None
+    if options.mask == "auto":
+        return ready("parsenet")
+    if options.mask == "parse":
+        return fetch("parsenet", offline=options.offline, progress=progress)
+    return _file_of("mask", options.mask, ("auto", "parse", "soft"))
 
 
 def _model_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> tuple[Path, str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from gfpcli.adapters.onnxruntime import USUAL_FIDELITY, check_has_weight
 from gfpcli.errors import DeviceError
-from gfpcli.model.checkpoint import load_face_net
+from gfpcli.model.checkpoint import face_net_of, kind_of, read_state
 from gfpcli.pipeline.tensors import DTYPES
 from gfpcli.weights import autotune
+from gfpcli.weights.licences import check_architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +38,25 @@ class FaceNet:
 
 
 def load_face_model(
-    path: Path, device: torch.device, precision: str, *, is_compiled: bool | None, n_inputs: int = 0
-) -> FaceNet:
+    path: Path, device: torch.device, precision: str, *, is_compiled: bool | None, n_inputs: int = 0,
+    fidelity: float | None = None, accepted: Sequence[str] = (),
+) -> FaceNet:  # fmt: skip
     """A face network ready to run. `auto` precision is the fastest whose output matches fp32 (see `autotune`).
 
     Args:
         is_compiled: None compiles a large network for a long run, where this machine can.
         n_inputs: of the whole run, also those done before: a run that goes on must make the same bytes.
+        fidelity: 0..1, of a network that takes one.
+        accepted: licences that the user accepts in this run.
 
     Raises:
         CheckpointError: as `load_face_net`.
+        UsageError: a fidelity is asked of a network that takes none.
         DeviceError: fp16 on a CPU, or no compiler for `is_compiled`.
     """
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("--precision fp16 needs a GPU: choose fp32 or bf16 on the CPU")
-    net = load_face_net(path)
+    net = _net_in(path, fidelity, accepted)
     size, is_small = int(net.size), autotune.is_small(net)  # type: ignore[arg-type]
     probe = autotune.probe_batch(size)
     if precision == "auto":
@@ -63,6 +69,21 @@ def load_face_model(
     if run is None and is_compiled:
         raise DeviceError("--compile: torch.compile does not work here (is there a C++ compiler?); leave it out")
     return FaceNet(net if run is None else run, size, device, DTYPES[precision])
+
+
+def _net_in(path: Path, fidelity: float | None, accepted: Sequence[str]) -> nn.Module:
+    """The network of a checkpoint, by our own loaders, else by spandrel's."""
+    state = read_state(path)
+    if kind_of(state) != "unknown":
+        check_has_weight(path, fidelity, has_weight=False)
+        return face_net_of(state, source=str(path))
+    from gfpcli.adapters.spandrel import load_spandrel_face_net
+
+    weight = USUAL_FIDELITY if fidelity is None else fidelity
+    check = partial(check_architecture, path, accepted)
+    net = load_spandrel_face_net(state, source=str(path), weight=weight, check=check)
+    check_has_weight(path, fidelity, net.has_weight)
+    return net
 
 
 def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

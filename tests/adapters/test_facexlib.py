@@ -16,9 +16,10 @@ from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
 from gfpcli.types import Detector, Face, Image
-from gfpcli.weights.build import OTHER_DETECTORS, load_detector_for, load_restorer
+from gfpcli.weights.build import load_detector_for, load_restorer
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.detector import OTHER_DETECTORS
 
 CPU = torch.device("cpu")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

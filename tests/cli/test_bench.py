@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from gfpcli.cli.app import app
 
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--rounds", "1")
-STAGES = ["decode", "detect", "align", "net", "mask", "paste", "encode", "all"]
+STAGES = ["decode", "detect", "align", "net", "identity", "mask", "paste", "encode", "all"]
 
 
 def bench(*words: object) -> Result:

@@ -135,7 +135,7 @@ def completions(line: str) -> list[str]:
     ("line", "expected"),
     [
         ("restore --format ", OUTPUT_FORMATS),
-        ("restore --save crops,m", ("crops,masks",)),
+        ("restore --save crops,m", ("crops,masks", "crops,map")),
         ("restore --model gfpgan-1.", ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2")),
         ("video --detector r", ("retinaface-r50",)),
         ("train --preset t", ("tiny",)),

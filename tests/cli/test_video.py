@@ -29,7 +29,8 @@ BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask",
 
 
 def video(*words: object) -> Result:
-    return CliRunner().invoke(app, ["video", *map(str, words), *BUILTIN])
+    """With the network's face pasted whole, unless the words say otherwise: these clips are of a sharp photo."""
+    return CliRunner().invoke(app, ["video", "--strength", "1", *map(str, words), *BUILTIN])
 
 
 def record_of(*words: object) -> dict[str, object]:
@@ -171,7 +172,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, mon
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
     monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 2))
     stopped, whole = tmp_path / "stopped.mp4", tmp_path / "whole.mp4"
-    words = ["video", str(clip), "-o", str(stopped), *BUILTIN]
+    words = ["video", "--strength", "1", str(clip), "-o", str(stopped), *BUILTIN]
     code = f"import sys; {setting}; from gfpcli.cli.app import main; sys.argv = ['gfp', *{words!r}]; main()"
     work = subprocess.Popen([sys.executable, "-c", code], env={**os.environ}, stderr=subprocess.PIPE, text=True)
     parts = tmp_path / ".stopped.mp4.gfp" / SEGMENTS
@@ -293,6 +294,7 @@ def test_pictures_with_transparency_become_clips_and_pictures_with_it(tmp_path: 
         cv2.imwrite(str(folder / f"f{i + 1}.png"), np.dstack([frame, alpha]))
     out = tmp_path / "out.mov"
     words = ["video", str(folder), "-o", str(out), "--scale", "1.5", "--frames-dir", str(tmp_path / "kept")]
+    words += ["--strength", "1"]
     row = json.loads(CliRunner().invoke(app, [*words, *BUILTIN[:-2], "--json", "-", "-q"]).stdout)
     assert (row["notes"], row["width"]) == ([], 300)
     kept = cv2.imread(str(tmp_path / "kept" / "out" / "000002.png"), cv2.IMREAD_UNCHANGED)
@@ -404,3 +406,16 @@ def test_real_clips_keep_their_times_and_sound(shared_data: Path, tmp_path: Path
     assert shown == times_of(source)[: len(shown)] and len(shown) >= 15
     for was, now in zip(sound_of(source), sound_of(tmp_path / source.name), strict=True):
         assert [digest for digest, _ in was][: len(now)] == [digest for digest, _ in now]
+
+
+def test_a_clip_through_onnx_is_the_clip_through_torch(clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra gfpcli[onnx] is not installed")
+    frames = []
+    for runtime in ("torch", "onnx"):
+        folder, target = tmp_path / runtime, tmp_path / f"{runtime}.mp4"
+        done = video(clip, "-o", target, "--end", 0.3, "--runtime", runtime, "--frames-dir", folder)
+        assert done.exit_code == 0, done.stderr
+        frames.append([cv2.imread(str(path)).astype(int) for path in sorted(folder.rglob("*.png"))])  # type: ignore[union-attr]
+    assert len(frames[0]) == len(frames[1]) > 2
+    off = np.abs(np.stack(frames[0]) - np.stack(frames[1]))
+    assert off.max() <= 2 and (off > 1).mean() < 1e-5  # a level of the crop and one of the face seldom add up

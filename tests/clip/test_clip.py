@@ -50,7 +50,7 @@ def encoded(tmp_path: Path) -> Clip:
 
 def published(clip: Clip, record: object) -> None:
     segment = segment_of("000000.mp4", Fraction(0), Fraction(3, 25), n_frames=3)
-    publish(clip, join(clip, [segment], clip.target.parent / "work", Trim()), Trim(), record)  # type: ignore[arg-type]
+    publish(clip, join(clip, [segment], clip.target.parent / "work", Trim()), Trim(), 0, record)  # type: ignore[arg-type]
 
 
 def test_the_finished_file_is_on_the_disk_and_recorded_before_it_has_its_name(

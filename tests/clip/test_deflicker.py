@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from gfpcli.clip.deflicker import average_face, deflicker
+from gfpcli.clip.deflicker import average_face, blend_moved, deflicker
 from gfpcli.pipeline.steps import AlignedFaces, FacesRestored
 from gfpcli.types import Crop, Failed, Frame
 from tests.clip.test_track import BLANK, face_at
+from tests.clips import talking
 
 
 def restored(values: Sequence[int]) -> list[FacesRestored | Failed]:
@@ -57,3 +60,28 @@ def test_a_frame_that_failed_passes_through() -> None:
     given[1] = Failed(given[1].aligned.frame, None)  # type: ignore[union-attr,arg-type]
     out = list(deflicker(iter(given), set(), smooth=1))
     assert out[1] is given[1] and len(out) == 3
+
+
+def test_the_face_before_is_moved_and_blended_in() -> None:
+    """Noise of a face that moves in its crop goes, and its edges stay where they are."""
+    rng = np.random.default_rng(0)
+    photo = cv2.resize(talking(1)[0], (128, 128), interpolation=cv2.INTER_AREA)
+    frames, clean = [], []
+    for i in range(6):
+        moved = np.roll(photo, 2 * i, axis=1)
+        noisy = np.clip(moved + rng.normal(0, 5, moved.shape), 0, 255).astype(np.uint8)
+        crop = Crop(face_at(20), moved, np.eye(2, 3))
+        aligned = AlignedFaces(Frame(i, BLANK, ""), (crop.face,), (), (crop,))
+        frames.append(FacesRestored(aligned, (noisy,)))
+        clean.append(moved)
+    out = list(blend_moved(iter(frames), set(), smooth=0.5))
+    inside = np.s_[16:-16, 24:-24]
+
+    def coarse_error(face: object, wanted: NDArray[np.uint8]) -> float:
+        return float(np.abs(cv2.GaussianBlur(np.float32(face) - wanted, (0, 0), 1.5))[inside].mean())
+
+    last = out[-1]
+    assert isinstance(last, FacesRestored) and last.made == frames[-1].faces
+    assert coarse_error(last.faces[0], clean[-1]) < 0.8 * coarse_error(frames[-1].faces[0], clean[-1])
+    cut = list(blend_moved(iter(frames), {5}, smooth=0.5))[-1]
+    assert isinstance(cut, FacesRestored) and np.array_equal(cut.faces[0], frames[-1].faces[0])  # type: ignore[arg-type]

@@ -26,7 +26,8 @@ from gfpcli.weights.choose import choose_parts
 from tests.clips import talking, write_clip
 
 OPTIONS = VideoOptions(
-    model="compact", detector="builtin", mask="soft", preset="ultrafast", device="cpu", offline=True, batch_size=4
+    model="compact", detector="builtin", mask="soft", preset="ultrafast", device="cpu", offline=True, batch_size=4,
+    strength="1",
 )
 
 

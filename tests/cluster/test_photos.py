@@ -29,6 +29,8 @@ from gfpcli.files.jobs import Job
 from gfpcli.files.ledger import LEDGER, Ledger
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.batch import FinishedPhoto, PendingPhoto, PhotoRun
+from gfpcli.weights.cache import BUILTINS
+from gfpcli.weights.export import export_network
 from tests.cluster.actors import Adder
 from tests.faults.load import hashes_of
 from tests.photo.made import made_xmp
@@ -299,3 +301,18 @@ def test_a_checkpoint_must_be_the_same_on_every_machine(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(CheckpointError, match="must lie there on every machine"):
         ray_worker.local_file(source, RestoreOptions())
+
+
+def test_workers_run_onnx_as_one_machine_does(cluster: Any, photos: Path, one_thread: None, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the extra gfpcli[onnx] is not installed")
+    model = tmp_path / "small.onnx"
+    export_network(BUILTINS["compact"], "compact", "restorer", "fp32", model)
+    few = [photos / f"album {i % 2}" / f"{i:03d}.jpg" for i in range(3)]
+    words = (*BUILTIN, "--model", model, "--format", "png")
+    assert gfp("restore", *few, "-o", tmp_path / "here", *words).exit_code == 0
+    ray = ("--engine", "ray", "--address", cluster.address, "--workers", "2")
+    done = gfp("restore", *few, "-o", tmp_path / "there", *words, *ray)
+    assert done.exit_code == 0, done.stderr
+    pictures = [sorted((tmp_path / where).rglob("*.png")) for where in ("here", "there")]
+    assert len(pictures[0]) == 3
+    assert [path.read_bytes() for path in pictures[0]] == [path.read_bytes() for path in pictures[1]]

@@ -108,7 +108,7 @@ def test_a_run_behind_a_url_is_verified_there(store: fsspec.AbstractFileSystem) 
 def test_clips_carry_the_label_and_are_verified(tmp_path: Path, ending: str) -> None:
     clip = write_clip(tmp_path / "talk.mp4", talking(4))
     words = [clip, "-o", tmp_path / "out" / f"a.{ending}", "--preset", "ultrafast", "--mask", "soft", *BUILTIN]
-    done = CliRunner().invoke(app, ["video", *map(str, words)])
+    done = CliRunner().invoke(app, ["video", "--strength", "1", *map(str, words)])
     assert done.exit_code == 0, done.stderr
     out = tmp_path / "out" / f"a.{ending}"
     label = label_of_clip(out)

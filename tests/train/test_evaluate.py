@@ -18,7 +18,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from gfpcli.adapters.basicsr import luma, niqe, ssim
 from gfpcli.errors import InputError
 from gfpcli.options import EvalOptions
-from gfpcli.train.evaluate import Features, Judges, angle_between, compare, look_at, measure_files, metrics_of
+from gfpcli.train.evaluate import Features, Judges, angle_between, compare, measure_files, measured_alone, metrics_of
 from gfpcli.train.face_metrics import FaceJudge, load_face_judge
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "photos" / "grace_hopper.jpg"
@@ -132,7 +132,7 @@ def test_the_identity_is_that_of_the_same_face_in_both_pictures(judge: FaceJudge
 def test_what_needs_no_reference() -> None:
     sharp = photo()
     soft = np.asarray(cv2.GaussianBlur(sharp, (0, 0), 2), np.uint8)
-    told, other = (look_at(each, EvalOptions(no_reference=True)) for each in (sharp, soft))
+    told, other = (measured_alone(each, EvalOptions(no_reference=True)) for each in (sharp, soft))
     assert told.keys() == other.keys() == {"niqe", "sharpness"}
     assert told["sharpness"] > 10 * other["sharpness"] and told["niqe"] < other["niqe"]
     assert told["sharpness"] == pytest.approx(cv2.Laplacian(luma(sharp).astype(float), cv2.CV_64F).var(), rel=1e-4)

@@ -1,0 +1,321 @@
+"""ONNX files run by onnxruntime behind our ports: face restorers of any origin, the other parts as gfp exports them.
+
+What gfp exports says in the file's metadata what it is (`ExportFacts`). A face restorer of another origin is taken by
+its shape, the one that face tools share: one (N, 3, S, S) RGB input in [-1, 1], an optional scalar `weight`, and a
+face of at least that size out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gfpcli.errors import CheckpointError, DeviceError, UsageError, WeightsError
+from gfpcli.types import ExportFacts
+
+NEEDS_ONNXRUNTIME = "ONNX files need onnxruntime: pip install 'gfpcli[onnx]'"
+NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+LEAST_SIDE, LARGEST_SIDE = 256, 2048  # px of a face that a network of another origin takes or gives
+USUAL_SIDE = 512  # px, of a network that takes any size
+USUAL_FIDELITY = 0.5  # what a `weight` input is fed where nothing is asked for (CodeFormer's own default)
+SUFFIX = "ExecutionProvider"  # of onnxruntime's names of providers
+NOT_TAKEN = ("Azure", "Tensorrt", "NvTensorRTRTX")  # only if asked for: far away, or slow to start
+ALIASES = {"directml": "dml"}
+QUIET = 4  # onnxruntime's log level: fatal errors only; what it raises is told by us
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxNet:
+    """A file ready to run. Nothing of a call is kept."""
+
+    session: Any
+    path: Path
+    facts: ExportFacts | None  # None: not exported by gfp
+
+    def run(self, given: Mapping[str, Tensor | NDArray[Any]], wanted: Sequence[str]) -> list[Tensor]:
+        """The wanted outputs as float32 on the CPU; what is given is cast to the types that the file takes.
+
+        Raises:
+            RuntimeError: onnxruntime fails; its text tells where memory ran out.
+        """
+        types = {each.name: NUMPY_TYPES[each.type] for each in self.session.get_inputs()}
+        feeds = {name: np.ascontiguousarray(np.asarray(value), types[name]) for name, value in given.items()}
+        try:
+            outputs = self.session.run(list(wanted), feeds)
+        except Exception as error:  # onnxruntime's own kinds share no base but Exception
+            raise RuntimeError(f"{self.path.name}: {_one_line(error)}") from error
+        return [torch.from_numpy(np.asarray(each, np.float32)) for each in outputs]
+
+
+def open_onnx(path: Path, *, provider: str = "auto", device: str = "auto") -> OnnxNet:
+    """A session on the wanted provider, with as many threads as torch has.
+
+    Args:
+        provider: as `--provider`. `auto` follows `device`: onnxruntime's own order, for `cpu` and `cuda` that one.
+
+    Raises:
+        CheckpointError: the file is missing, or no ONNX that onnxruntime can run.
+        DeviceError: this installation of onnxruntime has no such provider.
+        WeightsError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise WeightsError(f"{path}: {NEEDS_ONNXRUNTIME} ({error})") from error
+    names = choose_providers(onnxruntime.get_available_providers(), provider, device)
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = QUIET
+    settings.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), settings, providers=names)
+    except Exception as error:  # as in `OnnxNet.run`; it also reads what is damaged
+        raise CheckpointError(f"{path}: not an ONNX file that onnxruntime can run: {_one_line(error)}") from error
+    if provider != "auto" and session.get_providers()[0] != _name_of(names[0]):
+        raise DeviceError(f"--provider {provider}: onnxruntime has it, but it does not start on this machine")
+    _check_types(path, session)
+    return OnnxNet(session, path, read_facts(path, session.get_modelmeta().custom_metadata_map))
+
+
+def choose_providers(available: Sequence[str], provider: str, device: str) -> list[Any]:
+    """What onnxruntime is told to use, best first; the CPU comes last, for what the others cannot do.
+
+    Raises:
+        DeviceError: the wanted provider is not among the available ones; lists those.
+    """
+    kind, _, number = device.partition(",")[0].partition(":")
+    wanted = provider.lower() if provider != "auto" else {"cpu": "cpu", "cuda": "cuda"}.get(kind, "auto")
+    by_word = {name.removesuffix(SUFFIX).lower(): name for name in available}
+    if wanted == "auto":
+        return [name for name in available if name.removesuffix(SUFFIX) not in NOT_TAKEN]
+    found = by_word.get(ALIASES.get(wanted, wanted))
+    if found is None:
+        raise DeviceError(f"--provider {wanted}: onnxruntime has here: {', '.join(by_word)}")
+    first: Any = (found, {"device_id": number}) if number else found
+    return [first, *(name for name in available if name == f"CPU{SUFFIX}" != found)]
+
+
+def _name_of(provider: Any) -> str:
+    return str(provider[0] if isinstance(provider, tuple) else provider)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _check_types(path: Path, session: Any) -> None:
+    """Raises CheckpointError for a file that takes or gives what is no number with a point."""
+    for each in (*session.get_inputs(), *session.get_outputs()):
+        if each.type not in NUMPY_TYPES:
+            raise CheckpointError(f"{path}: {each.name!r} is {each.type}; gfp knows {', '.join(NUMPY_TYPES)}")
+
+
+def read_facts(path: Path, metadata: Mapping[str, str]) -> ExportFacts | None:
+    """What gfp wrote into a file when it exported it; None for a file of another origin. Raises CheckpointError."""
+    try:
+        return ExportFacts.from_metadata(metadata)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its gfpcli metadata are damaged ({error}); export it again") from error
+
+
+def open_part(path: Path, kind: str, *, provider: str, device: str) -> tuple[OnnxNet, ExportFacts]:
+    """A detector, mask or background as `gfp export` makes it.
+
+    Raises:
+        CheckpointError: the file holds something else, or was not exported by gfp.
+        DeviceError, WeightsError: as `open_onnx`.
+    """
+    net = open_onnx(path, provider=provider, device=device)
+    if net.facts is None:
+        raise CheckpointError(f"{path}: not made by `gfp export`, as a {kind} must be: there is no standard for it")
+    if net.facts.kind != kind:
+        raise CheckpointError(f"{path}: holds a {net.facts.kind}, not a {kind}")
+    return net, net.facts
+
+
+@dataclass(frozen=True, slots=True)
+class FaceContract:
+    """How a face network is called, as its file's inputs and outputs say."""
+
+    picture: str  # name of the input
+    weight: str | None  # name of the scalar input
+    weight_shape: tuple[int, ...]
+    output: str
+    side: int | None  # px that it takes; None: any
+    made_side: int | None  # px that it gives; None: only a run tells
+    is_batched: bool  # takes several faces at once
+
+
+def face_contract(path: Path, session: Any) -> FaceContract:
+    """Reads the contract. Raises CheckpointError, one line that says what is taken instead."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    pictures = [each for each in inputs if len(each.shape) == 4]
+    scalars = [each for each in inputs if each.shape in ([], [1]) and each.name == "weight"]
+    taken = ", ".join(f"{each.name} {_shown_type(each.shape)}" for each in inputs)
+    if len(pictures) != 1 or len(pictures) + len(scalars) != len(inputs):
+        raise CheckpointError(f"{path}: takes {taken}; a face restorer takes one (N, 3, S, S) picture, and may take a "
+                              "scalar `weight`")  # fmt: skip
+    batch, channels, height, width = pictures[0].shape
+    if channels != 3 or _side(height) != _side(width) or _side(batch) not in (None, 1):
+        raise CheckpointError(f"{path}: takes {taken}, not (N, 3, S, S): RGB, square, one face or any number")
+    made = outputs[0]
+    if len(made.shape) != 4 or _side(made.shape[1]) not in (None, 3):
+        raise CheckpointError(f"{path}: gives {made.name} {_shown_type(made.shape)}, not a picture (N, 3, S, S)")
+    weight = scalars[0] if scalars else None
+    return FaceContract(
+        pictures[0].name, weight.name if weight else None, tuple(weight.shape) if weight else (), made.name,
+        _side(height), _side(made.shape[2]), _side(batch) is None,
+    )  # fmt: skip
+
+
+def _side(length: object) -> int | None:
+    """A length that is fixed; the others have a name, or none."""
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _shown_type(shape: Sequence[object]) -> str:
+    return f"({', '.join(str(each) if each else '?' for each in shape)})"
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFaceModel:
+    """A face network behind the `FaceModel` port.
+
+    Where it gives a larger face than it takes, crops are cut at the larger size and made smaller for it: what is
+    pasted then has all the detail that it made.
+    """
+
+    net: OnnxNet
+    contract: FaceContract
+    size: int  # px of crops and of restored faces
+    seen: int  # px that the network takes
+    weight: float  # 0..1, fed where it takes one
+    dtype: torch.dtype = torch.float32  # of what goes in and out here
+
+    def __call__(self, faces: Tensor, /) -> Tensor:
+        """(N, 3, S, S) float32 RGB in [-1, 1], to the same. Raises RuntimeError as `OnnxNet.run`."""
+        shown = faces if self.size == self.seen else F.interpolate(faces, size=(self.seen, self.seen), mode="area")
+        groups = [shown] if self.contract.is_batched else shown.split(1)
+        return torch.cat([self._run(group) for group in groups])
+
+    def _run(self, faces: Tensor) -> Tensor:
+        given: dict[str, Tensor | NDArray[Any]] = {self.contract.picture: faces}
+        if self.contract.weight:
+            given[self.contract.weight] = np.full(self.contract.weight_shape, self.weight)
+        (made,) = self.net.run(given, [self.contract.output])
+        if made.shape != (len(faces), 3, self.size, self.size):
+            raise RuntimeError(f"{self.net.path.name}: gave {tuple(made.shape)}, not faces of {self.size} px")
+        return made
+
+
+def load_onnx_face_model(path: Path, *, provider: str, device: str, fidelity: float | None) -> OnnxFaceModel:
+    """A face network from an ONNX file, ready to run.
+
+    Args:
+        fidelity: 0..1, fed to its `weight`.
+
+    Raises:
+        CheckpointError: the file takes or gives something else than a face restorer does.
+        UsageError: `fidelity` is asked for and the network has no such input.
+        DeviceError, WeightsError: as `open_onnx`.
+    """
+    net = open_onnx(path, provider=provider, device=device)
+    if net.facts and net.facts.kind != "restorer":
+        raise CheckpointError(f"{path}: holds a {net.facts.kind}, not a face restorer")
+    contract = face_contract(path, net.session)
+    check_has_weight(path, fidelity, contract.weight is not None)
+    seen = contract.side or USUAL_SIDE
+    weight = USUAL_FIDELITY if fidelity is None else fidelity
+    size = contract.made_side or _made_side(net, contract, seen, weight)
+    is_own = net.facts is not None
+    if not (is_own or LEAST_SIDE <= seen <= LARGEST_SIDE) or not seen <= size <= LARGEST_SIDE:
+        raise CheckpointError(f"{path}: takes {seen} px and gives {size} px; a face restorer takes {LEAST_SIDE} to "
+                              f"{LARGEST_SIDE} px, and gives at least what it takes")  # fmt: skip
+    return OnnxFaceModel(net, contract, size, seen, weight)
+
+
+def check_has_weight(path: Path, fidelity: float | None, has_weight: bool) -> None:
+    """Raises UsageError where a fidelity is asked of a network that cannot be told one."""
+    if fidelity is not None and not has_weight:
+        raise UsageError(f"--fidelity: {path} has no `weight` input (CodeFormer has); leave it out, or use --strength")
+
+
+def _made_side(net: OnnxNet, contract: FaceContract, seen: int, weight: float) -> int:
+    """The side of what comes out for a black face, where the file does not say. Raises CheckpointError."""
+    given: dict[str, Tensor | NDArray[Any]] = {contract.picture: np.zeros((1, 3, seen, seen))}
+    if contract.weight:
+        given[contract.weight] = np.full(contract.weight_shape, weight)
+    try:
+        (made,) = net.run(given, [contract.output])
+    except RuntimeError as error:
+        raise CheckpointError(f"{net.path}: does not run on a face of {seen} px: {error}") from error
+    if made.dim() != 4:
+        raise CheckpointError(f"{net.path}: gives {_shown_type(made.shape)}, not a picture (N, 3, S, S)")
+    return int(made.shape[2])
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxDetectorNet:
+    """RetinaFace's raw answers, called as facexlib's own network is."""
+
+    net: OnnxNet
+    cfg: dict[str, Any]  # facexlib's anchors
+
+    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) BGR less the mean, to boxes (N, A, 4), scores (N, A, 2) and landmarks (N, A, 10)."""
+        given = {"image": batch, **_dummy(self.net, "view", 80)}
+        boxes, scores, points = self.net.run(given, ("boxes", "scores", "points"))
+        return boxes, scores, points
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxLandmarkNet:
+    """The landmark refiner's network, called as our own is."""
+
+    net: OnnxNet
+
+    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, 80, 80) RGB in [-1, 1], to landmarks (N, 5, 2) in pixels and logits (N,)."""
+        landmarks, logits = self.net.run({"view": batch, **_dummy(self.net, "image", 32)}, ("landmarks", "logits"))
+        return landmarks, logits
+
+
+def _dummy(net: OnnxNet, name: str, side: int) -> dict[str, Tensor]:
+    """The smallest picture for an input that the wanted outputs do not depend on: all inputs must be given."""
+    has_it = any(each.name == name for each in net.session.get_inputs())
+    return {name: torch.zeros(1, 3, side, side)} if has_it else {}
+
+
+def detector_nets(net: OnnxNet, facts: ExportFacts) -> tuple[OnnxDetectorNet, OnnxLandmarkNet | None]:
+    """The detector's network, and its landmark refiner's where the file has one. Raises CheckpointError."""
+    try:
+        cfg = json.loads(facts.layout)
+        cfg = {"min_sizes": cfg["min_sizes"], "steps": cfg["steps"], "clip": cfg["clip"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{net.path}: its gfpcli metadata name no anchors; export it again") from error
+    outputs = {each.name for each in net.session.get_outputs()}
+    return OnnxDetectorNet(net, cfg), OnnxLandmarkNet(net) if "landmarks" in outputs else None
+
+
+class OnnxPictureNet(torch.nn.Module):
+    """A network with one picture in, and what is made of it out: a parser's classes, or an enlarged picture.
+
+    It is a module without weights, for it stands where our own networks do.
+    """
+
+    def __init__(self, net: OnnxNet, output: str) -> None:
+        super().__init__()
+        self.net, self.output = net, output
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, C, H', W')."""
+        (made,) = self.net.run({"image": batch}, (self.output,))
+        return made
