@@ -160,7 +160,8 @@ def guard_goal(faces: list[Picture], sheet: Path | None) -> None:
             )  # fmt: skip
         if sheet:
             chosen = [i for i in range(len(faces)) if is_acted[i]]
-            write_sheet(sheet / f"guard_{name.replace(' ', '')}.png", chosen, (lows, plain.images, guarded.images, faces))
+            path = sheet / f"guard_{name.replace(' ', '')}.png"
+            write_sheet(path, chosen, (lows, plain.images, guarded.images, faces))
 
 
 def margins(found: Vectors, truth: Vectors) -> NDArray[np.float32]:
