@@ -22,7 +22,7 @@ CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
 LEAST_TILE = 32  # px
 THREADS = 2  # that decode
-IDENTITY_LIMIT = 0.5  # least score of a guarded face: above it are nearly all pairs of the same person
+IDENTITY_LIMIT = 0.85  # least score of a guarded face, chosen on damaged training faces: MODEL_CARD.md
 MOST_DIGITS = 9  # of a number in a word, such as cuda:1
 MOST_DEVICE = 127  # torch counts devices in 8 bits, and takes cuda:256 for cuda:0
 PANELS = IN_OUT, FACES, BACKGROUND, TRAINING, SPEED, MACHINES, RUN = (

@@ -144,9 +144,10 @@ def guard_goal(faces: list[Picture], sheet: Path | None) -> None:
     judges = {"teacher": lambda images: unit(teacher_vectors(images), mean), "student": student_vectors}
     for name in ("middle", "32 px"):
         lows = damaged(faces, name)
-        plain, guarded = restored(lows, "1", "off"), restored(lows)
-        n_acted = sum(is_acted(*pair) for pair in zip(plain.outcomes, guarded.outcomes, strict=True))
-        LOG.info("%s: %d faces; the guard kept %d", name, len(faces), n_acted)
+        plain, free, guarded = restored(lows, "1", "off"), restored(lows, guard="off"), restored(lows)
+        is_acted = [bool((a != b).any()) for a, b in zip(free.images, guarded.images, strict=True)]
+        n_kept = sum(each.status == "kept" for each in guarded.outcomes)
+        LOG.info("%s: %d faces; the guard acted on %d, kept %d", name, len(faces), sum(is_acted), n_kept)
         for judge, vectors in judges.items():
             truth = vectors(faces)
             before, once, now = (margins(vectors(each), truth) for each in (lows, plain.images, guarded.images))
@@ -158,11 +159,9 @@ def guard_goal(faces: list[Picture], sheet: Path | None) -> None:
                 (once < before).sum(), (now < before).sum(),
             )  # fmt: skip
         if sheet:
-            write_sheet(sheet / f"guard_{name.replace(' ', '')}.png", lows, plain, guarded, faces)
-
-
-def is_acted(plain: FaceOutcome, guarded: FaceOutcome) -> bool:
-    return guarded.status == "kept"
+            chosen = [i for i in range(len(faces)) if is_acted[i]]
+            path = sheet / f"guard_{name.replace(' ', '')}.png"
+            write_sheet(path, chosen, (lows, plain.images, guarded.images, faces))
 
 
 def margins(found: Vectors, truth: Vectors) -> NDArray[np.float32]:
@@ -173,13 +172,11 @@ def margins(found: Vectors, truth: Vectors) -> NDArray[np.float32]:
     return own - table.max(axis=1)
 
 
-def write_sheet(path: Path, lows: list[Picture], plain: Run, guarded: Run, faces: list[Picture]) -> None:
-    """Input, strength 1, guarded and truth of the ten faces that the guard changed most."""
-    changes = [np.abs(a.astype(int) - b).mean() for a, b in zip(plain.images, guarded.images, strict=True)]
-    worst = sorted(range(len(faces)), key=lambda i: (guarded.outcomes[i].identity or 1.0))[:10]
-    LOG.info("%s: %s", path, [(i, guarded.outcomes[i], round(float(changes[i]), 1)) for i in worst])
-    rows = [np.concatenate([lows[i], plain.images[i], guarded.images[i], faces[i]], axis=1) for i in worst]
-    cv2.imwrite(str(path), np.concatenate(rows))
+def write_sheet(path: Path, chosen: list[int], columns: tuple[list[Picture], ...]) -> None:
+    """Input, strength 1, guarded and truth of the first ten faces that the guard acted on."""
+    rows = [np.concatenate([column[i] for column in columns], axis=1) for i in chosen[:10]]
+    if rows:
+        cv2.imwrite(str(path), np.concatenate(rows))
 
 
 def cost_of(faces: list[Picture]) -> None:

@@ -118,10 +118,10 @@ def test_the_fingerprint_of_the_same_settings_stays(tmp_path: Path, monkeypatch:
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "04547395bdda0cd6adc9adf070131f11"
-    assert fingerprint(photo, parts) == "f85a9d718f28781348268c213b13388e"
-    assert fingerprint(VideoOptions(), parts) == "dc03ab9aaab1c05a2c76289e8cf40c68"
-    assert fingerprint(clip, parts) == "e5b76391663dc65cc091258429060b59"
+    assert fingerprint(RestoreOptions(), parts) == "267a6859f6007080990bdbff7aeeb9cc"
+    assert fingerprint(photo, parts) == "d12d2dc05b2befb65c618aa95ea13f2f"
+    assert fingerprint(VideoOptions(), parts) == "83747752062ab5a8ac07f1e790fe86ae"
+    assert fingerprint(clip, parts) == "bfba02c77e993b07b4a608a1c675d024"
 
 
 def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
