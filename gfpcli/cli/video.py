@@ -34,6 +34,8 @@ def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_t
         tell_clips(plan.jobs, options)
         tell_files_left_out(plan.left_out)
         return 0
+    if options.report and is_url(options.report):
+        raise UsageError(f"--report {options.report}: is written on this machine; give a path")
     report_to = Path(options.report) if options.report else None
     if report_to:
         check_report_path(report_to, is_forced=options.force)
@@ -42,6 +44,8 @@ def run_video(inputs: list[str], output_word: str, options: VideoOptions, json_t
         restore_clips(plan, options, listener, engine=engine, report_to=report_to)
     if not quiet:
         tell_files_left_out(plan.left_out)
+        if report_to:
+            tell(f"report in {report_to}")
     return view.tally.n_failed
 
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import av
 
-from gfpcli.clip.clip import Clip, ClipResult, RecordOutput, open_clip, restore_clip
+from gfpcli.clip.clip import Clip, ClipResult, RecordOutput, listed, open_clip, restore_clip
 from gfpcli.clip.disk import check_room
 from gfpcli.clip.inputs import plan_videos
 from gfpcli.clip.preview import preview_names, write_preview
@@ -33,8 +33,8 @@ from gfpcli.photo.label import Label, label_of, made_with
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.stream import Stop
 from gfpcli.types import ClipFacts, Listener, Outcome, OutcomeStatus
-from gfpcli.weights.build import load_restorer
-from gfpcli.weights.cache import licence_of
+from gfpcli.weights.build import load_detector_for, load_restorer
+from gfpcli.weights.cache import BUILTINS, licence_of
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
 
 FRAMES_MARK = ".gfp-frames"  # in a folder of kept frames: gfp made it
@@ -136,7 +136,7 @@ class ClipRun:
         return replace(
             self.outcome(job, "restored" if done.n_faces + done.n_left else "no_face"), width=width, height=height,
             seconds=round(seconds, 3),
-            error=f"{job.source}: {done.n_failed} faces failed and were left alone" if done.n_failed else None,
+            error=f"{job.source}: {failed_line(done)}" if done.n_failed else None,
             notes=done.notes, clip=ClipFacts(done.n_frames, done.n_faces, flicker, round(done.n_frames / seconds, 2)),
         )  # fmt: skip
 
@@ -144,6 +144,12 @@ class ClipRun:
         """An outcome without frames."""
         scale = self.options.scale
         return Outcome(str(job.source), str(job.target), status, scale, self.model_name, clip=ClipFacts())
+
+
+def failed_line(done: ClipResult) -> str:
+    """How many faces failed, and when they are shown, as far as that is known."""
+    told = f"{done.n_failed} faces failed and were left alone"
+    return f"{told}: at {listed([f'{at:.2f} s' for at in done.failed_at])}" if done.failed_at else told
 
 
 def claim_frames_folder(folder: Path, *, is_forced: bool) -> None:
@@ -221,12 +227,14 @@ def restore_clips(
     parts = choose_parts(options, warn=listener.warn, progress=listener.download)
     restorer = cache(lambda: load_restorer(options, parts, warn=listener.warn))
 
+    # on the CPU, and without the networks that restore: the machine that starts a cluster needs no GPU
+    detector = cache(lambda: load_detector_for(options, parts.detector or BUILTINS["builtin"]))
     licence = licence_of(parts.model)
 
     def emit(outcome: Outcome) -> None:
         listener.outcome(replace(outcome, licence=licence))
         if report:
-            report.add(outcome, None if outcome.error or outcome.status == "previewed" else restorer().detector)
+            report.add(outcome, detector)
         if options.fail_fast and outcome.error:
             raise Stop
 
@@ -235,7 +243,7 @@ def restore_clips(
         stack.enter_context(hold(*lock_of(plan.root, plan.file)))
         if report_to:
             shown = options.start, options.end
-            page = open_clip_report(report_to, about(options, parts), shown, is_forced=options.force)
+            page = open_clip_report(report_to, about(options, parts), shown, len(plan.jobs), is_forced=options.force)
             report = stack.enter_context(page)
         # beside a single file others may be writing
         sweep((job.target.parent for job in plan.jobs), plan.file.name if plan.file else None)

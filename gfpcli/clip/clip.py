@@ -133,6 +133,7 @@ class ClipResult:
     flicker: float | None  # grey levels that consecutive faces change more than the input's do; None without any
     size: tuple[int, int]  # (height, width) of the finished file
     notes: tuple[str, ...]  # lines about what of the source is changed or left out
+    failed_at: tuple[float, ...] = ()  # s from its begin: the frames with faces that failed
 
 
 def open_clip(job: VideoJob, options: VideoOptions) -> Clip:
@@ -232,6 +233,7 @@ def restore_segment(
     """
     meter = FlickerMeter()
     faces: Counter[str] = Counter()  # by status
+    failed_at: list[float] = []
     n_frames = 0
     with encode_segment(path, clip.encoder) as segment:
 
@@ -248,6 +250,7 @@ def restore_segment(
         for result in map_ahead(encode, results, workers=1, depth=MAX_RESTORED):
             own = Counter(outcome.status for outcome in result.outcomes)
             faces.update(own)
+            failed_at += [float(time_of(result.frame))] if own["failed"] else []
             n_frames += 1
             context.append((time_of(result.frame), result.frame.index))
             count(1, own["restored"])
@@ -257,7 +260,7 @@ def restore_segment(
         file=path.name, sha256=sha256_of(path), first=segment.first, last=context[-1][0], end=segment.end,
         delay=segment.delay, context_start=context[0][0], context_index=context[0][1], n_frames=n_frames,
         n_faces=faces["restored"], n_failed=faces["failed"], flicker=meter.total, n_pairs=meter.n_pairs,
-        n_kept=faces["kept"], n_unchanged=faces["unchanged"],
+        n_kept=faces["kept"], n_unchanged=faces["unchanged"], failed_at=tuple(failed_at),
     )  # fmt: skip
 
 
@@ -297,6 +300,7 @@ def finish_clip(clip: Clip, workspace: ClipWorkspace, record_output: RecordOutpu
         flicker=sum(each.flicker for each in segments) / n_pairs if n_pairs else None,
         size=size,
         notes=(*notes_of(clip), *notes),
+        failed_at=tuple(at - float(clip.info.start) for each in segments for at in each.failed_at),
     )
 
 
@@ -384,13 +388,14 @@ def _notes_of_format(clip: Clip) -> list[str]:
     return []
 
 
+def listed(words: Sequence[str]) -> str:
+    """The first places in a note, and how many more there are."""
+    more = f" and {len(words) - MAX_TOLD} more" if len(words) > MAX_TOLD else ""
+    return ", ".join(words[:MAX_TOLD]) + more
+
+
 def _notes_of_damage(info: VideoInfo) -> list[str]:
     """Where packets of a recording were lost and where its clock jumps, from the clip's first frame on."""
-
-    def listed(words: list[str]) -> str:
-        more = f" and {len(words) - MAX_TOLD} more" if len(words) > MAX_TOLD else ""
-        return ", ".join(words[:MAX_TOLD]) + more
-
     notes = []
     if info.broken:
         told = listed([f"{float(at - info.start):.2f} s" for at in info.broken])

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ import numpy as np
 from gfpcli.clip.mux import file_url
 from gfpcli.clip.probe import probe
 from gfpcli.clip.track import match_face
-from gfpcli.errors import GfpError, InputError, OutputError
-from gfpcli.files.atomic import os_errors_as, write_bytes
+from gfpcli.errors import GfpError, InputError, OutputError, failure_line
+from gfpcli.files.atomic import os_errors_as, write_bytes, write_with
+from gfpcli.files.folders import REPORT_MARK
 from gfpcli.photo.report import About, data_url, face_pair, link_to
 from gfpcli.types import Detector, Face, Image, Outcome
 
@@ -32,7 +34,6 @@ VIDEO_TEMPLATE = "report.html"
 COPY_EDGE, COPY_S = 640, 60  # longer side of a small copy, px, and its length at most
 N_SAMPLES = 8  # frames at which faces are looked for
 FACE_EDGE = 96  # px, longer side of a face in the strip
-COPIES_MARK = ".gfp-report"  # in the folder of the copies: gfp made it
 
 
 @dataclass(slots=True)
@@ -51,32 +52,37 @@ class ClipReport:
     shown: tuple[float, float]  # s of the inputs: where the outputs begin, and end; 0: with the input
     entries: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, outcome: Outcome, detect: Detector | None) -> None:
-        """Adds a clip, with its pictures where it has an output.
+    def add(self, outcome: Outcome, detector: Callable[[], Detector]) -> None:
+        """Adds a clip, with its pictures where it has an output, also where some of its faces failed.
 
         Args:
-            detect: finds the faces that are shown; None for a clip without an output.
+            detector: loads what finds the faces that are shown.
         """
         words = {"input": outcome.source, "output": outcome.output}
         links = {what: link for what, word in words.items() if word and (link := link_to(word, self.page.parent))}
-        entry: dict[str, Any] = {"record": outcome.to_json(), "links": links, "copies": None, "tracks": []}
-        if detect and outcome.output and Path(outcome.output).is_file():
-            with suppress(GfpError, av.FFmpegError):  # the clip is made; the page then shows no pictures of it
+        entry: dict[str, Any] = {"record": outcome.to_json(), "links": links}
+        entry |= {"copies": None, "tracks": [], "unshown": None}  # the last: why there are no copies
+        if outcome.output and outcome.status != "previewed":
+            try:
                 copies = self._copies_of(Path(outcome.source), Path(outcome.output))
                 entry["copies"] = [link_to(str(each), self.page.parent) for each in copies]
-                entry["tracks"] = tracks_of(copies, detect)
+                entry["tracks"] = tracks_of(copies, detector())
+            except (GfpError, av.FFmpegError) as error:  # the clip is made: the page tells why it is not shown
+                entry["unshown"] = failure_line(outcome.source, error)
         self.entries.append(entry)
 
     def _copies_of(self, source: Path, output: Path) -> tuple[Path, Path]:
         """Small copies of both, of the same size. Raises GfpError."""
+        if source.is_dir():
+            raise InputError(f"{source}: no player for a folder of frames; the finished clip can be opened")
         folder = copies_folder(self.page)
-        write_bytes(folder / COPIES_MARK, b"gfp video --report keeps small copies of clips here\n")
+        write_bytes(folder / REPORT_MARK, b"gfp video --report keeps small copies of clips here\n")
         height, width = probe(output).size
         zoom = min(1.0, COPY_EDGE / max(height, width))
         size = 2 * max(1, round(width * zoom / 2)), 2 * max(1, round(height * zoom / 2))
         names = [folder / f"{len(self.entries):04d}_{what}.mp4" for what in ("before", "after")]
-        copy_small(source, names[0], size, self.shown)
-        copy_small(output, names[1], size)
+        write_with(names[0], partial(copy_small, source, size=size, shown=self.shown))
+        write_with(names[1], partial(copy_small, output, size=size))
         return names[0], names[1]
 
 
@@ -86,21 +92,24 @@ def copies_folder(page: Path) -> Path:
 
 
 def check_copies_folder(page: Path, *, is_forced: bool) -> None:
-    """Raises OutputError where the folder holds files and gfp did not make it."""
+    """Raises OutputError where the folder is a link, or is there and gfp did not make it."""
     folder = copies_folder(page)
     with os_errors_as(OutputError, folder):
-        if not is_forced and folder.exists() and not (folder / COPIES_MARK).is_file():
+        if folder.is_symlink():
+            raise OutputError(f"{folder}: is a link; remove it, nothing is written through it")
+        if not is_forced and folder.exists() and not (folder / REPORT_MARK).is_file():
             raise OutputError(f"{folder}: is there and is not gfp's: choose another --report, or --force")
 
 
 @contextmanager
 def open_clip_report(
-    page: Path, about: About, shown: tuple[float, float], *, is_forced: bool = False
+    page: Path, about: About, shown: tuple[float, float], n_inputs: int, *, is_forced: bool = False
 ) -> Iterator[ClipReport]:
     """A report that is written to `page` when the block ends, also by an error.
 
     Args:
         shown: as of `ClipReport`.
+        n_inputs: of the run: the page tells how many of them a stopped run did not come to.
 
     Raises:
         OutputError: it cannot be written, or the folder of its copies is somebody else's.
@@ -115,8 +124,8 @@ def open_clip_report(
             lstrip_blocks=True, undefined=jinja2.StrictUndefined,
         )  # fmt: skip
         text = environment.get_template(VIDEO_TEMPLATE).render(
-            about=asdict(about), entries=report.entries, copy_s=COPY_S, seconds=time.time() - began,
-            began=time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
+            about=asdict(about), entries=report.entries, n_missing=n_inputs - len(report.entries), copy_s=COPY_S,
+            seconds=time.time() - began, began=time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
         )  # fmt: skip
         write_bytes(page, text.encode("utf-8", "replace"))  # file names may hold bytes that are no Unicode
 
@@ -134,10 +143,10 @@ def copy_small(path: Path, copy: Path, size: tuple[int, int], shown: tuple[float
     start, end = shown
     length = min(COPY_S, end - start) if end else COPY_S
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
-    command += ["-ss", f"{start:g}", "-i", file_url(path), "-t", f"{length:g}", "-map", "0:v:0", "-an", "-sn"]
+    command += ["-ss", f"{start:f}", "-i", file_url(path), "-t", f"{length:f}", "-map", "0:v:0", "-an", "-sn"]
     command += ["-vf", f"scale={size[0]}:{size[1]},setsar=1"]
     command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"]
-    command += ["-movflags", "+faststart", file_url(copy)]
+    command += ["-movflags", "+faststart", "-f", "mp4", file_url(copy)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise InputError(f"{path}: cannot be shown in the report: {done.stderr.strip().splitlines()[-1:]}")

@@ -70,6 +70,7 @@ class EncodedSegment:
     n_failed: int  # faces that the network failed on
     flicker: float  # grey levels, summed over pairs of consecutive faces
     n_pairs: int  # in that sum
+    failed_at: tuple[float, ...] = ()  # times of the frames with faces that failed; not in older work folders
     n_kept: int = 0  # faces that stay as in the input, over all frames: see `Verdict.is_kept`
     n_unchanged: int = 0  # faces at strength 0, over all frames
 
@@ -217,6 +218,7 @@ def _from_line(line: str) -> EncodedSegment:
     times = {each.name for each in fields(EncodedSegment) if each.type == "Fraction"}
     values: dict[str, Any] = json.loads(line)
     values |= {key: Fraction(values[key]) for key in times}
+    values["failed_at"] = tuple(map(float, values.get("failed_at", ())))
     return EncodedSegment(**values)
 
 

@@ -15,6 +15,9 @@ from gfpcli.files.kinds import Kind, is_hidden, kind_of_file
 # ruff: noqa: PTH113, PTH114
 
 
+REPORT_MARK = ".gfp-report"  # in the folder of small copies beside a report of clips: gfp made it
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """How many files of the searched folders are no inputs of the command."""
@@ -54,7 +57,7 @@ class Searched:
 
 
 def search(folder: Path, output: Path | None, made: Set[str], *, takes_hidden: bool) -> Searched:
-    """Every file below a folder, except those in the folder `output`, results of gfp, and its own hidden files.
+    """Every file below a folder, except those in the folder `output`, results of gfp, and what it keeps for itself.
 
     Args:
         made: results of earlier runs, without links.
@@ -66,6 +69,9 @@ def search(folder: Path, output: Path | None, made: Set[str], *, takes_hidden: b
     closed: list[Path] = []
     n_hidden = 0
     for at, folders, names in os.walk(folder, onerror=partial(note_closed, folder, closed)):
+        if REPORT_MARK in names and Path(at) != folder:  # small copies of clips, which are no inputs
+            folders.clear()
+            continue
         inner = sorted(name for name in folders if not is_own(name) and not is_same(Path(at, name), output))
         shown = [name for name in inner if takes_hidden or not is_hidden([name])]
         n_hidden += sum(_n_files(Path(at, name)) for name in inner if name not in shown)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import av
+import cv2
 import pytest
+import torch
 
-from gfpcli.clip.report import COPIES_MARK, copies_folder
+import gfpcli.clip.batch
+from gfpcli.clip.report import copies_folder
+from gfpcli.clip.segments import _from_line, _to_line
+from gfpcli.files.folders import REPORT_MARK, search
 from tests.browser import CHROMIUM, Page
 from tests.cli.test_video import video
-from tests.clips import talking, write_clip
+from tests.clip.reencode import segment_of
+from tests.clips import faceless, talking, write_clip
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 TIMES = "[document.querySelector('.after').currentTime, document.querySelector('.before').currentTime]"
@@ -44,9 +53,88 @@ def test_a_second_run_has_its_page_and_other_people_s_files_stay(page_file: Path
     copies_folder(other).mkdir()
     refused = video(inputs, "-o", out, "--report", other)
     assert refused.exit_code == 1 and "is not gfp's" in refused.stderr and not other.exists()
-    assert (copies_folder(page_file) / COPIES_MARK).is_file()
+    assert (copies_folder(page_file) / REPORT_MARK).is_file()
     other.write_text("<title>somebody's</title>")
     assert "no report of gfp" in video(inputs, "-o", out, "--report", other).stderr
+
+
+def test_the_copies_are_no_inputs_of_the_next_run(page_file: Path) -> None:
+    found = search(page_file.parents[1], None, frozenset(), takes_hidden=False)
+    names = {path.name for path in found.files}
+    assert "bad.mp4" in names and not {path.name for path in copies_folder(page_file).iterdir()} & names
+    assert len(list(copies_folder(page_file).glob("*_after.mp4"))) == 1
+
+
+@pytest.fixture(scope="module")
+def part_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run over the second half of a clip, in which the network fails on the faces of two frames."""
+    folder = tmp_path_factory.mktemp("part")
+    frames = talking(24)
+    for i, frame in enumerate(frames):
+        frame[:20, :60] = 10 * i  # tells which frame it is
+    write_clip(folder / "talk.mp4", frames)
+    load, n_calls = gfpcli.clip.batch.load_restorer, 0
+
+    class Sometimes:
+        def __init__(self, model: object) -> None:
+            self.model, self.size = model, model.size  # type: ignore[attr-defined]
+
+        def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+            nonlocal n_calls
+            out: torch.Tensor = self.model(faces)  # type: ignore[operator]
+            for each in out:
+                n_calls += 1
+                if n_calls in (3, 5):
+                    each[:] = float("nan")
+            return out
+
+    def patched(*words: object, **more: object) -> object:
+        restorer = load(*words, **more)  # type: ignore[arg-type]
+        return replace(restorer, model=Sometimes(restorer.model))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gfpcli.clip.batch, "load_restorer", patched)
+        done = video(folder / "talk.mp4", "-o", folder / "o.mp4", "--start", 0.48, "--report", folder / "r.html")
+    assert done.exit_code == 1, done.stderr
+    return folder / "r.html"
+
+
+def test_failed_faces_are_told_with_their_times_and_the_clip_is_shown(part_page: Path) -> None:
+    text = part_page.read_text(encoding="utf-8")
+    assert "2 faces failed and were left alone: at 0.56 s, 0.64 s" in text
+    assert text.count("<video") == 2 and text.count('class="track"') == 1
+
+
+def test_before_shows_the_part_that_was_restored(part_page: Path) -> None:
+    shown = []
+    for path in sorted(copies_folder(part_page).glob("*.mp4")):
+        with av.open(str(path)) as copy:
+            grey = [frame.to_ndarray(format="bgr24")[5:15, 10:50].mean() for frame in copy.decode(video=0)]
+        shown.append([round(each / 10) for each in grey])
+    assert shown == [list(range(12, 24))] * 2
+
+
+def test_segments_of_older_work_folders_are_read() -> None:
+    segment = replace(segment_of("000000.mp4", 0, 1), sha256="0", failed_at=(0.5, 1.25))
+    assert _from_line(_to_line(segment)) == segment
+    older = json.loads(_to_line(segment))
+    del older["failed_at"]
+    assert _from_line(json.dumps(older)) == replace(segment, failed_at=())
+
+
+def test_what_cannot_be_shown_and_what_was_not_reached_is_told(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for i, frame in enumerate(faceless(3, 64, 64)):
+        cv2.imwrite(str(tmp_path / "frames" / f"{i}.png"), frame)
+    page = tmp_path / "r.html"
+    assert video(tmp_path / "frames", "-o", tmp_path / "o.mp4", "--report", page).exit_code == 0
+    assert "no player for a folder of frames" in page.read_text(encoding="utf-8")
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 64)
+    words = (tmp_path / "a.mp4", tmp_path / "b.mp4", "-o", tmp_path / "out", "--fail-fast", "--report", page)
+    assert video(*words).exit_code == 1
+    assert "The run was stopped: 1 clip not looked at" in page.read_text(encoding="utf-8")
+    assert video(*words[:-1], "https://host/r.html").exit_code == 2
 
 
 @needs_browser
