@@ -24,7 +24,7 @@ from unearth import PackageFinder
 VERSION = "1.4.2"
 SHA256 = "b89b595a87ef964cda9913b4d99380ddb6554c965577c0c10cb7b78e31301e87"  # of basicsr-1.4.2.tar.gz on PyPI
 FIRST_BROKEN = (3, 13)  # Python
-PYPI = "https://pypi.org/simple/"
+PYPI = "https://pypi.org/simple/"  # the default of pip itself, where its settings name no other index
 BROKEN = "locals()['__version__']"
 MENDED = "__import__('runpy').run_path(version_file)['__version__']"
 SECTIONS = ("global", "install", ":env:")  # of pip's configuration, the strongest last
