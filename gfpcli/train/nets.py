@@ -17,6 +17,7 @@ from gfpcli.model.compact import CompactUNet
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
 from gfpcli.model.gfpgan import GFPGAN, GFPGANClean, Shape
 from gfpcli.model.paper import GFPGANPaper
+from gfpcli.model.projected import ProjectedDiscriminator
 from gfpcli.train.options import COMPONENTS, TrainOptions
 
 N_STYLE, N_MLP = 512, 8
@@ -32,23 +33,28 @@ class Nets:
         g_ema: exponential moving average of the generator: the network that a run is for.
         discriminator: of the whole face; None where the GAN term is off.
         components: the discriminators of COMPONENTS; empty where the component terms are off.
+        projected: the discriminator on the features of EfficientNet-Lite0; None where its term is off.
     """
 
     generator: nn.Module
     g_ema: nn.Module
     discriminator: nn.Module | None
     components: nn.ModuleDict
+    projected: nn.Module | None = None
 
     def named(self) -> dict[str, nn.Module]:
         """All networks by the names they have in `state.pt`."""
         whole = {} if self.discriminator is None else {"discriminator": self.discriminator}
-        return {"generator": self.generator, "g_ema": self.g_ema, **whole, "components": self.components}
+        projected = {} if self.projected is None else {"projected": self.projected}
+        return {"generator": self.generator, "g_ema": self.g_ema, **whole, "components": self.components, **projected}
 
     def discriminators(self) -> Iterator[nn.Module]:
-        """The whole-face discriminator and those of the components, as far as there are any."""
+        """The whole-face discriminator, those of the components and the projected one, as far as there are any."""
         if self.discriminator is not None:
             yield self.discriminator
         yield from self.components.values()
+        if self.projected is not None:
+            yield self.projected
 
 
 def widths_of(size: int, narrow: float, multiplier: int) -> tuple[int, ...]:
@@ -91,8 +97,9 @@ def make_nets(options: TrainOptions, start: Path | None, prior: Path | None) -> 
         discriminator = StyleGAN2Discriminator(tuple(reversed(widths)))
     has_parts = bool(loss.component_gan or loss.component_style)
     components = nn.ModuleDict({part: ComponentDiscriminator() for part in COMPONENTS} if has_parts else {})
+    projected = ProjectedDiscriminator(options.size) if loss.projected_gan else None
     g_ema = copy.deepcopy(generator).requires_grad_(False).eval()
-    return Nets(generator, g_ema, discriminator, components)
+    return Nets(generator, g_ema, discriminator, components, projected)
 
 
 def _generator(options: TrainOptions, start: Path | None) -> nn.Module:

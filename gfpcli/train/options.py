@@ -12,7 +12,8 @@ from gfpcli.train.degrade_options import DegradeOptions
 
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
 ARCHITECTURES = ("paper", "clean", "compact-unet")
-AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from", "emphasis")
+AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "rate_projected", "pyramid_until", "gan_from",
+              "emphasis")  # fmt: skip
 AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every", "save_every",
               "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
 
@@ -21,7 +22,7 @@ AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every",
 class LossOptions:
     """The weight of each loss term. With 0 the term is not computed, and networks only it needs are not loaded.
 
-    `gradient`, `lowpass`, `texture`, `checkerboard` and `lite` are not in the paper.
+    `gradient`, `lowpass`, `texture`, `checkerboard`, `lite` and `projected_gan` are not in the paper.
 
     Raises:
         UsageError: a negative weight.
@@ -41,6 +42,7 @@ class LossOptions:
     component_style: float = option(200.0, "L1 of Gram matrices of those discriminators' features")
     identity: float = option(10.0, "difference of identity features, of the network `identity_net`")
     lite: float = option(0.0, "difference of EfficientNet-Lite0 features; needs no download: gfpcli[lite]")
+    projected_gan: float = option(0.0, "GAN loss of a discriminator that sees EfficientNet-Lite0 features")
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -72,6 +74,7 @@ class TrainOptions:
     rate: float = option(2e-3, "learning rate of the generator (Adam)")
     beta1: float = option(0.0, "Adam's beta1 of the generator")
     rate_d: float = option(2e-3, "learning rate of the discriminators (Adam)")
+    rate_projected: float = option(2e-4, "learning rate of the discriminator on EfficientNet-Lite0 features (Adam)")
     milestones: tuple[int, ...] = option((600_000, 700_000), "iterations at which the rates are halved")
     warmup: int = option(0, "iterations over which the rates grow from 0")
     cosine: bool = option(False, "let the rates fall to 0 along a cosine instead of at the milestones")
