@@ -22,7 +22,9 @@ from torch import Tensor
 from gfpcli.errors import CheckpointError, OutputError
 from gfpcli.files.atomic import write_bytes
 from gfpcli.model.gfpgan import GFPGAN, Halves
-from gfpcli.pipeline.tensors import to_tensor
+from gfpcli.pipeline.arrays import to_batch
+from gfpcli.pipeline.tensors import to_array
+from gfpcli.types import PictureBatch
 from gfpcli.weights.cache import BUILTIN, cache_folder
 
 MATCH_DB = 40.0  # dB, least PSNR of a face against the one in fp32
@@ -57,9 +59,9 @@ def probe_faces(size: int) -> list[NDArray[np.uint8]]:
     return [np.asarray(cv2.resize(half, (size, size), interpolation=cv2.INTER_AREA), np.uint8) for half in halves]
 
 
-def probe_batch(size: int) -> Tensor:
+def probe_batch(size: int) -> PictureBatch:
     """The first probe face as (1, 3, size, size) RGB in [-1, 1]."""
-    return to_tensor(probe_faces(size)[:1])
+    return to_batch(probe_faces(size)[:1])
 
 
 def fastest_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T], bool], key: str) -> str:
@@ -102,9 +104,9 @@ def batch_size(device: torch.device, size: int, dtype: torch.dtype) -> int:
     return min(max(int(free / 2 / each), 1), MOST_FACES)
 
 
-def faces_match(one: Tensor, other: Tensor) -> bool:
+def faces_match(one: PictureBatch, other: PictureBatch) -> bool:
     """Whether two outputs in [-1, 1] are finite and the same to MATCH_DB."""
-    error = float((one.float().clamp(-1, 1) - other.float().clamp(-1, 1)).square().mean())
+    error = float(np.square(np.clip(one, -1, 1) - np.clip(other, -1, 1)).mean())
     return bool(np.isfinite(error)) and error <= 4 * 10 ** (-MATCH_DB / 10)
 
 
@@ -147,7 +149,7 @@ def compiled(net: torch.nn.Module, batch: Tensor) -> NetFunction | None:
     with torch.inference_mode():
         batch = batch.clone()  # a tensor of this mode, as faces will be: else the first one is compiled anew
         try:
-            return run if faces_match(net(batch), run(batch)) else None
+            return run if faces_match(to_array(net(batch)), to_array(run(batch))) else None
         except Exception:  # no C++ compiler, or one that fails: each raises its own kind
             return None
 

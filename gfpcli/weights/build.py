@@ -16,12 +16,14 @@ from gfpcli.model.checkpoint import kind_of, read_state
 from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions, PipelineOptions, RestoreOptions, VideoOptions
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale
+from gfpcli.pipeline.parsing import PARSE_SIZE, ParseNetMasker, at_sizes
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.refine import BoxLandmarker, LandmarkRefiner
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.pipeline.tensors import DTYPES
+from gfpcli.pipeline.retinaface import RetinaFaceDetector
+from gfpcli.pipeline.tensors import DTYPES, EnlargingNet
 from gfpcli.pipeline.turns import TurningDetector
-from gfpcli.pipeline.upsample import EnlargingNet, TileProgress, upsampler_of
+from gfpcli.pipeline.upsample import TileProgress
 from gfpcli.types import Detector, Identifier, Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.cache import BUILTINS
@@ -39,9 +41,9 @@ from gfpcli.weights.onnx_parts import (
     onnx_masker,
     onnx_upsampler,
 )
+from gfpcli.weights.upsampler import upsampler_of
 
 if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run whose photos are all done do not need
-    from gfpcli.adapters.facexlib import FacexlibDetector
     from gfpcli.adapters.onnxruntime import OnnxFaceModel
 
 PROBE_SIDE = 512  # px of the photo that a community network is measured on
@@ -107,7 +109,7 @@ def load_landmark_refiner() -> LandmarkRefiner:
     return refiner
 
 
-def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:
+def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> RetinaFaceDetector:
     """The detector in a file, on `device` (None: the CPU). Raises GfpError."""
     from gfpcli.weights.detector import load_torch_detector
 
@@ -121,7 +123,8 @@ def _load_on(
 ) -> Restorer:
     """A restorer without a detector: aligned pictures and replicas need none."""
     model, template = _face_model_of(device, options, parts.model, n_inputs, warn)
-    n_batch = options.batch_size or autotune.batch_size(device, model.size, model.dtype)
+    dtype = model.dtype if isinstance(model, FaceNet) else torch.float32
+    n_batch = options.batch_size or autotune.batch_size(device, model.size, dtype)
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=n_batch, template=template)
@@ -167,18 +170,22 @@ def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch
     """The oval, or ParseNet at the size and in the precision that is fastest here; fp32 where that is asked for."""
     if parts.mask is None:
         return soft_masker
-    from gfpcli.adapters.facexlib import PARSE_SIZE, load_masker
-
     if onnx := onnx_file_of(parts.mask, "mask", options):
-        masker = onnx_masker(onnx, options, n_batch)
+        variants = at_sizes(onnx_masker(onnx, options, n_batch), "fp32")
     else:
-        masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch)
-    halves = () if onnx or options.precision == "fp32" else autotune.HALVES[device.type]
-    variants = masker.variants(("fp32", *halves))
+        variants = _torch_maskers(parts.mask, device, n_batch, is_exact=options.precision == "fp32")
     faces = autotune.probe_faces(PARSE_SIZE)
     candidates = [autotune.Candidate(name, partial(variant, faces)) for name, variant in variants.items()]
     key = f"{autotune.file_identity(onnx or parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
     return variants[autotune.fastest_matching(candidates, autotune.masks_match, key)]
+
+
+def _torch_maskers(path: Path, device: torch.device, n_batch: int, *, is_exact: bool) -> dict[str, ParseNetMasker]:
+    """ParseNet in each size, and where it need not be exact in each precision, that may be the fastest."""
+    from gfpcli.adapters.facexlib import load_maskers
+
+    dtypes = ("fp32", *(() if is_exact else autotune.HALVES[device.type]))
+    return load_maskers(read_state(path), source=str(path), device=device, dtypes=dtypes, n_batch=n_batch)
 
 
 def _upsampler_of(

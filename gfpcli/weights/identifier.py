@@ -13,6 +13,7 @@ from gfpcli.model.arcface import ArcFaceR18, gray_for_identity
 from gfpcli.model.checkpoint import read_state
 from gfpcli.model.identity import IdentityNet
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale, NetIdentifier, built_in_view, whole_view
+from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.weights.choose import SCALE
 
 ARCFACE_MARK, BUILTIN_MARK = "fc5.weight", "places.weight"  # keys that only one kind has
@@ -37,7 +38,8 @@ def load_identifier(path: Path, device: torch.device) -> tuple[NetIdentifier, Id
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit together as an identity network") from error
     seen = net if view is built_in_view else nn.Sequential(GrayFaces(), net)
-    return NetIdentifier(seen.eval().requires_grad_(False).to(device), view, device), read_scale(path)
+    seen.eval().requires_grad_(False).to(device)
+    return NetIdentifier(ArrayNet(seen, device), view), read_scale(path)
 
 
 def read_scale(weights: Path) -> IdentityScale:
