@@ -76,10 +76,11 @@ def load_restorer(
     hand_back_memory()  # of what was measured
     if parts.detector is None:
         return replace(first, replicas=tuple(others), files=parts)
-    detector = _turning_detector(options, parts.detector, devices[0])
+    upright = _detector_on(devices[0], options, parts.detector)
+    detector = _turning_detector(options, upright)
     return replace(
-        first, detector=detector, n_detect=N_DETECT.get(devices[0].type, 1), replicas=tuple(others),
-        files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
+        first, detector=detector, follower=upright.follow, n_detect=N_DETECT.get(devices[0].type, 1),
+        replicas=tuple(others), files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
     )  # fmt: skip
 
 
@@ -89,11 +90,14 @@ def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[De
         raise CheckpointError("this run has no detector, or no identity network")
     device = choose_devices(options.device)[0]
     identifier, scale = load_identifier(parts.identifier, device)
-    return _turning_detector(options, parts.detector, device), identifier, scale
+    return _turning_detector(options, _detector_on(device, options, parts.detector)), identifier, scale
 
 
-def _turning_detector(options: FaceOptions, path: Path, device: torch.device) -> Detector:
-    upright = load_detector_for(options, path, device if device.type == "cuda" else None)
+def _detector_on(device: torch.device, options: FaceOptions, path: Path) -> FacexlibDetector:
+    return load_detector_for(options, path, device if device.type == "cuda" else None)
+
+
+def _turning_detector(options: FaceOptions, upright: FacexlibDetector) -> Detector:
     return TurningDetector(upright, options.turns) if options.turns else upright
 
 
