@@ -334,6 +334,10 @@ class VideoOptions(RunOptions, FaceOptions):
     end: float = option(0.0, "leave out what comes after, s; 0 = nothing", panel=IN_OUT, within=(0, 1e9))
     smooth: float = option(0.5, "temporal stability, 0 to 1; 0 = each frame alone", panel=FACES, within=(0, 1))
     detect_every: int = option(0, "look for faces in every N-th frame; 0 = automatic", panel=FACES, within=(0, 60))
+    look_every: int = option(
+        0, "look for new faces in every N-th frame only, and follow known ones between; 1 = follow none, 0 = every "
+        "half second (with --smooth 0: 1)", panel=FACES, within=(0, 60),
+    )  # fmt: skip
     rate: float = option(25.0, "frames/s of a folder of frames", panel=IN_OUT, within=(0.1, 1000))
     frames_dir: str = option("", "also keep each finished frame as PNG in this folder", panel=IN_OUT)
     preview: int = option(0, "N: only a before/after strip of N frames and a short clip", panel=IN_OUT, within=(0, 32))

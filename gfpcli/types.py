@@ -286,6 +286,12 @@ class Detector(Protocol):
     def __call__(self, images: Sequence[Image], /) -> Sequence[tuple[Face, ...]]: ...
 
 
+class Follower(Protocol):
+    """Finds the faces of one image in another one, shortly before or after: None for each that is not found."""
+
+    def __call__(self, image: Image, faces: Sequence[Face], /) -> Sequence[Face | None]: ...
+
+
 class Landmarker(Protocol):
     """Finds the landmarks of the faces in boxes (4,) x0, y0, x1, y1 of an image: a face for each, with its score."""
 

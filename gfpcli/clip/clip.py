@@ -29,6 +29,7 @@ from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.dissolve import MIXTURE_REACH
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
+from gfpcli.clip.follow import follow_faces
 from gfpcli.clip.hold import hold_strengths
 from gfpcli.clip.label import label_tags, write_label, xmp_in
 from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams, segment_times, shown_times, stored_size
@@ -62,6 +63,8 @@ from gfpcli.types import Failed, Frame, Restored
 MAX_DECODED = 8  # decoded frames that may wait
 MAX_RESTORED = 4  # finished frames that may wait for the encoder
 DETECT_EVERY = 2  # frames, where the options leave it open; measured: see examples/video.md
+LOOK_SECONDS = Fraction(1, 2)  # from one look for new faces to the next, where the options leave it open
+LOOK_BYTES = 256 << 20  # of the frames that wait for the next look; with more they are looked at oftener
 
 NTSC_NEAR = 0.005  # frames/s, by which people round these rates
 MAX_TOLD = 5  # places that a note names
@@ -106,9 +109,20 @@ class Clip:
         return self.options.detect_every or (1 if self.options.smooth == 0 else DETECT_EVERY)
 
     @property
+    def look_every(self) -> int:
+        """Frames from one look of the detector over whole frames to the next."""
+        every, asked = self.detect_every, self.options.look_every
+        if asked or self.options.smooth == 0:
+            return max(every, asked)
+        height, width = self.info.size
+        most = LOOK_BYTES // (height * width * (6 if self.info.is_deep else 3))
+        return max(every, min(int(self.info.rate * LOOK_SECONDS), most) // every * every)
+
+    @property
     def n_context(self) -> int:
         """Frames before a segment that its first faces and cuts depend on."""
-        return max(window_reach(self.detect_every), MIXTURE_REACH + FADE_REACH) + 2
+        followed = 0 if self.look_every == self.detect_every else 2 * self.look_every
+        return max(window_reach(self.detect_every) + followed, MIXTURE_REACH + FADE_REACH) + 2
 
     def decode(self, resume: ResumePoint | None = None) -> Generator[Frame, None, None]:
         """Its frames, decoded in a thread ahead, from where `resume` says. Raises InputError."""
@@ -188,8 +202,11 @@ def counting(clip: Clip, finished: Sequence[EncodedSegment], on_progress: ClipPr
 
 def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Iterator[TrackedFrame]:
     """Each frame with its faces, as the options ask."""
-    every = clip.detect_every
-    detected = detect_faces(frames, restorer.detect, every=every)
+    every, look_every = clip.detect_every, clip.look_every
+    if look_every == every or restorer.follower is None:
+        detected = detect_faces(frames, restorer.detect, every=every)
+    else:
+        detected = follow_faces(frames, restorer.detect, restorer.follow, every=every, look_every=look_every)
     if clip.options.smooth > 0:
         detected = find_dissolves(detected)
     return track_faces(detected, smooth=clip.options.smooth, every=every)

@@ -20,7 +20,7 @@ from gfpcli.errors import BackgroundError, FaceError, InputError
 from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
-from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned
+from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned, follow_together
 from gfpcli.pipeline.faults import decode_codes, encode_crops, mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
@@ -51,6 +51,7 @@ from gfpcli.types import (
     FaceOutcome,
     FaceStatus,
     Failed,
+    Follower,
     Frame,
     Identifier,
     Image,
@@ -95,6 +96,7 @@ class Restorer:
     identifier: Identifier | None = None  # of `persons`
     persons: PersonFilter | None = None  # whose faces are restored; None: everybody's
     landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
+    follower: Follower | None = None  # for faces known from a frame shortly before; None: each frame is looked at
     guard: Guard = Guard(1.0)  # chooses each face's strength
     coder: FaceCoder | None = None  # `model` in two halves, where it is a GFP-GAN network
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
@@ -140,6 +142,14 @@ class Restorer:
             unknown = [frame for frame in group if frame.planned is None]
             found = iter(detect_together(self.detector, unknown, self.observer))
             yield from (next(found) if frame.planned is None else self._as_planned(frame) for frame in group)
+
+    def follow(self, frame: Frame, faces: Sequence[Face]) -> Sequence[Face | None] | Failed:
+        """Where faces of a frame shortly before or after are in this one; None for each that is not found there."""
+        follower = self.follower
+        if follower is None:
+            return [None] * len(faces)
+        with self.observer("detect"):
+            return or_failed(frame, lambda: follow_together(follower, frame, faces), NO_MEMORY)
 
     def _as_planned(self, frame: Frame) -> Detected | Failed:
         """A frame whose faces a plan tells."""

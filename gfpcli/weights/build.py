@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run 
 PROBE_SIDE = 512  # px of the photo that a community network is measured on
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
 
+
 def load_restorer(
     options: PipelineOptions | None = None, parts: Parts | None = None, *, n_inputs: int = 0,
     warn: Warn = lambda line: None, watch: TileProgress = lambda n_done, n_all: None,
@@ -78,10 +79,11 @@ def load_restorer(
     hand_back_memory()  # of what was measured
     if parts.detector is None:
         return replace(first, replicas=tuple(others), files=parts)
-    detector = _turning_detector(options, parts.detector, devices[0])
+    upright = _detector_on(devices[0], options, parts.detector)
+    detector = _turning_detector(options, upright)
     return replace(
-        first, detector=detector, n_detect=N_DETECT.get(devices[0].type, 1), replicas=tuple(others),
-        files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
+        first, detector=detector, follower=upright.follow, n_detect=N_DETECT.get(devices[0].type, 1),
+        replicas=tuple(others), files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
     )  # fmt: skip
 
 
@@ -91,11 +93,14 @@ def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[De
         raise CheckpointError("this run has no detector, or no identity network")
     device = choose_devices(options.device)[0]
     identifier, scale = load_identifier(parts.identifier, device)
-    return _turning_detector(options, parts.detector, device), identifier, scale
+    return _turning_detector(options, _detector_on(device, options, parts.detector)), identifier, scale
 
 
-def _turning_detector(options: FaceOptions, path: Path, device: torch.device) -> Detector:
-    upright = load_detector_for(options, path, device if device.type == "cuda" else None)
+def _detector_on(device: torch.device, options: FaceOptions, path: Path) -> RetinaFaceDetector:
+    return load_detector_for(options, path, device if device.type == "cuda" else None)
+
+
+def _turning_detector(options: FaceOptions, upright: RetinaFaceDetector) -> Detector:
     return TurningDetector(upright, options.turns) if options.turns else upright
 
 

@@ -25,21 +25,26 @@ def load_identifier(path: Path, device: torch.device) -> tuple[NetIdentifier, Id
     Raises:
         CheckpointError: as `read_state`, or a file holds something else.
     """
+    net = load_identity_net(path, device)
+    view = built_in_view if isinstance(net, IdentityNet) else whole_view
+    return NetIdentifier(ArrayNet(net, device), view), read_scale(path)
+
+
+def load_identity_net(path: Path, device: torch.device) -> nn.Module:
+    """The network of `load_identifier`, frozen, in eval mode: (N, 3, S, S) RGB in [-1, 1] to (N, D). Raises as it."""
     state = read_state(path)
-    net: nn.Module
     if ARCFACE_MARK in state:
-        net, view = ArcFaceR18(), whole_view
+        net: nn.Module = ArcFaceR18()
     elif BUILTIN_MARK in state:
-        net, view = IdentityNet(), built_in_view
+        net = IdentityNet()
     else:
         raise CheckpointError(f"{path}: no identity network that gfp knows: its own, or ArcFace-R18")
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit together as an identity network") from error
-    seen = net if view is built_in_view else nn.Sequential(GrayFaces(), net)
-    seen.eval().requires_grad_(False).to(device)
-    return NetIdentifier(ArrayNet(seen, device), view), read_scale(path)
+    seen = net if isinstance(net, IdentityNet) else nn.Sequential(GrayFaces(), net)
+    return seen.eval().requires_grad_(False).to(device)
 
 
 def read_scale(weights: Path) -> IdentityScale:
