@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gfpcli.errors import CheckpointError
 from gfpcli.model.arcface import ArcFaceR18, gray_for_identity
 from gfpcli.model.checkpoint import read_state
-from gfpcli.model.identity import IdentityNet
+from gfpcli.model.fold import fold_batch_norms
+from gfpcli.model.identity import IDENTITY_VIEW, IdentityNet
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale, NetIdentifier, built_in_view, whole_view
 from gfpcli.weights.choose import SCALE
 
@@ -36,8 +37,9 @@ def load_identifier(path: Path, device: torch.device) -> tuple[NetIdentifier, Id
         net.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit together as an identity network") from error
-    seen = net if view is built_in_view else nn.Sequential(GrayFaces(), net)
-    return NetIdentifier(seen.eval().requires_grad_(False).to(device), view, device), read_scale(path)
+    seen = (net if view is built_in_view else nn.Sequential(GrayFaces(), net)).eval().requires_grad_(False)
+    fold_batch_norms(seen, torch.zeros(1, 3, IDENTITY_VIEW, IDENTITY_VIEW))
+    return NetIdentifier(seen.to(device), view, device), read_scale(path)
 
 
 def read_scale(weights: Path) -> IdentityScale:
