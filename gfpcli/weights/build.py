@@ -162,13 +162,13 @@ def _may_have_latents(path: Path) -> bool:
 
 def _guard_of(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn) -> Guard:
     """What chooses each face's strength, by its identity where that is wanted."""
-    limit = options.identity_limit
-    if limit is None or parts.identifier is None:
+    limits = options.identity_limits
+    if not limits or parts.identifier is None:
         return Guard(options.fixed_strength)
     identifier, scale = load_identifier(parts.identifier, device)
     if scale is UNSCALED:
         warn(f"{parts.identifier}: how alike pairs of people are to it was not measured: identity is its bare cosine")
-    return Guard(options.fixed_strength, identifier, scale, limit)
+    return Guard(options.fixed_strength, identifier, scale, limits)
 
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch: int) -> Masker:

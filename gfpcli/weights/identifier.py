@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gfpcli.errors import CheckpointError
 from gfpcli.model.arcface import ArcFaceR18, gray_for_identity
 from gfpcli.model.checkpoint import read_state
-from gfpcli.model.identity import IdentityNet
+from gfpcli.model.fold import fold_batch_norms
+from gfpcli.model.identity import IDENTITY_VIEW, IdentityNet
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale, NetIdentifier, built_in_view, whole_view
 from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.weights.choose import SCALE
@@ -44,7 +45,9 @@ def load_identity_net(path: Path, device: torch.device) -> nn.Module:
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit together as an identity network") from error
     seen = net if isinstance(net, IdentityNet) else nn.Sequential(GrayFaces(), net)
-    return seen.eval().requires_grad_(False).to(device)
+    seen.eval().requires_grad_(False)
+    fold_batch_norms(seen, torch.zeros(1, 3, IDENTITY_VIEW, IDENTITY_VIEW))
+    return seen.to(device)
 
 
 def read_scale(weights: Path) -> IdentityScale:
