@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from gfpcli.files.atomic import write_bytes
 from gfpcli.model.gfpgan import GFPGAN, Halves
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.weights.cache import BUILTIN, cache_folder
+from gfpcli.weights.cpu import ISA_LIMIT, cpu_name
 
 MATCH_DB = 40.0  # dB, least PSNR of a face against the one in fp32
 MATCH_IOU = 0.99  # least overlap of a mask with the one in fp32 at full size
@@ -115,9 +115,14 @@ def masks_match(one: Sequence[NDArray[np.float32]], other: Sequence[NDArray[np.f
 
 
 def machine_of(device: torch.device) -> str:
-    """What speed and precision depend on besides the network: device, its name, threads, version of torch."""
+    """What speed and precision depend on besides the network: device, its name, threads, version of torch.
+
+    A CPU whose instructions are limited for oneDNN is another machine.
+    """
     is_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if is_cuda else f"{_cpu_name()} x{torch.get_num_threads()}"
+    name = torch.cuda.get_device_name(device) if is_cuda else f"{cpu_name()} x{torch.get_num_threads()}"
+    if not is_cuda and (limit := os.environ.get(ISA_LIMIT)):
+        name += f" up to {limit}"
     return f"{device.type} {name}, torch {torch.__version__}"
 
 
@@ -160,14 +165,6 @@ def _time_candidate(candidate: Candidate[T]) -> tuple[T, float]:
         out = candidate.run()
         times.append(time.perf_counter() - start)
     return out, min(times)
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _remembered() -> dict[str, str]:
