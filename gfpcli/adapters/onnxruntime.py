@@ -8,7 +8,8 @@ face of at least that size out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,46 @@ def open_onnx(path: Path, *, provider: str = "auto", device: str = "auto") -> On
         raise DeviceError(f"--provider {provider}: onnxruntime has it, but it does not start on this machine")
     _check_types(path, session)
     return OnnxNet(session, path, read_facts(path, session.get_modelmeta().custom_metadata_map))
+
+
+def write_int8(source: Path, target: Path, examples: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+    """Writes an ONNX file with its convolutions in int8: weights by output channel, activations by their range.
+
+    Args:
+        examples: inputs by name, whose activations show the ranges (static quantisation).
+
+    Raises:
+        WeightsError: onnx or onnxruntime is not installed.
+    """
+    try:
+        import onnx
+        from onnxruntime import quantization as quantisation
+    except ImportError as error:
+        raise WeightsError(f"{source}: {NEEDS_ONNXRUNTIME} ({error})") from error
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # its advice on the graph
+    try:
+        quantisation.quantize_static(
+            source, target, _Examples(iter(examples)), quant_format=quantisation.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"], per_channel=True, activation_type=quantisation.QuantType.QUInt8,
+            weight_type=quantisation.QuantType.QInt8,
+        )  # fmt: skip
+    finally:
+        logging.disable(before)
+    made = onnx.load(str(target))
+    told = {each.key: each.value for each in onnx.load(str(source)).metadata_props}
+    onnx.helper.set_model_props(made, {**told, "gfpcli.precision": "int8"})
+    onnx.save(made, str(target))
+
+
+class _Examples:
+    """What onnxruntime's calibration asks for, by the shape of its `CalibrationDataReader`."""
+
+    def __init__(self, examples: Iterator[Mapping[str, NDArray[np.float32]]]) -> None:
+        self.examples = examples
+
+    def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+        return next(self.examples, None)
 
 
 def choose_providers(available: Sequence[str], provider: str, device: str) -> list[Any]:
