@@ -30,7 +30,7 @@ from gfpcli.weights.cpu import ISA_LIMIT, cpu_name
 MATCH_DB = 40.0  # dB, least PSNR of a face against the one in fp32
 MATCH_IOU = 0.99  # least overlap of a mask with the one in fp32 at full size
 WORTH = 1.15  # times as fast as the candidate that it replaces, at least
-SMALL = 20_000_000  # weights; a smaller network is fast enough in fp32, and runs so without being timed
+SMALL = 20_000_000  # weights; a smaller network is not timed: what is fast for it is known by the CPU's instructions
 COMPILE_FROM = 500  # inputs of a run, from which compiling saves more time than it takes
 COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 MEMORY = "fastest.json"  # in the cache folder: the choices of earlier runs
@@ -87,8 +87,30 @@ def fastest_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T
     return best
 
 
+def first_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T], bool], key: str) -> str:
+    """The name of the first candidate after the reference whose output matches it; remembered under `key`.
+
+    Nothing is timed: what it says is the same in every process of a machine, whatever else that is doing.
+
+    Args:
+        candidates: the reference, which is taken where nothing matches, then the others, the best first.
+        matches, key: as of `fastest_matching`.
+    """
+    known = _remembered()
+    if known.get(key) in [candidate.name for candidate in candidates]:
+        return known[key]
+    reference, best = candidates[0].run(), candidates[0].name
+    for candidate in candidates[1:]:
+        with suppress(RuntimeError):  # this machine cannot run the network so
+            if matches(reference, candidate.run()):
+                best = candidate.name
+                break
+    _remember({**_remembered(), key: best})
+    return best
+
+
 def is_small(net: torch.nn.Module) -> bool:
-    """Whether a network runs in fp32 without being timed."""
+    """Whether a network's precision is chosen without timing it."""
     return sum(weight.numel() for weight in net.parameters()) < SMALL
 
 

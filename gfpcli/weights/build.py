@@ -33,6 +33,7 @@ from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.identifier import load_identifier
 from gfpcli.weights.known_faces import template_of
 from gfpcli.weights.licences import check_architecture
+from gfpcli.weights.onnx_choice import faster_onnx_model
 from gfpcli.weights.onnx_parts import (
     is_onnx,
     onnx_detector,
@@ -148,11 +149,23 @@ def _face_model_of(
             warn(f"{onnx}: the latents of a GFP-GAN network are averaged over frames by torch only, not by onnxruntime")
         model = onnx_face_model(onnx, options)
         return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
+    own_template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
+    if _may_be_onnx(options, path) and (
+        faster := faster_onnx_model(path, device, fidelity=options.fidelity, accepted=options.accept_licence)
+    ):
+        return faster, own_template
     net = load_face_model(
         path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity,
         accepted=options.accept_licence,
     )  # fmt: skip
-    return net, DEFAULT_TEMPLATE if options.template == "auto" else options.template
+    return net, own_template
+
+
+def _may_be_onnx(options: FaceOptions, path: Path) -> bool:
+    """Whether onnxruntime may run a face network without being asked to: it neither compiles nor averages latents."""
+    is_free = options.runtime == "auto" and options.precision == "auto" and not options.compile
+    averages = isinstance(options, VideoOptions) and options.smooth > 0
+    return is_free and not (averages and _may_have_latents(path))
 
 
 def _may_have_latents(path: Path) -> bool:

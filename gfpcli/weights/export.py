@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gfpcli.adapters.facexlib import load_parser
 from gfpcli.adapters.onnx import OPSET, import_onnx, write_onnx
-from gfpcli.adapters.onnxruntime import open_onnx
+from gfpcli.adapters.onnxruntime import open_onnx, write_int8
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of, write_with
 from gfpcli.model.checkpoint import load_face_net, read_state
@@ -117,6 +117,21 @@ def exported_in_cache(path: Path, kind: str) -> Path:
     target = cache_folder() / "onnx" / f"{path.stem}-{digest[:16]}-{EXPORT_VERSION}.onnx"
     if not target.is_file():
         export_network(path, path.stem, kind, "fp32", target)
+    return target
+
+
+def int8_in_cache(path: Path) -> Path:
+    """A face network's export in int8, made from the fp32 one when it is not in the cache yet.
+
+    Raises:
+        GfpError: as `export_network`.
+    """
+    exported = exported_in_cache(path, "restorer")
+    target = exported.with_suffix(".int8.onnx")
+    if not target.is_file():
+        crops = _restorer(path).crops["image"].numpy()
+        examples = [{"image": crops[i : i + 1]} for i in range(len(crops))]
+        write_with(target, lambda temporary: write_int8(exported, temporary, examples))
     return target
 
 
