@@ -15,7 +15,7 @@ from gfpcli.types import FaceModel, PictureBatch
 from gfpcli.weights import autotune, cpu
 from gfpcli.weights.face_model import load_face_model
 
-INT8, FP32 = "onnxruntime int8", "onnxruntime fp32"
+IN_INT8, IN_FP32 = "onnxruntime int8", "onnxruntime fp32"
 
 
 def faster_onnx_model(
@@ -37,9 +37,9 @@ def faster_onnx_model(
         return None
     reference = cache(partial(load_face_model, path, device, "fp32", is_compiled=False, fidelity=fidelity,
                               accepted=accepted))  # fmt: skip
-    ways = {FP32: partial(_load, path, fidelity, is_int8=False)}
+    ways = {IN_FP32: partial(_load, path, fidelity, is_int8=False)}
     if cpu.has_int8():
-        ways = {INT8: partial(_load, path, fidelity, is_int8=True), **ways}
+        ways = {IN_INT8: partial(_load, path, fidelity, is_int8=True), **ways}
     candidates = [_candidate("torch", reference), *(_candidate(name, cache(load)) for name, load in ways.items())]
     key = f"{autotune.file_identity(path)}, {autotune.machine_of(device)}, {versions}, {' '.join(ways)}"
     is_small = path.stat().st_size < 2 * autotune.SMALL  # bytes: not read for that, two for each weight at least
