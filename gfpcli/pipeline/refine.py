@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gfpcli.model.landmarks import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE
+from gfpcli.model.views import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE
 from gfpcli.pipeline.align import invert, to_8_bit, warp_area
-from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.types import Affine, Face, Image
+from gfpcli.pipeline.arrays import to_batch
+from gfpcli.types import Affine, Face, Image, PictureBatch
 
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
 SECOND_VIEWS = ((1.0, 0.0),)  # size, and turn in degrees, relative to the view that landmarks give
@@ -28,6 +27,8 @@ BOX_TURN_MARGIN = 2.0  # logit by which a turned face must be likelier than an u
 N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
 
 Points = NDArray[np.float64]  # (N, 5, 2) xy, pixels of the image
+FindLandmarks: TypeAlias = Callable[[PictureBatch], tuple[NDArray[np.float32], ...]]
+"""`LandmarkNet` in whatever runtime: (N, 3, 80, 80) to landmarks (N, 5, 2) in pixels of the square, and logits (N,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,7 @@ class LandmarkRefiner:
     smaller than each. All views but the first are also measured mirrored.
     """
 
-    net: Callable[[Tensor], tuple[Tensor, Tensor]]  # `LandmarkNet`, in whatever runtime
-    device: torch.device
+    net: FindLandmarks
 
     def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face], /) -> tuple[Face, ...]:
         """The same faces in the same order, with new landmarks; a score is the mean, as logit, of old and new."""
@@ -98,21 +98,18 @@ class LandmarkRefiner:
         found = found.reshape(-1, len(around), 5, 2).mean(axis=1)  # (N * views, 5, 2) to (N, 5, 2)
         return found, logits.reshape(-1, len(around)).mean(axis=1)
 
-    @torch.inference_mode()
     def _measure(
         self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool
     ) -> tuple[Points, NDArray[np.float64]]:
         """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean with the mirrored view."""
-        batch = to_tensor([warp_area(image, view, VIEW_SIZE) for view in views]).to(self.device)
-        points, logits = self.net(batch)
+        squares = [warp_area(image, view, VIEW_SIZE) for view in views]
+        points, logits = self.net(to_batch(squares))
         if is_mirrored:
-            other, other_logits = self.net(batch.flip(3))
-            points = (points + mirror(other)) / 2
-            logits = (logits + other_logits) / 2
+            other, other_logits = self.net(to_batch([square[:, ::-1] for square in squares]))
+            points, logits = np.mean([points, mirror(other)], axis=0), np.mean([logits, other_logits], axis=0)
         backs = [invert(view) for view in views]
-        found = points.double().cpu().numpy()
-        in_image = [each @ back[:, :2].T + back[:, 2] for each, back in zip(found, backs, strict=True)]
-        return np.array(in_image), logits.double().cpu().numpy()
+        in_image = [each @ back[:, :2].T + back[:, 2] for each, back in zip(points, backs, strict=True)]
+        return np.array(in_image), logits.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +163,9 @@ def landmark_spread(landmarks: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean()))
 
 
-def mirror(points: Tensor) -> Tensor:
+def mirror(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Landmarks (N, 5, 2) of a mirrored square, left and right exchanged."""
-    return points[:, MIRRORED] * points.new_tensor((-1, 1)) + points.new_tensor((VIEW_SIZE - 1, 0))
+    return points[:, MIRRORED] * np.array((-1, 1), np.float32) + np.array((VIEW_SIZE - 1, 0), np.float32)
 
 
 def roll_of(landmarks: NDArray[np.float64]) -> float:

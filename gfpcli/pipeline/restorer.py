@@ -117,13 +117,23 @@ class Restorer:
             judge: chooses how much of it is pasted; None judges each frame's faces by themselves.
             average_codes: may change the latents of a GFP-GAN network; others have none.
         """
-        idle: Idle = SimpleQueue()
-        for each in (self, *self.replicas):
-            idle.put(each)
+        idle = self._idle()
         faces_restored = self.restore_faces(map(self.align, detected), idle, average_codes)
         judged = (judge or self.judge)(deflicker(faces_restored))
         masked = self.mask_and_enlarge(judged, idle)
         return self.paste(masked)
+
+    def faces_of(
+        self, aligned: Iterable[AlignedFaces], average_codes: AverageCodes | None = None
+    ) -> Iterator[FacesRestored | Failed]:
+        """What the face network makes of frames whose faces are cut out, without anything that comes behind it."""
+        return self.restore_faces(aligned, self._idle(), average_codes)
+
+    def _idle(self) -> Idle:
+        idle: Idle = SimpleQueue()
+        for each in (self, *self.replicas):
+            idle.put(each)
+        return idle
 
     def restore(self, frame: Frame) -> Restored:
         """One frame. Raises GfpError where it cannot be finished."""
