@@ -17,6 +17,7 @@ from torch import Tensor, nn
 ADA_EVERY = 4  # iterations from one change of p to the next
 PATH_DECAY = 0.01  # share of a new path length in the moving average
 TRANSLATION = 0.125  # of the face's size, at most
+FREE_TURN = torch.pi  # radians, at most
 SCALE_SPREAD, BRIGHTNESS_SPREAD, CONTRAST_SPREAD, SATURATION_SPREAD = 0.2, 0.2, 0.5, 1.0  # brightness: of [-1, 1]
 
 
@@ -78,7 +79,7 @@ def drawn_affines(n: int, size: int, p: Tensor, rng: torch.Generator) -> Tensor:
     reach = 2 * TRANSLATION * torch.rand(n, 2, generator=rng, device=device) - TRANSLATION
     shift = _where(p, rng, n, (reach * size).round() * (2 / size))  # whole pixels
     zoom = torch.exp2(_where(p, rng, n, SCALE_SPREAD * torch.randn(n, generator=rng, device=device)))
-    turn = _where(p, rng, n, (2 * torch.rand(n, generator=rng, device=device) - 1) * torch.pi)
+    turn = _where(p, rng, n, (2 * torch.rand(n, generator=rng, device=device) - 1) * FREE_TURN)
     mirror = torch.diag_embed(torch.stack([mirrored, torch.ones_like(mirrored), torch.ones_like(mirrored)], dim=1))
     scale = torch.diag_embed(torch.stack([1 / zoom, 1 / zoom, torch.ones_like(zoom)], dim=1))
     translation = torch.eye(3, device=device).repeat(n, 1, 1)

@@ -76,7 +76,7 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
             discriminators |= {part: get(f"gfpgan-1-d-{part.replace('_', '-')}", switch) for part in COMPONENTS}
     prior = None
     if options.prior:
-        prior = _file_of(options.prior)
+        prior = _weight_file(options.prior)
         if prior is None and options.prior != PRIOR_NAME:
             raise UsageError(f"--prior {options.prior!r}: choose {PRIOR_NAME} or a file")
         prior = prior or get(PRIOR_NAME, "leave --prior out")
@@ -98,12 +98,12 @@ def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | 
         return BUILTINS["compact"]
     if options.start in names:
         return get(options.start, "leave --from out")
-    if (path := _file_of(options.start)) is not None:
+    if (path := _weight_file(options.start)) is not None:
         return path
     raise UsageError(f"--from {options.start!r}: choose one of {', '.join(names)}, or a checkpoint file")
 
 
-def _file_of(name: str) -> Path | None:
+def _weight_file(name: str) -> Path | None:
     """The file of this name, the suffix of a run's weights may be left out; None where there is none."""
     return next((path for path in (Path(name), Path(f"{name}.safetensors")) if path.is_file()), None)
 

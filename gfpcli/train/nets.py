@@ -148,9 +148,10 @@ def generator_groups(net: nn.Module) -> list[dict[str, Any]]:
 
 def _share_of(name: str, weight: nn.Parameter) -> float:
     """The scale that the paper's layout has in the forward pass (see `EqualConv` and `MappingLayer`)."""
-    is_scaled = name.startswith("style_mlp.") or ".modulated_conv." in name
-    spread = weight[0].numel() ** -0.5 if is_scaled and weight.ndim > 1 else 1.0
-    return spread * MAPPING_RATE * GAIN if name.startswith("style_mlp.") else spread
+    is_mapping = name.startswith("style_mlp.")
+    is_scaled = weight.ndim > 1 and (is_mapping or ".modulated_conv." in name)
+    spread = (weight[0] if weight.ndim == 2 else weight[0, 0]).numel() ** -0.5 if is_scaled else 1.0
+    return spread * MAPPING_RATE * GAIN if is_mapping else spread
 
 
 def load_prior(generator: nn.Module, path: Path, *, is_fixed: bool) -> None:

@@ -12,8 +12,8 @@ from gfpcli.options import RUN, SPEED, TRAINING, CommandOptions, check_one_of, c
 Range = tuple[float, float]
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
 ARCHITECTURES = ("paper", "clean", "compact-unet")
-STAGES = ("gfpgan", "prior")
-FIGURES = ("identity", "fid")
+TRAIN_STAGES = ("gfpgan", "prior")
+PRIOR_FIGURES = ("identity", "fid")
 PRIOR_TERMS = ("gan", "r1", "path_length")  # of LossOptions; the other terms need a degraded face and its true one
 NOT_OF_A_PRIOR = ("prior", "discriminators", "pyramid_until", "emphasis", "gan_from", "components", "clean_share",
                   "degrade")  # fmt: skip
@@ -160,9 +160,9 @@ class TrainOptions:
     loss: LossOptions = option(LossOptions(), "weights of the loss terms")
 
     def __post_init__(self) -> None:
-        check_one_of("set stage", self.stage, STAGES)
+        check_one_of("set stage", self.stage, TRAIN_STAGES)
         check_one_of("set arch", self.arch, ARCHITECTURES)
-        check_one_of("set figure", self.figure, FIGURES)
+        check_one_of("set figure", self.figure, PRIOR_FIGURES)
         check_one_of("set discriminators", self.discriminators, ("fresh", "official"))
         check_one_of("set precision", self.precision, ("fp32", "bf16"))
         if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):

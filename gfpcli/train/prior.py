@@ -27,7 +27,7 @@ from gfpcli.train.prior_figure import PriorJudge, PriorValidation
 G_MAIN, G_PATH_LENGTH, D_MAIN, D_R1 = 1, 2, 3, 4  # added to a batch's seed: each phase has draws of its own
 PATH_SHARE = 2  # the path length is that of one face in two, which saves memory and time
 N_FOR_MEAN = 4096  # style codes whose mean truncation starts from
-N_AT_ONCE = 8  # faces that a validation makes together
+N_TOGETHER = 8  # faces that a validation makes together
 GRID_ROWS, GRID_COLUMNS = 4, 8
 
 
@@ -152,6 +152,6 @@ def generated(net: StyleGAN2Decoder, n: int, psi: float, device: torch.device) -
     rng = torch.Generator().manual_seed(0)  # on the CPU: the same z on every device
     z = torch.randn(n, N_STYLE, generator=rng).to(device)
     mean = net.mapping(torch.randn(N_FOR_MEAN, N_STYLE, generator=rng).to(device)).mean(dim=0)
-    for some in z.split(N_AT_ONCE):
+    for some in z.split(N_TOGETHER):
         w = mean + psi * (net.mapping(some) - mean)
         yield to_images(net(w[:, None].expand(-1, net.n_codes, -1)))
