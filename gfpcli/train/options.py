@@ -116,8 +116,9 @@ class TrainOptions:
     size: int = option(512, "edge of the faces, px, a power of two")
     narrow: float = option(1.0, "width of the U-Net, the decoder and the discriminator, of the official one")
     multiplier: int = option(1, "width from 64 px up (official checkpoints: 1 in paper, 2 in clean)")
-    start: str = option("", "go on from compact, gfpgan-1.4, ..., or a file", flag="--from")
-    prior: str = option("", "StyleGAN2 in the decoder: stylegan2-ffhq or a file; none: random weights")
+    start: str = option("", "go on from compact, gfpgan-1.4, ..., or a file (of a prior: stylegan2-ffhq or a file)",
+                        flag="--from")  # fmt: skip
+    prior: str = option("", "StyleGAN2 in the decoder: stylegan2-ffhq, or best of a prior's run; none: random")
     is_prior_fixed: bool = option(True, "keep the weights of the prior as they are")
     discriminators: str = option("fresh", "fresh or official (the released ones, for the paper's layout)")
     iterations: int = option(800_000, "iterations of the whole run")

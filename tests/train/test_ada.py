@@ -26,7 +26,7 @@ def test_p_of_0_changes_nothing_and_a_seed_gives_the_same() -> None:
 
 
 def test_mirrors_turns_and_shifts_move_whole_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without scaling, free turns and colours: every pixel is one of the face's, and away from the edge all are there."""
+    """Without scaling, free turns and colours every pixel is one of the face's."""
     monkeypatch.setattr(ada, "SCALE_SPREAD", 0.0)
     monkeypatch.setattr(ada, "drawn_colours", lambda n, *_: (torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 3, 1)))
     monkeypatch.setattr(ada, "FREE_TURN", 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,8 @@ def test_clean_layers_learn_as_fast_as_the_paper_s() -> None:
     # the paper's activation has a gain of sqrt(2) behind the layer, the clean one has it in the weights
     paper = moved(mapping.weight, 1, 0.01 * 512**-0.5 * 2**0.5)
     assert moved(layer, shares[id(layer)], 1) == pytest.approx(paper, rel=1e-3)
-    assert float(layer.detach().std()) == pytest.approx(float(mapping.weight.detach().std()) * 0.01 * (2 / 512) ** 0.5, rel=0.05)
+    ours, theirs = (float(weight.detach().std()) for weight in (layer, mapping.weight))
+    assert ours == pytest.approx(theirs * 0.01 * (2 / 512) ** 0.5, rel=0.05)  # as strong at the start
 
 
 def test_the_rates_of_the_groups_follow_the_schedule() -> None:
@@ -283,7 +284,7 @@ def test_a_resumed_prior_equals_an_uninterrupted_one(make_prior: MakePrior) -> N
 
 
 def test_training_changes_the_faces_towards_the_true_ones(make_prior: MakePrior) -> None:
-    run = make_prior(iterations=60, ema=10, n_valid=32, validate_every=60)
+    run = make_prior(iterations=40, ema=10, n_valid=32)
     before = run.objective.validate(run.samples, run.device)
     training_loop(run)
     after = run.objective.validate(run.samples, run.device)
@@ -365,8 +366,6 @@ def test_what_has_no_meaning_for_a_prior_is_refused() -> None:
 
 def test_options_that_came_later_do_not_end_a_run() -> None:
     """A state from before the prior has neither its options nor its loss term."""
-    from dataclasses import asdict
-
     options = TRAIN_PRESETS["tiny"]
     before = to_plain(asdict(options))
     for name in ("stage", "mixing", "figure"):
