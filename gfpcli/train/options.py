@@ -15,8 +15,8 @@ ARCHITECTURES = ("paper", "clean", "compact-unet")
 TRAIN_STAGES = ("gfpgan", "prior")
 PRIOR_FIGURES = ("identity", "fid")
 PRIOR_TERMS = ("gan", "r1", "path_length")  # of LossOptions; the other terms need a degraded face and its true one
-NOT_OF_A_PRIOR = ("prior", "discriminators", "pyramid_until", "emphasis", "gan_from", "components", "clean_share",
-                  "degrade")  # fmt: skip
+NOT_OF_A_PRIOR = ("prior", "identity_net", "discriminators", "pyramid_until", "emphasis", "gan_from", "components",
+                  "clean_share", "degrade")  # fmt: skip
 AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from", "emphasis")
 AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every", "save_every",
               "n_valid", "multiplier", "per_identity", "ema", "path_every", "ada_images")  # fmt: skip
@@ -77,7 +77,7 @@ DEGRADATIONS = {
 class LossOptions:
     """The weight of each loss term. With 0 the term is not computed, and networks only it needs are not loaded.
 
-    `gradient`, `lowpass`, `texture` and `checkerboard` are not in the paper.
+    `gradient`, `lowpass`, `texture`, `checkerboard` and `lite` are not in the paper.
 
     Raises:
         UsageError: a negative weight.
@@ -95,7 +95,8 @@ class LossOptions:
     r1: float = option(10.0, "gamma of the whole-face discriminator's R1 penalty")
     component_gan: float = option(1.0, "GAN loss of the discriminators of eyes and mouth")
     component_style: float = option(200.0, "L1 of Gram matrices of those discriminators' features")
-    identity: float = option(10.0, "L1 of ArcFace features")
+    identity: float = option(10.0, "difference of identity features, of the network `identity_net`")
+    lite: float = option(0.0, "difference of EfficientNet-Lite0 features; needs no download: gfpcli[lite]")
     path_length: float = option(0.0, "path length regularisation of a prior")
 
     def __post_init__(self) -> None:
@@ -120,6 +121,7 @@ class TrainOptions:
                         flag="--from")  # fmt: skip
     prior: str = option("", "StyleGAN2 in the decoder: stylegan2-ffhq, or best of a prior's run; none: random")
     is_prior_fixed: bool = option(True, "keep the weights of the prior as they are")
+    identity_net: str = option("arcface", "network of the identity term: arcface (the paper's) or builtin")
     discriminators: str = option("fresh", "fresh or official (the released ones, for the paper's layout)")
     iterations: int = option(800_000, "iterations of the whole run")
     batch_size: int = option(3, "faces for each process and step")
@@ -165,6 +167,7 @@ class TrainOptions:
         check_one_of("set arch", self.arch, ARCHITECTURES)
         check_one_of("set figure", self.figure, PRIOR_FIGURES)
         check_one_of("set discriminators", self.discriminators, ("fresh", "official"))
+        check_one_of("set identity_net", self.identity_net, ("arcface", "builtin"))
         check_one_of("set precision", self.precision, ("fp32", "bf16"))
         if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):
             sizes = "256" if self.arch == "compact-unet" else "32, 64, 128, 256, 512 or 1024"

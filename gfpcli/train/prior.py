@@ -19,6 +19,7 @@ from gfpcli.pipeline.tensors import to_images
 from gfpcli.train import losses
 from gfpcli.train.ada import PriorState, augment
 from gfpcli.train.data import Batch, FaceDataset
+from gfpcli.train.fid import MIN_FID
 from gfpcli.train.nets import N_STYLE, Nets
 from gfpcli.train.objective import Terms
 from gfpcli.train.options import TrainOptions
@@ -95,7 +96,7 @@ class PriorObjective:
         """The figure of `n_valid` faces, and a grid of truncated ones, always from the same z."""
         net = self.nets.g_ema
         assert isinstance(net, StyleGAN2Decoder)
-        n = max(2, self.options.n_valid)
+        n = max(MIN_FID, self.options.n_valid)
         distance = self.judge([face for faces in generated(net, n, 1.0, device) for face in faces])
         tiles = [face for faces in generated(net, GRID_ROWS * GRID_COLUMNS, self.options.truncation, device)
                  for face in faces]  # fmt: skip

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import inception
+from gfpcli.errors import InputError
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.data import FaceDataset
-from gfpcli.train.fid import FeatureStatistics, frechet_distance, statistics_of
-from gfpcli.train.options import TrainOptions
+from gfpcli.train.fid import MIN_FID, FeatureStatistics, frechet_distance, statistics_of
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.identifier import load_identifier
 
@@ -62,24 +62,23 @@ class PriorJudge:
         return frechet_distance(statistics_of(list(self.features(faces).astype(np.float64))), self.true)
 
 
-def load_prior_judge(
-    options: TrainOptions, weights: Path | None, samples: FaceDataset, device: torch.device
-) -> PriorJudge:
-    """The judge by `n_valid` of the training faces: they are what a prior is to be like.
+def load_face_features(weights: Path | None, device: torch.device) -> FaceFeatures:
+    """FID's network with its `weights`, or without them the built-in identity network. Raises CheckpointError."""
+    if weights is not None:
+        return inception_features(weights, device)
+    identifier, _ = load_identifier(BUILTINS["identity"], device)
+    return identifier
 
-    Args:
-        weights: of FID's network; None: the built-in identity network.
+
+def judge_by(samples: FaceDataset, features: FaceFeatures) -> PriorJudge:
+    """The judge by `n_valid` of the training faces, which are what a prior is to be like.
 
     Raises:
-        CheckpointError: the weights are of something else.
-        InputError: a face cannot be read any more.
+        InputError: a face cannot be read any more, or there is one face only.
     """
-    features: FaceFeatures
-    if weights is None:
-        features, _ = load_identifier(BUILTINS["identity"], device)
-    else:
-        features = inception_features(weights, device)
-    chosen = samples.epoch_order(0)[: options.n_valid]
+    chosen = samples.epoch_order(0)[: max(MIN_FID, samples.options.n_valid)]
+    if len(chosen) < MIN_FID:
+        raise InputError(f"a prior needs at least {MIN_FID} faces to be compared with")
     found = [features([samples.sample(0, int(index)).true])[0].astype(np.float64) for index in chosen]
     return PriorJudge(features, statistics_of(found))
 

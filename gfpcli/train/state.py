@@ -135,9 +135,11 @@ def _check_sums(path: Path) -> None:
 
 
 def check_same(path: Path, before: Mapping[str, Any], options: TrainOptions) -> None:
-    """Raises UsageError where an option that changes the computation is not the one the run was begun with."""
-    now = to_plain(asdict(options))
-    before = _with_defaults(before, to_plain(asdict(TrainOptions())))
+    """Raises UsageError where an option that changes the computation is not the one the run was begun with.
+
+    An option that an earlier version did not have counts as its default, which leaves out what came with it.
+    """
+    now, before = to_plain(asdict(options)), with_defaults(before)
     names = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
     if names:
         changed = "; ".join(f"{key}={_difference(before.get(key), now[key])}" for key in names)
@@ -146,11 +148,14 @@ def check_same(path: Path, before: Mapping[str, Any], options: TrainOptions) -> 
         )
 
 
-def _with_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a saved run; those that came later have their defaults."""
-    nested = {key: _with_defaults(value, defaults[key]) for key, value in values.items()
-              if isinstance(value, Mapping) and key in defaults}  # fmt: skip
-    return {**defaults, **values, **nested}
+def with_defaults(before: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in a state file, those that its version did not have at their defaults."""
+    defaults = to_plain(asdict(TrainOptions()))
+    filled = {**defaults, **before}
+    for name, value in defaults.items():
+        if isinstance(value, dict):
+            filled[name] = {**value, **filled[name]}
+    return filled
 
 
 def changes_of(content: Mapping[str, Any], options: TrainOptions, facts: RunFacts) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gfpcli.errors import UsageError
+from gfpcli.errors import InputError, UsageError
 from gfpcli.model.paper import EqualLinear, MappingLayer
 from gfpcli.train import losses
 from gfpcli.train.data import Batch
@@ -27,8 +27,8 @@ from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers, set_
 from gfpcli.train.nets import generator_groups, make_nets
 from gfpcli.train.options import TRAIN_PRESETS, TrainOptions
 from gfpcli.train.prior import PriorObjective, drawn_noises, generated, mixed_latents
-from gfpcli.train.prior_figure import Faces, PriorJudge, PriorValidation, load_prior_judge
-from gfpcli.train.state import check_same, score_of, to_plain
+from gfpcli.train.prior_figure import Faces, PriorJudge, PriorValidation, judge_by, load_face_features
+from gfpcli.train.state import score_of
 from tests.train.conftest import options_of, samples_of
 
 MakePrior = Callable[..., TrainingRun]
@@ -317,26 +317,30 @@ def test_truncation_draws_faces_towards_the_mean() -> None:
     assert (mean == mean[0]).all() and 0 < np.abs(narrow - mean).mean() < np.abs(wide - mean).mean()
 
 
-@pytest.mark.parametrize("name", ["identity", "fid"])
-def test_the_judge_sees_the_training_faces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = samples_of(options_of(stage="prior", figure=name, n_valid=3, **_only_a_prior_s()), 4)
-    seen: list[int] = []
-
-    def features(faces: Faces) -> NDArray[np.floating]:
-        seen.append(len(faces))
-        return mean_colours(faces)
-
-    monkeypatch.setattr("gfpcli.train.prior_figure.inception_features", lambda *_: features)
-    monkeypatch.setattr("gfpcli.train.prior_figure.load_identifier", lambda *_: (features, None))
-    weights = Path("inception.pth") if name == "fid" else None
-    judge = load_prior_judge(samples.options, weights, samples, torch.device("cpu"))
-    assert seen == [1, 1, 1] and judge.true.n_pictures == 3
-    chosen = samples.epoch_order(0)[:3]
-    assert judge([samples.sample(0, int(i)).true for i in chosen]) == pytest.approx(0, abs=1e-6)
+def test_the_judge_compares_with_the_training_faces() -> None:
+    samples = samples_of(prior_options(n_valid=3), 4)
+    judge = judge_by(samples, mean_colours)
+    chosen = [samples.sample(0, int(index)).true for index in samples.epoch_order(0)[:3]]
+    assert judge.true.n_pictures == 3 and judge(chosen) == pytest.approx(0, abs=1e-6)
+    assert judge([255 - face for face in chosen]) > 1
+    with pytest.raises(InputError, match="at least 2 faces"):
+        judge_by(samples_of(prior_options(), 1), mean_colours)
 
 
-def _only_a_prior_s() -> dict[str, Any]:
-    return {"loss": {"l1": 0.0, "gan": 1.0, "r1": 1.0}, "degrade": TrainOptions().degrade}
+def test_features_are_of_the_built_in_network_or_of_fid_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_photo: NDArray[np.uint8]
+) -> None:
+    cpu = torch.device("cpu")
+    vectors = load_face_features(None, cpu)([one_photo, one_photo[::-1]])
+    assert vectors.shape == (2, 128) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+
+    class Inception(nn.Module):
+        def forward(self, faces: Tensor) -> list[Tensor]:
+            return [faces.mean(dim=(2, 3), keepdim=True)]
+
+    monkeypatch.setattr("gfpcli.train.prior_figure.inception", lambda weights: Inception())
+    rows = load_face_features(tmp_path / "inception.pth", cpu)([one_photo])
+    assert np.allclose(rows[0], one_photo.mean(axis=(0, 1))[::-1] / 127.5 - 1, atol=1e-4)
 
 
 def test_a_prior_sees_faces_as_they_are() -> None:
@@ -362,18 +366,6 @@ def test_what_has_no_meaning_for_a_prior_is_refused() -> None:
             replace(prior, **changes)
     with pytest.raises(UsageError, match="only a prior has it"):
         replace(TRAIN_PRESETS["tiny"], loss=replace(TRAIN_PRESETS["tiny"].loss, path_length=1.0))
-
-
-def test_options_that_came_later_do_not_end_a_run() -> None:
-    """A state from before the prior has neither its options nor its loss term."""
-    options = TRAIN_PRESETS["tiny"]
-    before = to_plain(asdict(options))
-    for name in ("stage", "mixing", "figure"):
-        del before[name]
-    del before["loss"]["path_length"]
-    check_same(Path("state.pt"), before, options)
-    with pytest.raises(UsageError, match="size=64, now 32"):
-        check_same(Path("state.pt"), before, replace(options, size=32))
 
 
 def test_a_trained_prior_is_the_decoder_of_the_gfpgan_stage(make_prior: MakePrior) -> None:
