@@ -42,6 +42,18 @@ def r1_penalty(real_score: Tensor, real: Tensor) -> Tensor:
     return grad.square().flatten(1).sum(dim=1).mean()
 
 
+def path_lengths(faces: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+    """How far a step in w moves the faces: (N,), differentiable again (StyleGAN2, section 3.2).
+
+    Args:
+        faces: (N, 3, S, S), made from `latent` (N, L, n_style).
+        noise: standard normal draws (N, 3, S, S), the random directions in image space.
+    """
+    height, width = faces.shape[2:]
+    (grad,) = torch.autograd.grad((faces * noise).sum() / (height * width) ** 0.5, latent, create_graph=True)
+    return grad.square().sum(dim=2).mean(dim=1).sqrt()
+
+
 def gram(feat: Tensor) -> Tensor:
     """Gram matrices (N, C, C) of features (N, C, H, W), divided by C*H*W."""
     n, c, h, w = feat.shape
