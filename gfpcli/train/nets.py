@@ -18,6 +18,7 @@ from gfpcli.model.compact import CompactUNet
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
 from gfpcli.model.gfpgan import GFPGAN, GFPGANClean, Shape
 from gfpcli.model.paper import MAPPING_RATE, GFPGANPaper, PaperDecoder
+from gfpcli.model.projected import ProjectedDiscriminator
 from gfpcli.model.stylegan2 import GAIN, SLOPE, StyleGAN2Decoder
 from gfpcli.train.ada import PriorState
 from gfpcli.train.options import COMPONENTS, TrainOptions
@@ -35,6 +36,7 @@ class Nets:
         g_ema: exponential moving average of the generator: the network that a run is for.
         discriminator: of the whole face; None where the GAN term is off.
         components: the discriminators of COMPONENTS; empty where the component terms are off.
+        projected: the discriminator on the features of EfficientNet-Lite0; None where its term is off.
         prior_state: what the training of a prior carries on; None in the GFP-GAN stage.
     """
 
@@ -42,19 +44,23 @@ class Nets:
     g_ema: nn.Module
     discriminator: nn.Module | None
     components: nn.ModuleDict
+    projected: nn.Module | None = None
     prior_state: PriorState | None = None
 
     def named(self) -> dict[str, nn.Module]:
         """All networks by the names they have in `state.pt`."""
         whole = {} if self.discriminator is None else {"discriminator": self.discriminator}
-        state = {} if self.prior_state is None else {"prior_state": self.prior_state}
-        return {"generator": self.generator, "g_ema": self.g_ema, **whole, "components": self.components, **state}
+        more = {"projected": self.projected, "prior_state": self.prior_state}
+        kept = {name: net for name, net in more.items() if net is not None}
+        return {"generator": self.generator, "g_ema": self.g_ema, **whole, "components": self.components, **kept}
 
     def discriminators(self) -> Iterator[nn.Module]:
-        """The whole-face discriminator and those of the components, as far as there are any."""
+        """The whole-face discriminator, those of the components and the projected one, as far as there are any."""
         if self.discriminator is not None:
             yield self.discriminator
         yield from self.components.values()
+        if self.projected is not None:
+            yield self.projected
 
 
 def widths_of(size: int, narrow: float, multiplier: int) -> tuple[int, ...]:
@@ -98,8 +104,10 @@ def make_nets(options: TrainOptions, start: Path | None, prior: Path | None) -> 
         discriminator = StyleGAN2Discriminator(tuple(reversed(widths)))
     has_parts = bool(loss.component_gan or loss.component_style)
     components = nn.ModuleDict({part: ComponentDiscriminator() for part in COMPONENTS} if has_parts else {})
+    projected = ProjectedDiscriminator(options.size) if loss.projected_gan else None
     g_ema = copy.deepcopy(generator).requires_grad_(False).eval()
-    return Nets(generator, g_ema, discriminator, components, PriorState() if is_prior else None)
+    prior_state = PriorState() if is_prior else None
+    return Nets(generator, g_ema, discriminator, components, projected, prior_state)
 
 
 def _generator(options: TrainOptions, start: Path | None) -> nn.Module:

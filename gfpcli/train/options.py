@@ -15,9 +15,10 @@ ARCHITECTURES = ("paper", "clean", "compact-unet")
 TRAIN_STAGES = ("gfpgan", "prior")
 PRIOR_FIGURES = ("identity", "fid")
 PRIOR_TERMS = ("gan", "r1", "path_length")  # of LossOptions; the other terms need a degraded face and its true one
-NOT_OF_A_PRIOR = ("prior", "identity_net", "discriminators", "pyramid_until", "emphasis", "gan_from", "components",
-                  "clean_share", "degrade")  # fmt: skip
-AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from", "emphasis")
+NOT_OF_A_PRIOR = ("prior", "identity_net", "rate_projected", "discriminators", "pyramid_until", "emphasis", "gan_from",
+                  "components", "clean_share", "degrade")  # fmt: skip
+AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "rate_projected", "pyramid_until", "gan_from",
+              "emphasis")  # fmt: skip
 AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every", "save_every",
               "n_valid", "multiplier", "per_identity", "ema", "path_every", "ada_images")  # fmt: skip
 
@@ -26,7 +27,7 @@ AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every",
 class LossOptions:
     """The weight of each loss term. With 0 the term is not computed, and networks only it needs are not loaded.
 
-    `gradient`, `lowpass`, `texture`, `checkerboard` and `lite` are not in the paper.
+    `gradient`, `lowpass`, `texture`, `checkerboard`, `lite` and `projected_gan` are not in the paper.
 
     Raises:
         UsageError: a negative weight.
@@ -46,6 +47,7 @@ class LossOptions:
     component_style: float = option(200.0, "L1 of Gram matrices of those discriminators' features")
     identity: float = option(10.0, "difference of identity features, of the network `identity_net`")
     lite: float = option(0.0, "difference of EfficientNet-Lite0 features; needs no download: gfpcli[lite]")
+    projected_gan: float = option(0.0, "GAN loss of a discriminator that sees EfficientNet-Lite0 features")
     path_length: float = option(0.0, "path length regularisation of a prior")
 
     def __post_init__(self) -> None:
@@ -80,6 +82,7 @@ class TrainOptions:
     rate: float = option(2e-3, "learning rate of the generator (Adam)")
     beta1: float = option(0.0, "Adam's beta1 of the generator")
     rate_d: float = option(2e-3, "learning rate of the discriminators (Adam)")
+    rate_projected: float = option(2e-4, "learning rate of the discriminator on EfficientNet-Lite0 features (Adam)")
     milestones: tuple[int, ...] = option((600_000, 700_000), "iterations at which the rates are halved")
     warmup: int = option(0, "iterations over which the rates grow from 0")
     cosine: bool = option(False, "let the rates fall to 0 along a cosine instead of at the milestones")
