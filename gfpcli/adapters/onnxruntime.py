@@ -247,6 +247,11 @@ class OnnxFaceModel:
         groups = [shown] if self.contract.is_batched else shown.split(1)
         return torch.cat([self._run(group) for group in groups])
 
+    @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"onnxruntime {self.net.facts.precision}" if self.net.facts else "onnxruntime"
+
     def _run(self, faces: Tensor) -> Tensor:
         given: dict[str, Tensor | NDArray[Any]] = {self.contract.picture: faces}
         if self.contract.weight:

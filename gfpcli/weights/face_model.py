@@ -43,6 +43,11 @@ class FaceNet:
         return faces.to(self.device, self.dtype, memory_format=torch.channels_last, non_blocking=is_cuda)
 
     @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"torch {next(name for name, dtype in DTYPES.items() if dtype == self.dtype)}"
+
+    @property
     def coder(self) -> FaceCoder | None:
         """The network in its two halves; None where it has none."""
         if isinstance(self.net, GFPGAN):
