@@ -45,6 +45,7 @@ from gfpcli.photo.batch import FinishedPhoto, PhotoRun
 from gfpcli.photo.inputs import plan_jobs
 from gfpcli.photo.profile import peak_memory, reset_peaks
 from gfpcli.pipeline.restorer import Restorer
+from gfpcli.types import PictureBatch
 from gfpcli.weights import autotune
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS
@@ -177,8 +178,8 @@ class _Timed:
     size: int
     run: Callable[..., Any]
 
-    def __call__(self, faces: torch.Tensor, /) -> torch.Tensor:
-        out: torch.Tensor = self.run(faces)
+    def __call__(self, faces: PictureBatch, /) -> PictureBatch:
+        out: PictureBatch = self.run(faces)
         return out
 
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gfpcli.model.landmarks import Residual
+from gfpcli.model.views import IDENTITY_VIEW
 
-IDENTITY_VIEW = 96  # px of the square it sees
 N_FEATURES = 128  # the teacher's
 FINE, MIDDLE, COARSEST = 32, 96, 192  # channels at 1/4, 1/8 and 1/16 of the square
 N_LAST_PLACES = IDENTITY_VIEW // 16  # of the last features

@@ -20,7 +20,7 @@ from gfpcli.errors import BackgroundError, FaceError, InputError
 from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
-from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned
+from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned, follow_together
 from gfpcli.pipeline.faults import decode_codes, encode_crops, mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
@@ -52,6 +52,7 @@ from gfpcli.types import (
     FaceOutcome,
     FaceStatus,
     Failed,
+    Follower,
     Frame,
     Identifier,
     Image,
@@ -96,6 +97,7 @@ class Restorer:
     identifier: Identifier | None = None  # of `persons`
     persons: PersonFilter | None = None  # whose faces are restored; None: everybody's
     landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
+    follower: Follower | None = None  # for faces known from a frame shortly before; None: each frame is looked at
     guard: Guard = Guard(1.0)  # chooses each face's strength
     coder: FaceCoder | None = None  # `model` in two halves, where it is a GFP-GAN network
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
@@ -116,13 +118,23 @@ class Restorer:
             judge: chooses how much of it is pasted; None judges each frame's faces by themselves.
             average_codes: may change the latents of a GFP-GAN network; others have none.
         """
-        idle: Idle = SimpleQueue()
-        for each in (self, *self.replicas):
-            idle.put(each)
+        idle = self._idle()
         faces_restored = self.restore_faces(map(self.align, detected), idle, average_codes)
         judged = (judge or self.judge)(deflicker(faces_restored))
         masked = self.mask_and_enlarge(judged, idle)
         return self.paste(masked)
+
+    def faces_of(
+        self, aligned: Iterable[AlignedFaces], average_codes: AverageCodes | None = None
+    ) -> Iterator[FacesRestored | Failed]:
+        """What the face network makes of frames whose faces are cut out, without anything that comes behind it."""
+        return self.restore_faces(aligned, self._idle(), average_codes)
+
+    def _idle(self) -> Idle:
+        idle: Idle = SimpleQueue()
+        for each in (self, *self.replicas):
+            idle.put(each)
+        return idle
 
     def restore(self, frame: Frame) -> Restored:
         """One frame. Raises GfpError where it cannot be finished."""
@@ -141,6 +153,14 @@ class Restorer:
             unknown = [frame for frame in group if frame.planned is None]
             found = iter(detect_together(self.detector, unknown, self.observer))
             yield from (next(found) if frame.planned is None else self._as_planned(frame) for frame in group)
+
+    def follow(self, frame: Frame, faces: Sequence[Face]) -> Sequence[Face | None] | Failed:
+        """Where faces of a frame shortly before or after are in this one; None for each that is not found there."""
+        follower = self.follower
+        if follower is None:
+            return [None] * len(faces)
+        with self.observer("detect"):
+            return or_failed(frame, lambda: follow_together(follower, frame, faces), NO_MEMORY)
 
     def _as_planned(self, frame: Frame) -> Detected | Failed:
         """A frame whose faces a plan tells."""

@@ -17,6 +17,8 @@ NOTED = (  # instructions that networks are fast by, as Linux names them on x86 
     "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
 ISA_LIMIT = "ONEDNN_MAX_CPU_ISA"  # read by oneDNN when it runs its first operation in a process
+BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # one of these is enough
+INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}
 WITHOUT_BF16 = "AVX512_CORE_VNNI"  # value of it: all that comes before bf16 in oneDNN's order
 ISA_LINE = "onednn_verbose,v1,info,cpu,isa:"
 ANY_OPERATION = "import torch; torch.ones(1, 1).to_mkldnn()"
@@ -43,10 +45,24 @@ class CpuFeatures:
         return f"{self.name}: {listed}; torch: {self.torch_isa}; oneDNN: {self.onednn_isa or 'not known'}"
 
 
+def has_bf16() -> bool:
+    """Whether torch computes in bf16 by instructions for it, as far as Linux and the limit for oneDNN tell.
+
+    The quick form of `CpuFeatures.has_bf16`, for each start.
+    """
+    limit = os.environ.get(ISA_LIMIT, "").upper()
+    is_limited = limit not in ("", "ALL", "DEFAULT") and not any(each in limit for each in ("BF16", "FP16", "AMX"))
+    return bool(BF16_INSTRUCTIONS & _flags()) and not is_limited
+
+
+def has_int8() -> bool:
+    """Whether the CPU multiplies integers of 8 bit by instructions for it, as far as Linux tells."""
+    return bool(INT8_INSTRUCTIONS & _flags())
+
+
 def cpu_features() -> CpuFeatures:
     """Asks Linux, torch and, in a process of its own, oneDNN: a second or two."""
-    flags = set(f"{_cpu_info('flags')} {_cpu_info('Features')}".split())
-    listed = tuple(each for each in NOTED if each in flags)
+    listed = tuple(each for each in NOTED if each in _flags())
     return CpuFeatures(cpu_name(), listed, torch.backends.cpu.get_cpu_capability(), _isa_of_onednn())
 
 
@@ -58,6 +74,11 @@ def cpu_name() -> str:
 def limit_to(isa: str) -> None:
     """Makes oneDNN use no instructions beyond `isa` in this process, which must not have run any network yet."""
     os.environ[ISA_LIMIT] = isa
+
+
+def _flags() -> set[str]:
+    """The instructions that Linux lists, in its words for x86 or for ARM."""
+    return set(f"{_cpu_info('flags')} {_cpu_info('Features')}".split())
 
 
 def _cpu_info(key: str) -> str:
