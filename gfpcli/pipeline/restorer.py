@@ -24,6 +24,7 @@ from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned,
 from gfpcli.pipeline.faults import decode_codes, encode_crops, mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
+from gfpcli.pipeline.seams import fade_in
 from gfpcli.pipeline.steps import (
     AlignedFaces,
     AverageCodes,
@@ -319,7 +320,8 @@ class Restorer:
         canvas = self._enlarge(frame) if masked.background is None else masked.background
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
-        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strengths=strengths, made=made)
+        pasted = fade_in(faces, crops, masked.masks, strengths)
+        paste_faces(canvas, pasted, crops, masked.masks, scale=ratio, strengths=strengths, made=made)
         size = canvas.shape[0], canvas.shape[1]
         alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start
