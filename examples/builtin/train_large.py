@@ -1,0 +1,249 @@
+"""Train only the layers at 512 px of the `compact-512` network, on pieces of faces, on top of a core that stays as it is.
+
+    python examples/builtin/train_large.py --faces DATA/faces/train512 --out FOLDER --steps 3000
+
+A tenth of the work of `gfp train --preset compact-512`: the core runs once for a degraded face, without gradients, and
+the layers above it see only 128 px pieces of what it gave. FOLDER/state.pt goes on where it was stopped, and
+FOLDER/last.safetensors holds the moving average of the whole network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from begin import begin
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gfpcli.model.checkpoint import load_face_net
+from gfpcli.model.compact import HALF, CompactUNet512
+from gfpcli.model.discriminator import StyleGAN2Discriminator
+from gfpcli.pipeline.tensors import to_tensor
+from gfpcli.train import losses
+from gfpcli.train.data import is_held_out, random_similarity, relight
+from gfpcli.train.degrade import degrade, draw_degradation
+from gfpcli.train.nets import update_ema, widths_of
+from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS
+from gfpcli.weights.cache import BUILTINS
+
+LOG = logging.getLogger("train_large")
+OPTIONS = TRAIN_PRESETS["compact-512"]  # its degradations, shares and weights of the loss terms hold here too
+SIZE, PIECE = 512, 128  # px
+STEP = 8  # px: pieces begin at a whole feature of the core
+N_FIRST, N_KEPT, USES = 48, 400, 16  # faces before the first step and at most; pieces that are taken for each new face
+R1_EVERY = 16
+DECAY = 0.995
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A degraded and the true face (3, S, S), what the core adds at half size, and its features; bfloat16."""
+
+    low: Tensor
+    true: Tensor
+    residual: Tensor
+    feat: Tensor
+
+
+def prepare(image: np.ndarray, key: tuple[int, int], net: CompactUNet512) -> Prepared:
+    """The face in one of its degradations, through the core. The draws depend on `key` only."""
+    rng = np.random.default_rng(key)
+    affine = random_similarity(SIZE, OPTIONS.shake, rng)
+    true = cv2.warpAffine(image, affine, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    true = np.asarray(true[:, ::-1] if rng.random() < 0.5 else true, np.uint8)
+    true = relight(true, rng) if rng.random() < OPTIONS.relight else true
+    kind = rng.random()
+    low = true
+    if kind >= OPTIONS.clean_share:
+        ranges = DEGRADATIONS["mild"] if kind < OPTIONS.clean_share + OPTIONS.mild_share else OPTIONS.degrade
+        low = degrade(true, draw_degradation(ranges, rng), kernel_size=ranges.kernel_size)
+    x = to_tensor([low])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        small = F.avg_pool2d(x, HALF)
+        out, feat = net.core.with_features(small)
+    parts = (x[0], to_tensor([true])[0], (out - small)[0], feat[0])
+    return Prepared(*(part.to(torch.bfloat16).clone() for part in parts))
+
+
+def prepared_faces(paths: list[Path], net: CompactUNet512, seed: int, first: int) -> Iterator[Prepared]:
+    """Without end, from the `first`-th on; the next ones are made in a thread of their own."""
+    def work(number: int) -> Prepared:
+        torch.set_num_threads(1)
+        order = np.random.default_rng((seed, number // len(paths))).permutation(len(paths))
+        image = cv2.imread(str(paths[order[number % len(paths)]]))
+        return prepare(np.asarray(image, np.uint8), (seed, number), net)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = deque(pool.submit(work, first + i) for i in range(4))
+        while True:
+            first += 1
+            ahead.append(pool.submit(work, first + 3))
+            yield ahead.popleft().result()
+
+
+def draw_pieces(pool: deque[Prepared], n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`n` pieces (low, true, residual, features), at the same place of each."""
+    drawn = []
+    for index in rng.integers(len(pool), size=n):
+        face = pool[index]
+        y, x = (STEP * int(v) for v in rng.integers(0, (SIZE - PIECE) // STEP + 1, 2))
+        cuts = [(part, SIZE // part.shape[-1]) for part in (face.low, face.true, face.residual, face.feat)]
+        drawn.append([p[:, y // f : (y + PIECE) // f, x // f : (x + PIECE) // f].float() for p, f in cuts])
+    low, true, residual, feat = (torch.stack(parts) for parts in zip(*drawn, strict=True))
+    return low, true, residual, feat
+
+
+def emphasised(faces: Tensor) -> Tensor:
+    mean = F.avg_pool2d(faces, 5, 1, 2, count_include_pad=False)
+    return faces + OPTIONS.emphasis * (faces - mean)
+
+
+def content_terms(out: Tensor, true: Tensor) -> Tensor:
+    """The weighted terms that need no discriminator."""
+    loss = OPTIONS.loss
+    terms = losses.lowpass(out, true) * loss.lowpass + losses.texture(out, true) * loss.texture
+    return terms + loss.l1 * F.l1_loss(out, true) + loss.checkerboard * losses.checkerboard(out, true)
+
+
+@dataclass(slots=True)
+class Training:
+    """The networks, their optimizers, and how far they are."""
+
+    net: CompactUNet512
+    ema: nn.Module  # of net.large
+    critic: StyleGAN2Discriminator
+    optimizer: torch.optim.Optimizer
+    optimizer_d: torch.optim.Optimizer
+    step: int = 0
+
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {"large": self.net.large, "ema": self.ema, "critic": self.critic, "optimizer": self.optimizer,
+                "optimizer_d": self.optimizer_d}  # fmt: skip
+
+    def save(self, folder: Path) -> None:
+        """Each file is written whole or not at all."""
+        content = {name: part.state_dict() for name, part in self.parts().items()}
+        torch.save(content | {"step": self.step, "rng": torch.get_rng_state()}, folder / "state.part")
+        (folder / "state.part").replace(folder / "state.pt")
+        state = {f"core.{key}": value for key, value in self.net.core.state_dict().items()}
+        state |= {f"large.{key}": value for key, value in self.ema.state_dict().items()}
+        half = {key: value.half().contiguous() for key, value in state.items()}
+        save_file(half, folder / "last.part", {"arch": "compact-512", "step": str(self.step)})
+        (folder / "last.part").replace(folder / "last.safetensors")
+
+    def load(self, folder: Path) -> None:
+        content = torch.load(folder / "state.pt", weights_only=True)
+        for name, part in self.parts().items():
+            part.load_state_dict(content[name])
+        self.step = content["step"]
+        torch.set_rng_state(content["rng"])
+
+
+def begin_training(start: Path, rate: float, rate_d: float) -> Training:
+    net = load_face_net(start)
+    net = net if isinstance(net, CompactUNet512) else CompactUNet512(net)  # type: ignore[arg-type]
+    net.core.eval().requires_grad_(False)
+    net.large.train().requires_grad_(True)
+    critic = StyleGAN2Discriminator(tuple(reversed(widths_of(PIECE, OPTIONS.narrow, 1))))
+    ema = copy.deepcopy(net.large).eval().requires_grad_(False)
+    optimizer = torch.optim.Adam(net.large.parameters(), rate, (0.9, 0.99))
+    return Training(net, ema, critic, optimizer, torch.optim.Adam(critic.parameters(), rate_d, (0.0, 0.99)))
+
+
+def generator_step(run: Training, pieces: tuple[Tensor, Tensor, Tensor, Tensor], gan: float) -> tuple[Tensor, Tensor]:
+    """One step of the layers at 512 px: their output, detached, and the loss."""
+    low, true, residual, feat = pieces
+    run.critic.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = low + run.net.large(residual, low, feat).float()
+    loss = content_terms(out, true)
+    if gan:
+        with torch.autocast("cpu", torch.bfloat16):
+            score = run.critic(emphasised(out))
+        loss = loss + gan * losses.generator_gan(score.float())
+    run.optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(run.net.large.parameters(), 1.0)
+    run.optimizer.step()
+    update_ema(run.ema, run.net.large, min(DECAY, (1 + run.step) / (10 + run.step)))
+    return out.detach(), loss.detach()
+
+
+def critic_step(run: Training, out: Tensor, true: Tensor) -> Tensor:
+    """One step of the discriminator: its loss."""
+    run.critic.requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16):
+        real, fake = run.critic(emphasised(true)), run.critic(emphasised(out))
+    loss = losses.discriminator_gan(real.float(), fake.float())
+    total = loss
+    if run.step % R1_EVERY == 0:
+        seen = true.clone().requires_grad_(True)
+        total = loss + OPTIONS.loss.r1 / 2 * R1_EVERY * losses.r1_penalty(run.critic(emphasised(seen)), seen)
+    run.optimizer_d.zero_grad()
+    total.backward()
+    run.optimizer_d.step()
+    return loss.detach()
+
+
+def train(run: Training, args: argparse.Namespace) -> None:
+    """Until `args.steps`, or Ctrl-C."""
+    paths = [path for path in sorted(args.faces.glob("*")) if not is_held_out(path.name, OPTIONS.held_out)]
+    rng = np.random.default_rng((args.seed, run.step))
+    n_new = max(1, args.batch_size // USES)
+    faces = prepared_faces(paths, run.net, args.seed, run.step * n_new)
+    pool: deque[Prepared] = deque((next(faces) for _ in range(N_FIRST)), maxlen=N_KEPT)
+    LOG.info("%d faces, from step %d", len(paths), run.step)
+    losses_g, losses_d = [], []
+    while run.step < args.steps:
+        pool.extend(next(faces) for _ in range(n_new))
+        factor = min(1.0, (run.step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * run.step / args.steps))
+        for optimizer, rate in ((run.optimizer, args.rate), (run.optimizer_d, args.rate_d)):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+        pieces = draw_pieces(pool, args.batch_size, rng)
+        is_adversarial = run.step >= args.gan_from
+        out, loss = generator_step(run, pieces, OPTIONS.loss.gan * is_adversarial)
+        losses_g.append(loss.item())
+        if is_adversarial:
+            losses_d.append(critic_step(run, out, pieces[1]).item())
+        run.step += 1
+        if run.step % 25 == 0 or run.step == args.steps:
+            LOG.info("step %d, loss %.4f, of the discriminator %.3f", run.step, np.mean(losses_g[-25:]),
+                     np.mean(losses_d[-25:] or [0]))  # fmt: skip
+            run.save(args.out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, required=True, help="folder of aligned 512 px faces")
+    parser.add_argument("--out", type=Path, required=True, help="folder, in which an earlier run goes on")
+    parser.add_argument("--start", type=Path, default=BUILTINS["compact"], help="core, or a whole 512 px network")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--gan-from", type=int, default=300, help="steps without discriminator")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate-d", type=float, default=4e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    begin(1, args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    run = begin_training(args.start, args.rate, args.rate_d)
+    if (args.out / "state.pt").exists():
+        run.load(args.out)
+    train(run, args)
+
+
+if __name__ == "__main__":
+    main()
