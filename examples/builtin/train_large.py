@@ -1,4 +1,4 @@
-"""Train only the layers at 512 px of the `compact-512` network, on pieces of faces, on top of a core that stays as it is.
+"""Train the layers at 512 px of the `compact-512` network only, on pieces of faces, on a core that stays as it is.
 
     python examples/builtin/train_large.py --faces DATA/faces/train512 --out FOLDER --steps 3000
 
@@ -43,6 +43,7 @@ OPTIONS = TRAIN_PRESETS["compact-512"]  # its degradations, shares and weights o
 SIZE, PIECE = 512, 128  # px
 STEP = 8  # px: pieces begin at a whole feature of the core
 N_FIRST, N_KEPT, USES = 48, 400, 16  # faces before the first step and at most; pieces that are taken for each new face
+MILD_SHARE = 0.3  # of the faces: degraded as `mild`
 R1_EVERY = 16
 DECAY = 0.995
 
@@ -67,7 +68,7 @@ def prepare(image: np.ndarray, key: tuple[int, int], net: CompactUNet512) -> Pre
     kind = rng.random()
     low = true
     if kind >= OPTIONS.clean_share:
-        ranges = DEGRADATIONS["mild"] if kind < OPTIONS.clean_share + OPTIONS.mild_share else OPTIONS.degrade
+        ranges = DEGRADATIONS["mild"] if kind < OPTIONS.clean_share + MILD_SHARE else OPTIONS.degrade
         low = degrade(true, draw_degradation(ranges, rng), kernel_size=ranges.kernel_size)
     x = to_tensor([low])
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

@@ -22,14 +22,14 @@ from gfpcli.files.atomic import os_errors_as
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.degrade import degrade, draw_degradation
 from gfpcli.train.faces import TrainingFace
-from gfpcli.train.options import COMPONENTS, DEGRADATIONS, TrainOptions
+from gfpcli.train.options import COMPONENTS, TrainOptions
 from gfpcli.train.sources import PictureSource
 
 EYE_ENLARGED = 1.4  # of the eye: edge of its box (upstream)
 EYE_HALF = 0.21  # of the distance between the eyes: half the width of an eye
 MIN_HALF = 16.0  # px at 512
 N_HASH_BINS = 1000  # of the split into training and held-out faces
-UNDEGRADED, SHAKEN, RELIT, MILD = 1, 2, 3, 4  # seeds of separate generators: an option that is off changes no other draw
+UNDEGRADED, SHAKEN, RELIT = 1, 2, 3  # seeds of separate generators: an option that is off changes no other draw
 Component = tuple[float, float, float]
 
 
@@ -200,9 +200,8 @@ class FaceDataset(torch.utils.data.Dataset["Sample | InputError"]):
             image = relight(image, relit)
         low = image
         if np.random.default_rng((*key, UNDEGRADED)).random() >= self.options.clean_share:
-            is_mild = np.random.default_rng((*key, MILD)).random() < self.options.mild_share
-            ranges = DEGRADATIONS["mild"] if is_mild else self.options.degrade
-            low = degrade(image, draw_degradation(ranges, rng), kernel_size=ranges.kernel_size)
+            drawn = draw_degradation(self.options.degrade, rng)
+            low = degrade(image, drawn, kernel_size=self.options.degrade.kernel_size)
         return Sample(face.name, low, image, components.boxes())
 
     def _components_of(self, face: TrainingFace, size: int) -> Components:

@@ -134,7 +134,6 @@ class TrainOptions:
     gan_from: int = option(0, "iterations without discriminators at the start")
     held_out: float = option(0.05, "share of the faces that only validation sees")
     clean_share: float = option(0.0, "share of the faces that are given undegraded")
-    mild_share: float = option(0.0, "share of the faces that are degraded as `mild` says")
     shake: float = option(0.0, "standard deviation of random misalignment (shift, turn, zoom), px at 512")
     relight: float = option(0.0, "share of the faces shown in other light, with a colour cast, or gray")
     identity_pattern: str = option("", "regular expression: file names with the same first group show one person")
@@ -162,7 +161,6 @@ class TrainOptions:
         check_within("set held_out", self.held_out, 0, 0.9)
         check_within("set beta1", self.beta1, 0, 0.999)
         check_within("set clean_share", self.clean_share, 0, 1)
-        check_within("set mild_share", self.mild_share, 0, 1)
         check_within("set relight", self.relight, 0, 1)
         if compact_size and (self.loss.pyramid or self.prior):
             raise UsageError(f"{self.arch} has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
@@ -199,7 +197,7 @@ TRAIN_PRESETS = {
     "compact-512": TrainOptions(  # goes on from `compact`
         arch="compact-512", start="compact", narrow=0.125, iterations=3_000, batch_size=8, rate=5e-4, beta1=0.9,
         rate_d=4e-3, warmup=20, cosine=True, clip=1.0, precision="bf16", ema=1_200, gan_from=400, emphasis=6,
-        held_out=0.02, clean_share=0.08, mild_share=0.3, shake=8.0, relight=0.25, validate_every=200, save_every=25,
+        held_out=0.02, clean_share=0.08, shake=8.0, relight=0.25, validate_every=200, save_every=25,
         degrade=DegradeOptions(shrink=(0.8, 12.0), quality=(40.0, 100.0), shift_chance=0.0, jitter_chance=0.0),
         loss=LossOptions(l1=0.5, lowpass=2.0, texture=3.0, checkerboard=0.5, pyramid=0.0, gan=0.1, r1=1.0,
                          component_gan=0.1, component_style=100.0, **NO_DOWNLOADS),
