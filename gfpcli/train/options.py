@@ -73,7 +73,7 @@ DEGRADATIONS = {
 class LossOptions:
     """The weight of each loss term. With 0 the term is not computed, and networks only it needs are not loaded.
 
-    `gradient`, `lowpass`, `texture` and `checkerboard` are not in the paper.
+    `gradient`, `lowpass`, `texture`, `checkerboard` and `lite` are not in the paper.
 
     Raises:
         UsageError: a negative weight.
@@ -91,7 +91,8 @@ class LossOptions:
     r1: float = option(10.0, "gamma of the whole-face discriminator's R1 penalty")
     component_gan: float = option(1.0, "GAN loss of the discriminators of eyes and mouth")
     component_style: float = option(200.0, "L1 of Gram matrices of those discriminators' features")
-    identity: float = option(10.0, "L1 of ArcFace features")
+    identity: float = option(10.0, "difference of identity features, of the network `identity_net`")
+    lite: float = option(0.0, "difference of EfficientNet-Lite0 features; needs no download: gfpcli[lite]")
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -113,6 +114,7 @@ class TrainOptions:
     start: str = option("", "go on from compact, gfpgan-1.4, ..., or a file", flag="--from")
     prior: str = option("", "StyleGAN2 in the decoder: stylegan2-ffhq or a file; none: random weights")
     is_prior_fixed: bool = option(True, "keep the weights of the prior as they are")
+    identity_net: str = option("arcface", "network of the identity term: arcface (the paper's) or builtin")
     discriminators: str = option("fresh", "fresh or official (the released ones, for the paper's layout)")
     iterations: int = option(800_000, "iterations of the whole run")
     batch_size: int = option(3, "faces for each process and step")
@@ -149,6 +151,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         check_one_of("set arch", self.arch, ARCHITECTURES)
         check_one_of("set discriminators", self.discriminators, ("fresh", "official"))
+        check_one_of("set identity_net", self.identity_net, ("arcface", "builtin"))
         check_one_of("set precision", self.precision, ("fp32", "bf16"))
         compact_size = COMPACT_SIZES.get(self.arch)
         if self.size not in ((compact_size,) if compact_size else (32, 64, 128, 256, 512, 1024)):
