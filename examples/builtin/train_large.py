@@ -164,7 +164,7 @@ def begin_training(start: Path, rate: float, rate_d: float) -> Training:
 
 
 def generator_step(run: Training, pieces: tuple[Tensor, Tensor, Tensor, Tensor], gan: float) -> tuple[Tensor, Tensor]:
-    """One step of the layers at 512 px: their output, detached, and the loss."""
+    """One step of the layers at 512 px: their output, detached, and the loss. The discriminator sees half of it."""
     low, true, residual, feat = pieces
     run.critic.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
@@ -172,7 +172,7 @@ def generator_step(run: Training, pieces: tuple[Tensor, Tensor, Tensor, Tensor],
     loss = content_terms(out, true)
     if gan:
         with torch.autocast("cpu", torch.bfloat16):
-            score = run.critic(emphasised(out))
+            score = run.critic(emphasised(out[::2]))
         loss = loss + gan * losses.generator_gan(score.float())
     run.optimizer.zero_grad()
     loss.backward()
@@ -218,7 +218,7 @@ def train(run: Training, args: argparse.Namespace) -> None:
         out, loss = generator_step(run, pieces, OPTIONS.loss.gan * is_adversarial)
         losses_g.append(loss.item())
         if is_adversarial:
-            losses_d.append(critic_step(run, out, pieces[1]).item())
+            losses_d.append(critic_step(run, out[::2], pieces[1][::2]).item())
         run.step += 1
         if run.step % 25 == 0 or run.step == args.steps:
             LOG.info("step %d, loss %.4f, of the discriminator %.3f", run.step, np.mean(losses_g[-25:]),

@@ -17,7 +17,7 @@ DEFAULT_WIDTHS = (48, 96, 160, 224, 256)
 FOLD = 4  # pixels folded into channels before the first convolution
 N_FINE = 16  # channels of the layers at full size
 N_LARGE = 32  # channels of the 512 px network's own layers
-N_SEEN = 8  # of these, channels of the core's features that they see
+N_SEEN = 16  # of these, channels of the core's features that they see
 HALF = 2  # the core of the 512 px network works at 1/HALF of its size
 N_GROUPS = 8  # of the normalisation; every width is a multiple of it
 
@@ -123,15 +123,16 @@ class CompactUNet(nn.Module):
 class LargeLayers(nn.Module):
     """Last convolutions of the 512 px network: on pixels folded two by two, which is fast, then one at full size.
 
-    They draw from noise as FineLayers do. Besides what is added they give a gain of the core's residual, by which a
-    face that needs little can be left as it is.
+    They draw from noise as FineLayers do. The core's features are enlarged smoothly: unfolded, they gave a lattice of
+    8 px in the first trial. Besides what is added there is a gain of the core's residual, by which a face that needs
+    little can be left as it is.
     """
 
     noise: Tensor
 
     def __init__(self, n_feat: int, n_large: int) -> None:
         super().__init__()
-        self.unfold = nn.Conv2d(n_feat, N_SEEN * FOLD**2, 3, 1, 1)
+        self.seen = nn.Conv2d(n_feat, N_SEEN, 3, 1, 1)
         self.conv1 = nn.Conv2d(N_SEEN + 3 + 4 * HALF**2, n_large, 3, 1, 1)
         self.conv2 = nn.Conv2d(n_large, n_large, 3, 1, 1)
         self.conv3 = _silent(nn.Conv2d(n_large // HALF**2 + 4, 4, 3, 1, 1))
@@ -143,7 +144,7 @@ class LargeLayers(nn.Module):
         n, _, height, width = x.shape
         noise = x.new_empty(n, 1, height, width).normal_() if self.training else self.noise[..., :height, :width]
         picture = torch.cat([x, noise.expand(n, 1, height, width)], dim=1)  # (N, 4, S, S)
-        seen = F.pixel_shuffle(self.unfold(feat), FOLD)
+        seen = F.interpolate(self.seen(feat), scale_factor=float(FOLD), mode="bilinear", align_corners=False)
         large = torch.cat([seen, residual, F.pixel_unshuffle(picture, HALF)], dim=1)  # (N, N_SEEN + 19, S/2, S/2)
         for conv in (self.conv1, self.conv2):
             large = F.leaky_relu(conv(large), SLOPE)
