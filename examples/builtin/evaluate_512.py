@@ -7,7 +7,7 @@ A network of another size sees the face reduced to it, and its answer is pasted 
 does, without a mask. Columns of the table:
 
 - PSNR, dB; sharpness (variance of the Laplacian over the truth's); NIQE;
-- lite0: distance of EfficientNet-Lite0's features, unit length at each place, mean of five depths (gfpcli[lite]);
+- lite0: the loss term `lite`, distance of EfficientNet-Lite0's features, 0 to 20 (gfpcli[lite]);
 - rank-1 of the built-in identity network among the true faces, and of its teacher (face-recognition-models, dlib-bin);
 - lmd: mean distance of five landmarks from those found in the truth, px, by the built-in detector.
 """
@@ -33,6 +33,7 @@ from gfpcli.model.efficientnet_lite import EfficientNetLite0
 from gfpcli.pipeline.align import aligned_crop
 from gfpcli.pipeline.paste import paste_faces
 from gfpcli.pipeline.tensors import to_images, to_tensor
+from gfpcli.train import losses
 from gfpcli.train.degrade import Degradation, degrade
 from gfpcli.train.face_metrics import load_face_judge
 from gfpcli.types import Frame
@@ -88,11 +89,9 @@ def sharpness(face: Picture) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(face, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
 
 
-def feature_distance(net: EfficientNetLite0, face: Picture, true: Picture) -> float:
-    """Squared distance of features of unit length at each place (as LPIPS, without learnt weights), times 100."""
+def lite_distance(net: EfficientNetLite0, face: Picture, true: Picture) -> float:
     with torch.inference_mode():
-        pairs = [(both / (both.norm(dim=1, keepdim=True) + 1e-6)).unbind() for both in net(to_tensor([face, true]))]
-    return 100 * float(np.mean([(one - other).square().sum(dim=0).mean().item() for one, other in pairs]))
+        return losses.feature_distance(net(to_tensor([face])), net(to_tensor([true]))).item()
 
 
 def rank_1(found: NDArray[np.float32], gallery: NDArray[np.float32]) -> float:
@@ -132,7 +131,7 @@ class Judges:
     def figures(self, outs: list[Picture], faces: list[Picture]) -> dict[str, float]:
         pairs = list(zip(outs, faces, strict=True))
         return {
-            "lite0": float(np.mean([feature_distance(self.lite, *pair) for pair in pairs])),
+            "lite0": float(np.mean([lite_distance(self.lite, *pair) for pair in pairs])),
             "rank-1": rank_1(student_vectors(outs), self.student),
             "teacher's": rank_1(teachers_unit(outs, self.mean), self.teacher),
             "lmd": float(np.nanmean([self.marks(*pair)["lmd"] for pair in pairs])),

@@ -27,6 +27,7 @@ from begin import begin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gfpcli.adapters.efficientnet_lite0 import lite0_file, load_lite0
 from gfpcli.model.checkpoint import load_face_net
 from gfpcli.model.compact import HALF, CompactUNet512
 from gfpcli.model.discriminator import StyleGAN2Discriminator
@@ -111,10 +112,13 @@ def emphasised(faces: Tensor) -> Tensor:
     return faces + OPTIONS.emphasis * (faces - mean)
 
 
-def content_terms(out: Tensor, true: Tensor) -> Tensor:
+def content_terms(out: Tensor, true: Tensor, lite: nn.Module) -> Tensor:
     """The weighted terms that need no discriminator."""
     loss = OPTIONS.loss
     terms = losses.lowpass(out, true) * loss.lowpass + losses.texture(out, true) * loss.texture
+    with torch.no_grad():
+        wanted = lite(true)
+    terms = terms + loss.lite * losses.feature_distance(lite(out), wanted)
     return terms + loss.l1 * F.l1_loss(out, true) + loss.checkerboard * losses.checkerboard(out, true)
 
 
@@ -127,6 +131,7 @@ class Training:
     critic: StyleGAN2Discriminator
     optimizer: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
+    lite: nn.Module  # EfficientNet-Lite0, frozen
     step: int = 0
 
     def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -160,7 +165,8 @@ def begin_training(start: Path, rate: float, rate_d: float) -> Training:
     critic = StyleGAN2Discriminator(tuple(reversed(widths_of(PIECE, OPTIONS.narrow, 1))))
     ema = copy.deepcopy(net.large).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(net.large.parameters(), rate, (0.9, 0.99))
-    return Training(net, ema, critic, optimizer, torch.optim.Adam(critic.parameters(), rate_d, (0.0, 0.99)))
+    optimizer_d = torch.optim.Adam(critic.parameters(), rate_d, (0.0, 0.99))
+    return Training(net, ema, critic, optimizer, optimizer_d, load_lite0(lite0_file()))
 
 
 def generator_step(run: Training, pieces: tuple[Tensor, Tensor, Tensor, Tensor], gan: float) -> tuple[Tensor, Tensor]:
@@ -169,7 +175,7 @@ def generator_step(run: Training, pieces: tuple[Tensor, Tensor, Tensor, Tensor],
     run.critic.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
         out = low + run.net.large(residual, low, feat).float()
-    loss = content_terms(out, true)
+    loss = content_terms(out, true, run.lite)
     if gan:
         with torch.autocast("cpu", torch.bfloat16):
             score = run.critic(emphasised(out[::2]))
