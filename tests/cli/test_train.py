@@ -25,7 +25,8 @@ from gfpcli.cli.app import app
 from gfpcli.cli.train_options import train_options, yaml_of
 from gfpcli.errors import UsageError
 from gfpcli.model.arcface import ArcFaceR18
-from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, DegradeOptions, LossOptions, TrainOptions
+from gfpcli.train.degrade_options import DEGRADATIONS, DegradeOptions
+from gfpcli.train.options import TRAIN_PRESETS, LossOptions, TrainOptions
 from gfpcli.weights.cache import cache_folder
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
