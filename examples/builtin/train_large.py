@@ -14,7 +14,7 @@ import copy
 import logging
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +26,19 @@ import torch.nn.functional as F
 from begin import begin
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from gfpcli.adapters.efficientnet_lite0 import lite0_file, load_lite0
 from gfpcli.model.checkpoint import load_face_net
 from gfpcli.model.compact import HALF, CompactUNet512
-from gfpcli.model.discriminator import StyleGAN2Discriminator
+from gfpcli.model.efficientnet_lite import FEATURE_CHANNELS
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train import losses
 from gfpcli.train.data import is_held_out, random_similarity, relight
 from gfpcli.train.degrade import degrade, draw_degradation
-from gfpcli.train.nets import update_ema, widths_of
-from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS
+from gfpcli.train.degrade_options import DEGRADATIONS
+from gfpcli.train.nets import update_ema
+from gfpcli.train.options import TRAIN_PRESETS
 from gfpcli.weights.cache import BUILTINS
 
 LOG = logging.getLogger("train_large")
@@ -45,7 +47,7 @@ SIZE, PIECE = 512, 128  # px
 STEP = 8  # px: pieces begin at a whole feature of the core
 N_FIRST, N_KEPT, USES = 48, 400, 16  # faces before the first step and at most; pieces that are taken for each new face
 MILD_SHARE = 0.3  # of the faces: degraded as `mild`
-R1_EVERY = 16
+N_HEADS, N_HEAD = 4, 48  # of the discriminator: heads, and channels of each
 DECAY = 0.995
 
 
@@ -107,18 +109,37 @@ def draw_pieces(pool: deque[Prepared], n: int, rng: np.random.Generator) -> tupl
     return low, true, residual, feat
 
 
-def emphasised(faces: Tensor) -> Tensor:
-    mean = F.avg_pool2d(faces, 5, 1, 2, count_include_pad=False)
-    return faces + OPTIONS.emphasis * (faces - mean)
+class FeatureCritic(nn.Module):
+    """A small head on each of the first N_HEADS features of EfficientNet-Lite0: a realness map (N, 1, H, W) of each.
+
+    What the frozen network sees already tells much, so that the heads learn within some dozen steps (Projected GAN,
+    Sauer et al., 2021, without its mixing of levels).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(head_of(n_in) for n_in in FEATURE_CHANNELS[:N_HEADS])
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        seen = zip(self.heads, features[:N_HEADS], strict=True)
+        return [head(F.normalize(feat) * feat.shape[1] ** 0.5) for head, feat in seen]
 
 
-def content_terms(out: Tensor, true: Tensor, lite: nn.Module) -> Tensor:
-    """The weighted terms that need no discriminator."""
+def head_of(n_in: int) -> nn.Module:
+    """(N, n_in, H, W) to (N, 1, H, W)."""
+    convs = (nn.Conv2d(n_in, N_HEAD, 3, 1, 1), nn.Conv2d(N_HEAD, N_HEAD, 3, 1, 1), nn.Conv2d(N_HEAD, 1, 1))
+    first, second, last = (spectral_norm(conv) for conv in convs)
+    return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), last)
+
+
+def mean_of(terms: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).mean()
+
+
+def content_terms(out: Tensor, true: Tensor) -> Tensor:
+    """The weighted terms of the pixels."""
     loss = OPTIONS.loss
     terms = losses.lowpass(out, true) * loss.lowpass + losses.texture(out, true) * loss.texture
-    with torch.no_grad():
-        wanted = lite(true)
-    terms = terms + loss.lite * losses.feature_distance(lite(out), wanted)
     return terms + loss.l1 * F.l1_loss(out, true) + loss.checkerboard * losses.checkerboard(out, true)
 
 
@@ -128,7 +149,7 @@ class Training:
 
     net: CompactUNet512
     ema: nn.Module  # of net.large
-    critic: StyleGAN2Discriminator
+    critic: FeatureCritic
     optimizer: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
     lite: nn.Module  # EfficientNet-Lite0, frozen
@@ -162,46 +183,42 @@ def begin_training(start: Path, rate: float, rate_d: float) -> Training:
     net = net if isinstance(net, CompactUNet512) else CompactUNet512(net)  # type: ignore[arg-type]
     net.core.eval().requires_grad_(False)
     net.large.train().requires_grad_(True)
-    critic = StyleGAN2Discriminator(tuple(reversed(widths_of(PIECE, OPTIONS.narrow, 1))))
+    critic = FeatureCritic()
     ema = copy.deepcopy(net.large).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(net.large.parameters(), rate, (0.9, 0.99))
     optimizer_d = torch.optim.Adam(critic.parameters(), rate_d, (0.0, 0.99))
     return Training(net, ema, critic, optimizer, optimizer_d, load_lite0(lite0_file()))
 
 
-def generator_step(run: Training, pieces: tuple[Tensor, Tensor, Tensor, Tensor], gan: float) -> tuple[Tensor, Tensor]:
-    """One step of the layers at 512 px: their output, detached, and the loss. The discriminator sees half of it."""
+def train_step(run: Training, pieces: tuple[Tensor, Tensor, Tensor, Tensor], gan: float) -> tuple[float, float]:
+    """One step of the layers at 512 px and, with `gan`, one of the discriminator: the loss of each."""
     low, true, residual, feat = pieces
     run.critic.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
         out = low + run.net.large(residual, low, feat).float()
-    loss = content_terms(out, true, run.lite)
+    with torch.no_grad():
+        wanted = run.lite(true)
+    seen = run.lite(out)
+    loss = content_terms(out, true) + OPTIONS.loss.lite * losses.feature_distance(seen, wanted)
     if gan:
-        with torch.autocast("cpu", torch.bfloat16):
-            score = run.critic(emphasised(out[::2]))
-        loss = loss + gan * losses.generator_gan(score.float())
+        loss = loss + gan * mean_of(losses.generator_gan(scores) for scores in run.critic(seen))
     run.optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(run.net.large.parameters(), 1.0)
     run.optimizer.step()
     update_ema(run.ema, run.net.large, min(DECAY, (1 + run.step) / (10 + run.step)))
-    return out.detach(), loss.detach()
+    return loss.item(), critic_step(run, wanted, [each.detach() for each in seen]) if gan else 0.0
 
 
-def critic_step(run: Training, out: Tensor, true: Tensor) -> Tensor:
-    """One step of the discriminator: its loss."""
+def critic_step(run: Training, true: Sequence[Tensor], fake: Sequence[Tensor]) -> float:
+    """One step of the discriminator on the features of both: its loss."""
     run.critic.requires_grad_(True)
-    with torch.autocast("cpu", torch.bfloat16):
-        real, fake = run.critic(emphasised(true)), run.critic(emphasised(out))
-    loss = losses.discriminator_gan(real.float(), fake.float())
-    total = loss
-    if run.step % R1_EVERY == 0:
-        seen = true.clone().requires_grad_(True)
-        total = loss + OPTIONS.loss.r1 / 2 * R1_EVERY * losses.r1_penalty(run.critic(emphasised(seen)), seen)
+    pairs = zip(run.critic(true), run.critic(fake), strict=True)
+    loss = mean_of(losses.discriminator_gan(*scores) for scores in pairs)
     run.optimizer_d.zero_grad()
-    total.backward()
+    loss.backward()
     run.optimizer_d.step()
-    return loss.detach()
+    return loss.item()
 
 
 def train(run: Training, args: argparse.Namespace) -> None:
@@ -212,7 +229,7 @@ def train(run: Training, args: argparse.Namespace) -> None:
     faces = prepared_faces(paths, run.net, args.seed, run.step * n_new)
     pool: deque[Prepared] = deque((next(faces) for _ in range(N_FIRST)), maxlen=N_KEPT)
     LOG.info("%d faces, from step %d", len(paths), run.step)
-    losses_g, losses_d = [], []
+    both: list[tuple[float, float]] = []
     while run.step < args.steps:
         pool.extend(next(faces) for _ in range(n_new))
         factor = min(1.0, (run.step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * run.step / args.steps))
@@ -220,15 +237,10 @@ def train(run: Training, args: argparse.Namespace) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
         pieces = draw_pieces(pool, args.batch_size, rng)
-        is_adversarial = run.step >= args.gan_from
-        out, loss = generator_step(run, pieces, OPTIONS.loss.gan * is_adversarial)
-        losses_g.append(loss.item())
-        if is_adversarial:
-            losses_d.append(critic_step(run, out[::2], pieces[1][::2]).item())
+        both.append(train_step(run, pieces, args.gan * (run.step >= args.gan_from)))
         run.step += 1
         if run.step % 25 == 0 or run.step == args.steps:
-            LOG.info("step %d, loss %.4f, of the discriminator %.3f", run.step, np.mean(losses_g[-25:]),
-                     np.mean(losses_d[-25:] or [0]))  # fmt: skip
+            LOG.info("step %d, loss %.4f, of the discriminator %.3f", run.step, *np.mean(both[-25:], axis=0))
             run.save(args.out)
 
 
@@ -239,9 +251,10 @@ def main() -> None:
     parser.add_argument("--start", type=Path, default=BUILTINS["compact"], help="core, or a whole 512 px network")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--gan-from", type=int, default=300, help="steps without discriminator")
+    parser.add_argument("--gan", type=float, default=0.1, help="weight of the GAN term")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--rate-d", type=float, default=4e-3)
+    parser.add_argument("--rate-d", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     begin(1, args.seed)
