@@ -34,7 +34,7 @@ from gfpcli.pipeline.align import aligned_crop
 from gfpcli.pipeline.paste import paste_faces
 from gfpcli.pipeline.tensors import to_images, to_tensor
 from gfpcli.train import losses
-from gfpcli.train.degrade import Degradation, degrade
+from gfpcli.train.degrade import Degradation, Round, degrade
 from gfpcli.train.face_metrics import load_face_judge
 from gfpcli.types import Frame
 from gfpcli.weights.cache import BUILTINS
@@ -62,7 +62,7 @@ def damaged(faces: list[Picture], name: str) -> list[Picture]:
         return faces
     sigma, noise, shrink, quality = DAMAGES[name]
     return [
-        degrade(face, Degradation(sigma, sigma, 0.0, shrink, noise, i, quality, None, None, False), kernel_size=41)
+        degrade(face, Degradation(Round(sigma, sigma, 0.0, shrink, noise, i, quality)), kernel_size=41)
         for i, face in enumerate(faces)
     ]
 
