@@ -14,7 +14,7 @@ from torch import nn
 
 from gfpcli.errors import CheckpointError, UsageError
 from gfpcli.model.checkpoint import KINDS, kind_of, load_face_net, read_state
-from gfpcli.model.compact import CompactUNet
+from gfpcli.model.compact import CompactUNet, CompactUNet512
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
 from gfpcli.model.gfpgan import GFPGAN, GFPGANClean, Shape
 from gfpcli.model.paper import MAPPING_RATE, GFPGANPaper, PaperDecoder
@@ -25,7 +25,8 @@ from gfpcli.train.options import COMPONENTS, TrainOptions
 
 N_STYLE, N_MLP = 512, 8
 UNET_NARROW = 0.5  # of the decoder's width (upstream)
-KIND_OF = {"paper": "gfpgan-paper", "clean": "gfpgan-clean", "compact-unet": "compact-unet"}
+KIND_OF = {"paper": "gfpgan-paper", "clean": "gfpgan-clean", "compact-unet": "compact-unet",
+           "compact-512": "compact-512"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +114,21 @@ def make_nets(options: TrainOptions, start: Path | None, prior: Path | None) -> 
 def _generator(options: TrainOptions, start: Path | None) -> nn.Module:
     if start is not None:
         net = load_face_net(start).requires_grad_(True).train()
+        if isinstance(net, CompactUNet) and net.fine is None:
+            net.add_fine_layers()
+        if isinstance(net, CompactUNet) and options.arch == "compact-512":
+            net = CompactUNet512(net)
         kind = kind_of(net.state_dict())
         if kind != KIND_OF[options.arch]:
             arch = next((name for name, other in KIND_OF.items() if other == kind), kind)
             raise UsageError(f"--from {start}: {KINDS[kind]}; --set arch={arch} goes on from it")
         if net.size != options.size:
             raise UsageError(f"--from {start}: made for {net.size} px, not {options.size}: --set size={net.size}")
-        if isinstance(net, CompactUNet) and net.fine is None:
-            net.add_fine_layers()
         return net
     if options.arch == "compact-unet":
         return CompactUNet()
+    if options.arch == "compact-512":
+        return CompactUNet512(CompactUNet())
     return {"paper": GFPGANPaper, "clean": GFPGANClean}[options.arch](shape_for(options))
 
 

@@ -11,7 +11,8 @@ from gfpcli.options import RUN, SPEED, TRAINING, CommandOptions, check_one_of, c
 from gfpcli.train.degrade_options import DegradeOptions
 
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
-ARCHITECTURES = ("paper", "clean", "compact-unet")
+ARCHITECTURES = ("paper", "clean", "compact-unet", "compact-512")
+COMPACT_SIZES = {"compact-unet": 256, "compact-512": 512}
 TRAIN_STAGES = ("gfpgan", "prior")
 PRIOR_FIGURES = ("identity", "fid")
 PRIOR_TERMS = ("gan", "r1", "path_length")  # of LossOptions; the other terms need a degraded face and its true one
@@ -64,7 +65,9 @@ class TrainOptions:
     """
 
     stage: str = option("gfpgan", "what is trained: gfpgan (a restorer), or prior (the StyleGAN2 that --prior takes)")
-    arch: str = option("paper", "architecture: paper, clean or compact-unet; of a prior: that of its GFP-GAN")
+    arch: str = option(
+        "paper", "architecture: paper, clean, compact-unet or compact-512; of a prior: that of its GFP-GAN"
+    )
     size: int = option(512, "edge of the faces, px, a power of two")
     narrow: float = option(1.0, "width of the U-Net, the decoder and the discriminator, of the official one")
     multiplier: int = option(1, "width from 64 px up (official checkpoints: 1 in paper, 2 in clean)")
@@ -121,8 +124,9 @@ class TrainOptions:
         check_one_of("set discriminators", self.discriminators, ("fresh", "official"))
         check_one_of("set identity_net", self.identity_net, ("arcface", "builtin"))
         check_one_of("set precision", self.precision, ("fp32", "bf16"))
-        if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):
-            sizes = "256" if self.arch == "compact-unet" else "32, 64, 128, 256, 512 or 1024"
+        compact_size = COMPACT_SIZES.get(self.arch)
+        if self.size not in ((compact_size,) if compact_size else (32, 64, 128, 256, 512, 1024)):
+            sizes = compact_size or "32, 64, 128, 256, 512 or 1024"
             raise UsageError(f"--set size={self.size}: {self.arch} takes {sizes}")
         for name in AT_LEAST_0 + AT_LEAST_1:
             check_within(name.replace("_", "-"), getattr(self, name), int(name in AT_LEAST_1), 10**9)
@@ -135,8 +139,8 @@ class TrainOptions:
         check_within("set mixing", self.mixing, 0, 1)
         check_within("set ada_target", self.ada_target, 0, 1)
         check_within("set truncation", self.truncation, 0, 2)
-        if self.arch == "compact-unet" and (self.loss.pyramid or self.prior):
-            raise UsageError("compact-unet has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
+        if compact_size and (self.loss.pyramid or self.prior):
+            raise UsageError(f"{self.arch} has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
         if self.loss.gan and self.batch_size > 4 and self.batch_size % 4:  # groups of the minibatch standard deviation
             raise UsageError(f"--batch-size {self.batch_size}: the discriminator takes 1 to 4, or a multiple of 4")
         if self.start and self.prior:
@@ -152,8 +156,8 @@ class TrainOptions:
 
     def _check_prior(self) -> None:
         """Refuses what has no meaning for a prior, so that nothing is ignored without a word."""
-        if self.arch == "compact-unet":
-            raise UsageError("--set arch=compact-unet: it has no prior; choose paper or clean")
+        if self.arch in COMPACT_SIZES:
+            raise UsageError(f"--set arch={self.arch}: it has no prior; choose paper or clean")
         if not self.loss.gan:
             raise UsageError("--set loss.gan=0: a prior learns from its discriminator only")
         for each in fields(self.loss):
@@ -184,6 +188,16 @@ TRAIN_PRESETS = {
         ),
         loss=LossOptions(l1=1.0, gradient=0.5, pyramid=0.0, gan=0.01, r1=2.0, component_gan=0.01, component_style=20.0,
                          **NO_DOWNLOADS),
+    ),
+    "compact-512": TrainOptions(  # goes on from `compact`
+        arch="compact-512", start="compact", narrow=0.125, iterations=3_000, batch_size=8, rate=5e-4, beta1=0.9,
+        rate_d=4e-3, warmup=20, cosine=True, clip=1.0, precision="bf16", ema=1_200, gan_from=400, emphasis=6,
+        held_out=0.02, clean_share=0.08, shake=8.0, relight=0.25, validate_every=200, save_every=25,
+        degrade=DegradeOptions(
+            shrink=(0.8, 12.0), quality=(40.0, 100.0), shift_chance=0.0, jitter_chance=0.0, mild_share=0.3,
+        ),
+        loss=LossOptions(l1=0.5, lowpass=2.0, texture=3.0, checkerboard=0.5, lite=0.15, pyramid=0.0, gan=0.1,
+                         r1=1.0, component_gan=0.1, component_style=100.0, **NO_DOWNLOADS),
     ),
     "tiny": TrainOptions(
         arch="clean", size=64, narrow=0.125, iterations=200, batch_size=8, workers=0, rate=1e-3, beta1=0.9,

@@ -43,7 +43,7 @@ def faster_onnx_model(
     if cpu.has_int8():
         ways = {IN_INT8: partial(_load, path, fidelity, is_int8=True), **ways}
     halves = {"torch bf16": partial(by_torch, "bf16")} if has_bf16 else {}
-    loaders = {"torch fp32": partial(by_torch, "fp32"), **halves, **ways}
+    loaders: dict[str, Callable[[], FaceModel]] = {"torch fp32": partial(by_torch, "fp32"), **halves, **ways}
     candidates = [_candidate(name, cache(load)) for name, load in loaders.items()]
     key = f"{autotune.file_identity(path)}, {autotune.machine_of(device)}, {versions}, {' '.join(loaders)}"
     choose = autotune.first_matching if is_small else autotune.fastest_matching

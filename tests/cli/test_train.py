@@ -182,7 +182,7 @@ def test_options_as_yaml_with_their_help_can_be_given_back(preset: str, tmp_path
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--preset", "huge"), "choose one of paper-512, compact, tiny"),
+        (("--preset", "huge"), "choose one of paper-512, compact, compact-512, tiny"),
         (("--set", "loss.gans=1"), "no option 'gans': choose one of l1, gradient"),
         (("--set", "rate"), "write key=value"),
         (("--set", "rate=fast"), "must be like 0.001, not 'fast'"),
