@@ -20,7 +20,7 @@ N_LEVELS = 4  # of the features, the coarsest ones: 1/4 to 1/32 of the size
 FEATURE_SPREADS = (8.0, 7.0, 7.0, 2.5)  # root mean square of Lite0's features of faces at these levels
 FIRST_STRIDE = 4
 MIXED_WIDTHS = (32, 64, 128, 256)  # channels after mixing, finest level first
-MAX_WIDTH = 128  # of the discriminators' layers
+WIDEST = 128  # of the discriminators' layers
 LAST_SIDE = 4  # px of the map on which the small discriminators decide
 
 
@@ -59,7 +59,7 @@ class LevelDiscriminator(nn.Sequential):
     def __init__(self, width: int, side: int) -> None:
         layers: list[nn.Module] = []
         while side > LAST_SIDE:
-            wider = min(2 * width, MAX_WIDTH)
+            wider = min(2 * width, WIDEST)
             layers += [spectral_norm(nn.Conv2d(width, wider, 4, 2, 1)), nn.LeakyReLU(0.2)]
             width, side = wider, side // 2
         super().__init__(*layers, spectral_norm(nn.Conv2d(width, 1, 3, 1, 1)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 
 from gfpcli.model.gfpgan import GFPGAN
 from gfpcli.train import losses
-from gfpcli.train.data import Batch
+from gfpcli.train.data import Batch, FaceDataset
 from gfpcli.train.nets import Nets
 from gfpcli.train.options import COMPONENTS, TrainOptions
+from gfpcli.train.validate import Validated, validate
 
 Terms = dict[str, Tensor]
 Perceptual = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -25,9 +27,55 @@ OWN_TERMS = {
 }  # fmt: skip
 
 
+class Phases(Protocol):
+    """What the training loop calls in an iteration, in this order: an objective of one stage.
+
+    Terms are weighted, and their sum is minimised; what is measured is told only.
+    """
+
+    def generator_main(self, batch: Batch, iteration: int) -> tuple[Tensor, Terms, Terms]:
+        """The generator's faces (N, 3, S, S), RGB in [-1, 1], float32; its terms, and what is measured."""
+        ...
+
+    def is_path_regularised(self, iteration: int) -> bool:
+        """Whether the path length penalty is computed in this iteration."""
+        ...
+
+    def generator_path_length(self, batch: Batch) -> tuple[Terms, Terms]:
+        """The path length penalty, and what is measured."""
+        ...
+
+    def is_adversarial(self, iteration: int) -> bool:
+        """Whether there are discriminators that train in this iteration."""
+        ...
+
+    def discriminator_main(self, fake: Tensor, batch: Batch) -> tuple[Terms, Terms]:
+        """The terms of the discriminators on true faces and on the generator's (detached) `fake`; what is measured."""
+        ...
+
+    def is_regularised(self, iteration: int) -> bool:
+        """Whether the R1 penalty is computed in this iteration."""
+        ...
+
+    def discriminator_r1(self, batch: Batch) -> Terms:
+        """The R1 penalty."""
+        ...
+
+    def follow(self, values: Mapping[str, float], n_images: int) -> None:
+        """Changes what is carried on to the next iteration by the values of this one, of `n_images` images.
+
+        The values are the means over all processes, so that all change alike.
+        """
+        ...
+
+    def validate(self, samples: FaceDataset, device: torch.device) -> Validated:
+        """The figures of the moving average. Raises InputError: a file is gone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Forward passes of the networks, and the terms that are minimised.
+    """Forward passes of the networks of the GFP-GAN stage, and the terms that are minimised.
 
     Attributes:
         perceptual: gives (perceptual, style) of two batches; None where both terms are off.
@@ -50,8 +98,8 @@ class Objective:
         has_penalty = self.nets.discriminator is not None and self.options.loss.r1 > 0
         return has_penalty and iteration % self.options.r1_every == 0
 
-    def generator_main(self, batch: Batch, iteration: int) -> tuple[Tensor, Terms]:
-        """The generator's faces (N, 3, S, S), RGB in [-1, 1], float32, and its weighted terms."""
+    def generator_main(self, batch: Batch, iteration: int) -> tuple[Tensor, Terms, Terms]:
+        """The generator's faces (N, 3, S, S), RGB in [-1, 1], float32; its weighted terms; their squared error."""
         loss, true = self.options.loss, batch.true
         terms: Terms = {}
         pyramid: list[Tensor] = []
@@ -67,7 +115,15 @@ class Objective:
         terms |= self._likeness(fake, true) | self._on_features(fake, true, iteration)
         if self.is_adversarial(iteration):
             terms |= self._generator_gan(fake, batch)
-        return fake, terms
+        return fake, terms, {"mse": F.mse_loss(fake.detach().clamp(-1, 1), batch.true)}
+
+    def is_path_regularised(self, iteration: int) -> bool:
+        """Never: the latent comes from the U-Net."""
+        return False
+
+    def generator_path_length(self, batch: Batch) -> tuple[Terms, Terms]:
+        """No terms."""
+        return {}, {}
 
     def _likeness(self, fake: Tensor, true: Tensor) -> Terms:
         """The terms that compare the generator's faces with the true ones."""
@@ -117,7 +173,7 @@ class Objective:
                 terms[f"style_{name}"] = loss.component_style * losses.component_style(feats, real)
         return terms
 
-    def discriminator_main(self, fake: Tensor, batch: Batch) -> Terms:
+    def discriminator_main(self, fake: Tensor, batch: Batch) -> tuple[Terms, Terms]:
         """The discriminators' losses on true faces and on the generator's (detached) faces `fake`.
 
         Logistic ones, and the hinge loss of the projected discriminator.
@@ -134,7 +190,7 @@ class Objective:
             with torch.no_grad():
                 real, made = self.lite(batch.true), self.lite(fake)
             terms["d_projected"] = losses.discriminator_hinge(self.nets.projected(real), self.nets.projected(made))
-        return terms
+        return terms, {}
 
     def discriminator_r1(self, batch: Batch) -> Terms:
         """The R1 penalty of the whole-face discriminator, times `r1_every` for the iterations without it."""
@@ -143,6 +199,13 @@ class Objective:
         score = self.nets.discriminator(self._emphasised(real))  # in fp32: its gradient is differentiated again
         weight = self.options.loss.r1 / 2 * self.options.r1_every
         return {"r1": weight * losses.r1_penalty(score, real)}
+
+    def follow(self, values: Mapping[str, float], n_images: int) -> None:
+        """Nothing is carried on besides networks and optimizers."""
+
+    def validate(self, samples: FaceDataset, device: torch.device) -> Validated:
+        """Restores faces with the moving average. Raises InputError: a file is gone."""
+        return validate(self.nets.g_ema, samples, self.options.n_valid, device)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")

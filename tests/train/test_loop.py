@@ -24,7 +24,7 @@ from gfpcli.train.distributed import World
 from gfpcli.train.faces import TrainingFace
 from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers, rate_factor, training_loop
 from gfpcli.train.objective import Objective, Terms
-from gfpcli.train.state import STATE, TrainProgress, psnr_of, read_training_state
+from gfpcli.train.state import STATE, TrainProgress, read_training_state, score_of
 from gfpcli.train.validate import Validation
 from tests.train.conftest import MakeRun, options_of
 
@@ -40,10 +40,10 @@ def broken(run: TrainingRun, calls: set[int], seen: list[tuple[int, torch.Tensor
     """A run whose generator loss is NaN in some calls, counted from 1; `seen` collects (iteration, degraded faces)."""
 
     class Broken(Objective):
-        def generator_main(self, batch: Batch, iteration: int) -> tuple[torch.Tensor, Terms]:
-            fake, terms = super().generator_main(batch, iteration)
+        def generator_main(self, batch: Batch, iteration: int) -> tuple[torch.Tensor, Terms, Terms]:
+            fake, terms, measured = super().generator_main(batch, iteration)
             seen.append((iteration, batch.low))
-            return fake, terms | {"l1": terms["l1"] * (math.nan if len(seen) in calls else 1)}
+            return fake, terms | {"l1": terms["l1"] * (math.nan if len(seen) in calls else 1)}, measured
 
     return replace(run, objective=Broken(run.options, run.nets))
 
@@ -210,7 +210,10 @@ def test_a_roll_back_or_a_kill_lets_no_worse_network_replace_the_best(
     """Validations of 20, 30 and, after a roll-back or a kill behind the second, 25 dB."""
     grid = np.zeros((4, 4, 3), np.uint8)
     shown = iter((20.0, 30.0, 25.0, 26.0))
-    monkeypatch.setattr(loop, "validate", lambda *_: Validation(next(shown), 0.5, math.nan, (1.0, 0.5, math.nan), grid))
+    monkeypatch.setattr(
+        "gfpcli.train.objective.validate",
+        lambda *_: Validation(next(shown), 0.5, math.nan, (1.0, 0.5, math.nan), grid),
+    )
     run = broken(make_run(iterations=3, validate_every=1, save_every=9), {3}, [])
 
     def stop(progress: TrainProgress, values: dict[str, float]) -> None:
@@ -219,10 +222,10 @@ def test_a_roll_back_or_a_kill_lets_no_worse_network_replace_the_best(
 
     with pytest.raises(RuntimeError):  # before the second validation of that time, 26 dB
         training_loop(replace(run, callbacks=TrainCallbacks(stop, lambda *_: None, lambda _: None)))
-    assert psnr_of(run.folder / "best.safetensors") == 30.0
+    assert score_of(run.folder / "best.safetensors") == 30.0
     assert read_training_state(run.folder / STATE)["best"] == -math.inf  # the state is of before
     training_loop(make_run(iterations=1, validate_every=1))
-    assert psnr_of(run.folder / "best.safetensors") == 30.0
+    assert score_of(run.folder / "best.safetensors") == 30.0
     assert read_training_state(run.folder / STATE)["best"] == 30.0
 
 

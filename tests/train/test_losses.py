@@ -130,7 +130,7 @@ def test_detail_finds_each_direction_and_both_sizes() -> None:
         assert float(losses.texture(0.1 * wave.expand(1, 3, 64, 64), true)) > 0.02
 
 
-def test_grid_finds_what_repeats_every_four_pixels_however_faint() -> None:
+def test_grid_finds_what_repeats_every_two_or_four_pixels_however_faint() -> None:
     torch.manual_seed(0)
     true = 0.2 * torch.randn(2, 3, 64, 64)
     assert float(losses.checkerboard(true, true)) == 0
@@ -139,3 +139,5 @@ def test_grid_finds_what_repeats_every_four_pixels_however_faint() -> None:
         tile = strength * torch.randn(1, 1, 4, 4)
         repeated, scattered = tile.repeat(2, 3, 16, 16), strength * torch.randn(2, 1, 64, 64).expand(2, 3, 64, 64)
         assert float(losses.checkerboard(repeated, true)) > 0.7 > 0.2 > float(losses.checkerboard(scattered, true))
+        fine = (strength * torch.randn(1, 1, 2, 2)).repeat(2, 3, 32, 32)
+        assert float(losses.checkerboard(fine, true)) > 1.4  # at both periods
