@@ -70,8 +70,8 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
         vgg = get("vgg19", "--set loss.perceptual=0 --set loss.style=0")
     if loss.identity and options.identity_net == "arcface":
         arcface = get("arcface-r18", "--set identity_net=builtin, or --set loss.identity=0")
-    if loss.lite:
-        lite = _lite_file("--set loss.lite=0")
+    if loss.lite or loss.projected_gan:
+        lite = _lite_file("--set loss.lite=0 --set loss.projected_gan=0")
     discriminators = {}
     if options.discriminators == "official":
         switch = "--set discriminators=fresh"

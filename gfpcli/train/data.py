@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gfpcli.errors import CheckpointError, InputError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.train.degrade import degrade, draw_degradation
+from gfpcli.train.degrade import degrade, draw_degradation, target_of
 from gfpcli.train.faces import TrainingFace
 from gfpcli.train.options import COMPONENTS, TrainOptions
 from gfpcli.train.sources import PictureSource
@@ -209,6 +209,7 @@ class FaceDataset(torch.utils.data.Dataset["Sample | InputError"]):
         if self.options.stage != "prior" and not is_clean:
             drawn = draw_degradation(self.options.degrade, rng)
             low = degrade(image, drawn, kernel_size=self.options.degrade.kernel_size)
+            image = target_of(image, drawn)
         seed = int(np.random.default_rng((*key, IN_TRAINING)).integers(2**62))
         return Sample(face.name, low, image, components.boxes(), seed)
 

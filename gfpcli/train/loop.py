@@ -42,6 +42,7 @@ from gfpcli.train.validate import Validated
 MAX_ROLLBACKS = 3
 BEST = "best.safetensors"
 BETA2, BETA2_DISCRIMINATOR, BETAS_COMPONENTS = 0.99, 0.9905, (0.9, 0.99)  # of Adam, as upstream
+BETAS_PROJECTED = (0.0, 0.99)  # as in Projected GANs
 Values = dict[str, float]
 
 
@@ -215,7 +216,7 @@ def _init_worker(worker: int) -> None:
 
 
 def make_optimizers(options: TrainOptions, nets: Nets) -> Optimizers:
-    """Adam for the generator, for the whole-face discriminator and for those of the components."""
+    """Adam for the generator, the whole-face discriminator, those of the components, and the projected one."""
     found = {
         "generator": torch.optim.Adam(generator_groups(nets.generator), options.rate, (options.beta1, BETA2))
     }
@@ -224,13 +225,16 @@ def make_optimizers(options: TrainOptions, nets: Nets) -> Optimizers:
         found["discriminator"] = torch.optim.Adam(nets.discriminator.parameters(), options.rate_d, betas)
     if nets.components:
         found["components"] = torch.optim.Adam(nets.components.parameters(), options.rate_d, BETAS_COMPONENTS)
+    if nets.projected is not None:
+        found["projected"] = torch.optim.Adam(nets.projected.parameters(), options.rate_projected, BETAS_PROJECTED)
     return found
 
 
 def set_rates(optimizers: Optimizers, options: TrainOptions, iteration: int) -> None:
     """Sets the learning rates of an iteration; a group of weights may have a share of it."""
+    rates = {"generator": options.rate, "projected": options.rate_projected}
     for name, optimizer in optimizers.items():
-        rate = options.rate if name == "generator" else options.rate_d
+        rate = rates.get(name, options.rate_d)
         for group in optimizer.param_groups:
             group["lr"] = rate * rate_factor(options, iteration) * group.get("share", 1.0)
 

@@ -14,17 +14,19 @@ from torch import nn
 
 from gfpcli.errors import CheckpointError, UsageError
 from gfpcli.model.checkpoint import KINDS, kind_of, load_face_net, read_state
-from gfpcli.model.compact import CompactUNet
+from gfpcli.model.compact import CompactUNet, CompactUNet512
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
 from gfpcli.model.gfpgan import GFPGAN, GFPGANClean, Shape
 from gfpcli.model.paper import MAPPING_RATE, GFPGANPaper, PaperDecoder
+from gfpcli.model.projected import ProjectedDiscriminator
 from gfpcli.model.stylegan2 import GAIN, SLOPE, StyleGAN2Decoder
 from gfpcli.train.ada import PriorState
 from gfpcli.train.options import COMPONENTS, TrainOptions
 
 N_STYLE, N_MLP = 512, 8
 UNET_NARROW = 0.5  # of the decoder's width (upstream)
-KIND_OF = {"paper": "gfpgan-paper", "clean": "gfpgan-clean", "compact-unet": "compact-unet"}
+KIND_OF = {"paper": "gfpgan-paper", "clean": "gfpgan-clean", "compact-unet": "compact-unet",
+           "compact-512": "compact-512"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Nets:
         g_ema: exponential moving average of the generator: the network that a run is for.
         discriminator: of the whole face; None where the GAN term is off.
         components: the discriminators of COMPONENTS; empty where the component terms are off.
+        projected: the discriminator on the features of EfficientNet-Lite0; None where its term is off.
         prior_state: what the training of a prior carries on; None in the GFP-GAN stage.
     """
 
@@ -42,19 +45,23 @@ class Nets:
     g_ema: nn.Module
     discriminator: nn.Module | None
     components: nn.ModuleDict
+    projected: nn.Module | None = None
     prior_state: PriorState | None = None
 
     def named(self) -> dict[str, nn.Module]:
         """All networks by the names they have in `state.pt`."""
         whole = {} if self.discriminator is None else {"discriminator": self.discriminator}
-        state = {} if self.prior_state is None else {"prior_state": self.prior_state}
-        return {"generator": self.generator, "g_ema": self.g_ema, **whole, "components": self.components, **state}
+        more = {"projected": self.projected, "prior_state": self.prior_state}
+        kept = {name: net for name, net in more.items() if net is not None}
+        return {"generator": self.generator, "g_ema": self.g_ema, **whole, "components": self.components, **kept}
 
     def discriminators(self) -> Iterator[nn.Module]:
-        """The whole-face discriminator and those of the components, as far as there are any."""
+        """The whole-face discriminator, those of the components and the projected one, as far as there are any."""
         if self.discriminator is not None:
             yield self.discriminator
         yield from self.components.values()
+        if self.projected is not None:
+            yield self.projected
 
 
 def widths_of(size: int, narrow: float, multiplier: int) -> tuple[int, ...]:
@@ -98,24 +105,30 @@ def make_nets(options: TrainOptions, start: Path | None, prior: Path | None) -> 
         discriminator = StyleGAN2Discriminator(tuple(reversed(widths)))
     has_parts = bool(loss.component_gan or loss.component_style)
     components = nn.ModuleDict({part: ComponentDiscriminator() for part in COMPONENTS} if has_parts else {})
+    projected = ProjectedDiscriminator(options.size) if loss.projected_gan else None
     g_ema = copy.deepcopy(generator).requires_grad_(False).eval()
-    return Nets(generator, g_ema, discriminator, components, PriorState() if is_prior else None)
+    prior_state = PriorState() if is_prior else None
+    return Nets(generator, g_ema, discriminator, components, projected, prior_state)
 
 
 def _generator(options: TrainOptions, start: Path | None) -> nn.Module:
     if start is not None:
         net = load_face_net(start).requires_grad_(True).train()
+        if isinstance(net, CompactUNet) and net.fine is None:
+            net.add_fine_layers()
+        if isinstance(net, CompactUNet) and options.arch == "compact-512":
+            net = CompactUNet512(net)
         kind = kind_of(net.state_dict())
         if kind != KIND_OF[options.arch]:
             arch = next((name for name, other in KIND_OF.items() if other == kind), kind)
             raise UsageError(f"--from {start}: {KINDS[kind]}; --set arch={arch} goes on from it")
         if net.size != options.size:
             raise UsageError(f"--from {start}: made for {net.size} px, not {options.size}: --set size={net.size}")
-        if isinstance(net, CompactUNet) and net.fine is None:
-            net.add_fine_layers()
         return net
     if options.arch == "compact-unet":
         return CompactUNet()
+    if options.arch == "compact-512":
+        return CompactUNet512(CompactUNet())
     return {"paper": GFPGANPaper, "clean": GFPGANClean}[options.arch](shape_for(options))
 
 

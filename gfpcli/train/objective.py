@@ -112,7 +112,7 @@ class Objective:
         fake = fake.float()
         if pyramid:
             terms["pyramid"] = loss.pyramid * losses.pyramid([rgb.float() for rgb in pyramid], true)
-        terms |= self._likeness(fake, true)
+        terms |= self._likeness(fake, true) | self._on_features(fake, true, iteration)
         if self.is_adversarial(iteration):
             terms |= self._generator_gan(fake, batch)
         return fake, terms, {"mse": F.mse_loss(fake.detach().clamp(-1, 1), batch.true)}
@@ -139,10 +139,22 @@ class Objective:
             terms |= {"perceptual": loss.perceptual * content, "style": loss.style * style}
         if self.identity is not None:
             terms["identity"] = loss.identity * self.identity(fake, true)
-        if self.lite is not None:
+        return terms
+
+    def _on_features(self, fake: Tensor, true: Tensor, iteration: int) -> Terms:
+        """The generator's terms on the features of EfficientNet-Lite0, which are computed once for both."""
+        loss = self.options.loss
+        is_judged = self.nets.projected is not None and self.is_adversarial(iteration)
+        terms: Terms = {}
+        if self.lite is None or not (loss.lite or is_judged):
+            return terms
+        features = self.lite(fake)
+        if loss.lite:
             with torch.no_grad():
                 wanted = self.lite(true)
-            terms["lite"] = loss.lite * losses.feature_distance(self.lite(fake), wanted)
+            terms["lite"] = loss.lite * losses.feature_distance(features, wanted)
+        if is_judged and self.nets.projected is not None:
+            terms["gan_projected"] = loss.projected_gan * losses.generator_hinge(self.nets.projected(features))
         return terms
 
     def _generator_gan(self, fake: Tensor, batch: Batch) -> Terms:
@@ -162,7 +174,10 @@ class Objective:
         return terms
 
     def discriminator_main(self, fake: Tensor, batch: Batch) -> tuple[Terms, Terms]:
-        """The discriminators' logistic losses on true faces and on the generator's (detached) faces `fake`."""
+        """The discriminators' losses on true faces and on the generator's (detached) faces `fake`.
+
+        Logistic ones, and the hinge loss of the projected discriminator.
+        """
         terms: Terms = {}
         net = self.nets.discriminator
         if net is not None:
@@ -171,6 +186,10 @@ class Objective:
             real_score, _ = self._score_component(name, losses.component_patches(batch.true, box, size))
             fake_score, _ = self._score_component(name, losses.component_patches(fake, box, size))
             terms[f"d_{name}"] = losses.discriminator_gan(real_score, fake_score)
+        if self.nets.projected is not None and self.lite is not None:
+            with torch.no_grad():
+                real, made = self.lite(batch.true), self.lite(fake)
+            terms["d_projected"] = losses.discriminator_hinge(self.nets.projected(real), self.nets.projected(made))
         return terms, {}
 
     def discriminator_r1(self, batch: Batch) -> Terms:

@@ -8,76 +8,27 @@ from pathlib import Path
 
 from gfpcli.errors import UsageError
 from gfpcli.options import RUN, SPEED, TRAINING, CommandOptions, check_one_of, check_within, option, option_of
+from gfpcli.train.degrade_options import DegradeOptions
 
-Range = tuple[float, float]
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
-ARCHITECTURES = ("paper", "clean", "compact-unet")
+ARCHITECTURES = ("paper", "clean", "compact-unet", "compact-512")
+COMPACT_SIZES = {"compact-unet": 256, "compact-512": 512}
 TRAIN_STAGES = ("gfpgan", "prior")
 PRIOR_FIGURES = ("identity", "fid")
 PRIOR_TERMS = ("gan", "r1", "path_length")  # of LossOptions; the other terms need a degraded face and its true one
-NOT_OF_A_PRIOR = ("prior", "identity_net", "discriminators", "pyramid_until", "emphasis", "gan_from", "components",
-                  "clean_share", "degrade")  # fmt: skip
-AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from", "emphasis")
+NOT_OF_A_PRIOR = ("prior", "identity_net", "rate_projected", "discriminators", "pyramid_until", "emphasis", "gan_from",
+                  "components", "clean_share", "degrade")  # fmt: skip
+AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "rate_projected", "pyramid_until", "gan_from",
+              "emphasis")  # fmt: skip
 AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every", "save_every",
               "n_valid", "multiplier", "per_identity", "ema", "path_every", "ada_images")  # fmt: skip
-RANGE_LIMITS = {  # outside of them a step of the degradation fails or has no meaning
-    "sigma": (0.01, 1000), "shrink": (0.25, 10_000), "noise": (0, 10_000), "quality": (0, 100),
-    "brightness": (0, 100), "contrast": (0, 100), "saturation": (0, 100), "hue": (-1, 1),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DegradeOptions:
-    """The ranges from which each degradation is drawn, uniformly.
-
-    Raises:
-        UsageError: a range that runs backwards or leaves RANGE_LIMITS, a chance outside 0..1, an even kernel size.
-    """
-
-    kernel_size: int = option(41, "edge of the blur kernel, px, odd")
-    iso_chance: float = option(0.5, "chance of an isotropic blur; else it is stretched and turned")
-    sigma: Range = option((0.1, 10.0), "standard deviation of the blur, px")
-    shrink: Range = option((0.8, 8.0), "factor by which the face is made smaller")
-    noise: Range = option((0.0, 20.0), "standard deviation of the Gaussian noise, of 255")
-    quality: Range = option((60.0, 100.0), "JPEG quality")
-    shift_chance: float = option(0.3, "chance that each channel is shifted by up to `shift`")
-    shift: float = option(20.0, "largest shift of a channel, of 255")
-    jitter_chance: float = option(0.3, "chance that brightness, contrast, saturation and hue are changed")
-    brightness: Range = option((0.5, 1.5), "factor of the brightness")
-    contrast: Range = option((0.5, 1.5), "factor of the contrast")
-    saturation: Range = option((0.0, 1.5), "factor of the saturation")
-    hue: Range = option((-0.1, 0.1), "shift of the hue, turns")
-    gray_chance: float = option(0.01, "chance of a gray face")
-
-    def __post_init__(self) -> None:
-        for name, (least, most) in RANGE_LIMITS.items():
-            low, high = getattr(self, name)
-            if high < low:
-                raise UsageError(f"degradation {name}: {low} to {high} runs backwards")
-            if not least <= low <= high <= most:  # also refuses NaN
-                raise UsageError(f"degradation {name}: {low} to {high} is not between {least} and {most}")
-        for name in ("iso_chance", "shift_chance", "jitter_chance", "gray_chance"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"degradation {name}: {getattr(self, name)} is not between 0 and 1")
-        check_within("set degrade.shift", self.shift, 0, 255)
-        if not 1 <= self.kernel_size <= 1023 or self.kernel_size % 2 == 0:
-            raise UsageError(f"degradation kernel_size: {self.kernel_size} is not an odd number from 1 to 1023")
-
-
-DEGRADATIONS = {
-    "paper": DegradeOptions(),
-    "mild": DegradeOptions(sigma=(0.1, 4.0), shrink=(0.8, 4.0), noise=(0.0, 10.0), shift_chance=0.0, jitter_chance=0.0),
-    "video": DegradeOptions(
-        sigma=(0.1, 6.0), shrink=(1.0, 6.0), noise=(0.0, 8.0), quality=(20.0, 80.0), gray_chance=0.0
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class LossOptions:
     """The weight of each loss term. With 0 the term is not computed, and networks only it needs are not loaded.
 
-    `gradient`, `lowpass`, `texture`, `checkerboard` and `lite` are not in the paper.
+    `gradient`, `lowpass`, `texture`, `checkerboard`, `lite` and `projected_gan` are not in the paper.
 
     Raises:
         UsageError: a negative weight.
@@ -97,6 +48,7 @@ class LossOptions:
     component_style: float = option(200.0, "L1 of Gram matrices of those discriminators' features")
     identity: float = option(10.0, "difference of identity features, of the network `identity_net`")
     lite: float = option(0.0, "difference of EfficientNet-Lite0 features; needs no download: gfpcli[lite]")
+    projected_gan: float = option(0.0, "GAN loss of a discriminator that sees EfficientNet-Lite0 features")
     path_length: float = option(0.0, "path length regularisation of a prior")
 
     def __post_init__(self) -> None:
@@ -113,7 +65,9 @@ class TrainOptions:
     """
 
     stage: str = option("gfpgan", "what is trained: gfpgan (a restorer), or prior (the StyleGAN2 that --prior takes)")
-    arch: str = option("paper", "architecture: paper, clean or compact-unet; of a prior: that of its GFP-GAN")
+    arch: str = option(
+        "paper", "architecture: paper, clean, compact-unet or compact-512; of a prior: that of its GFP-GAN"
+    )
     size: int = option(512, "edge of the faces, px, a power of two")
     narrow: float = option(1.0, "width of the U-Net, the decoder and the discriminator, of the official one")
     multiplier: int = option(1, "width from 64 px up (official checkpoints: 1 in paper, 2 in clean)")
@@ -131,6 +85,7 @@ class TrainOptions:
     rate: float = option(2e-3, "learning rate of the generator (Adam)")
     beta1: float = option(0.0, "Adam's beta1 of the generator")
     rate_d: float = option(2e-3, "learning rate of the discriminators (Adam)")
+    rate_projected: float = option(2e-4, "learning rate of the discriminator on EfficientNet-Lite0 features (Adam)")
     milestones: tuple[int, ...] = option((600_000, 700_000), "iterations at which the rates are halved")
     warmup: int = option(0, "iterations over which the rates grow from 0")
     cosine: bool = option(False, "let the rates fall to 0 along a cosine instead of at the milestones")
@@ -159,7 +114,7 @@ class TrainOptions:
     validate_every: int = option(5_000, "iterations from one validation to the next")
     save_every: int = option(1_000, "iterations from one saved state to the next")
     n_valid: int = option(16, "faces of a validation")
-    degrade: DegradeOptions = option(DegradeOptions(), "degradation: paper, mild, video, or single values")
+    degrade: DegradeOptions = option(DegradeOptions(), "degradation: a name (paper, ..., real-life), or single values")
     loss: LossOptions = option(LossOptions(), "weights of the loss terms")
 
     def __post_init__(self) -> None:
@@ -169,8 +124,9 @@ class TrainOptions:
         check_one_of("set discriminators", self.discriminators, ("fresh", "official"))
         check_one_of("set identity_net", self.identity_net, ("arcface", "builtin"))
         check_one_of("set precision", self.precision, ("fp32", "bf16"))
-        if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):
-            sizes = "256" if self.arch == "compact-unet" else "32, 64, 128, 256, 512 or 1024"
+        compact_size = COMPACT_SIZES.get(self.arch)
+        if self.size not in ((compact_size,) if compact_size else (32, 64, 128, 256, 512, 1024)):
+            sizes = compact_size or "32, 64, 128, 256, 512 or 1024"
             raise UsageError(f"--set size={self.size}: {self.arch} takes {sizes}")
         for name in AT_LEAST_0 + AT_LEAST_1:
             check_within(name.replace("_", "-"), getattr(self, name), int(name in AT_LEAST_1), 10**9)
@@ -183,8 +139,8 @@ class TrainOptions:
         check_within("set mixing", self.mixing, 0, 1)
         check_within("set ada_target", self.ada_target, 0, 1)
         check_within("set truncation", self.truncation, 0, 2)
-        if self.arch == "compact-unet" and (self.loss.pyramid or self.prior):
-            raise UsageError("compact-unet has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
+        if compact_size and (self.loss.pyramid or self.prior):
+            raise UsageError(f"{self.arch} has no pyramid and no prior: --set loss.pyramid=0, and leave --prior out")
         if self.loss.gan and self.batch_size > 4 and self.batch_size % 4:  # groups of the minibatch standard deviation
             raise UsageError(f"--batch-size {self.batch_size}: the discriminator takes 1 to 4, or a multiple of 4")
         if self.start and self.prior:
@@ -200,8 +156,8 @@ class TrainOptions:
 
     def _check_prior(self) -> None:
         """Refuses what has no meaning for a prior, so that nothing is ignored without a word."""
-        if self.arch == "compact-unet":
-            raise UsageError("--set arch=compact-unet: it has no prior; choose paper or clean")
+        if self.arch in COMPACT_SIZES:
+            raise UsageError(f"--set arch={self.arch}: it has no prior; choose paper or clean")
         if not self.loss.gan:
             raise UsageError("--set loss.gan=0: a prior learns from its discriminator only")
         for each in fields(self.loss):
@@ -232,6 +188,16 @@ TRAIN_PRESETS = {
         ),
         loss=LossOptions(l1=1.0, gradient=0.5, pyramid=0.0, gan=0.01, r1=2.0, component_gan=0.01, component_style=20.0,
                          **NO_DOWNLOADS),
+    ),
+    "compact-512": TrainOptions(  # goes on from `compact`
+        arch="compact-512", start="compact", narrow=0.125, iterations=3_000, batch_size=8, rate=5e-4, beta1=0.9,
+        rate_d=4e-3, warmup=20, cosine=True, clip=1.0, precision="bf16", ema=1_200, gan_from=400, emphasis=6,
+        held_out=0.02, clean_share=0.08, shake=8.0, relight=0.25, validate_every=200, save_every=25,
+        degrade=DegradeOptions(
+            shrink=(0.8, 12.0), quality=(40.0, 100.0), shift_chance=0.0, jitter_chance=0.0, mild_share=0.3,
+        ),
+        loss=LossOptions(l1=0.5, lowpass=2.0, texture=3.0, checkerboard=0.5, lite=0.15, pyramid=0.0, gan=0.1,
+                         r1=1.0, component_gan=0.1, component_style=100.0, **NO_DOWNLOADS),
     ),
     "tiny": TrainOptions(
         arch="clean", size=64, narrow=0.125, iterations=200, batch_size=8, workers=0, rate=1e-3, beta1=0.9,
