@@ -27,7 +27,7 @@ from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.train.state import STATE, check_same, load_state, read_training_state
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
-from gfpcli.weights.choose import MODELS, Warn
+from gfpcli.weights.choose import BUILT_IN_MODELS, MODELS, Warn
 from gfpcli.weights.devices import choose_devices
 
 LEFT_OUT = "left_out.txt"
@@ -101,12 +101,13 @@ def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | 
         return None
     if options.start in MODELS:
         return get(options.start, "leave --from out")
-    if options.start == "compact":
-        return BUILTINS["compact"]
+    if options.start in BUILT_IN_MODELS:
+        return BUILTINS[options.start]
     for path in (Path(options.start), Path(f"{options.start}.safetensors")):
         if path.is_file():
             return path
-    raise UsageError(f"--from {options.start!r}: choose one of compact, {', '.join(MODELS)}, or a checkpoint file")
+    names = ", ".join((*BUILT_IN_MODELS, *MODELS))
+    raise UsageError(f"--from {options.start!r}: choose one of {names}, or a checkpoint file")
 
 
 def load_run(
