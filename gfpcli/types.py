@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.errors import GfpError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3), BGR, uint8 0..255 or uint16 0..65535."""
@@ -25,6 +22,8 @@ Affine: TypeAlias = NDArray[np.float64]
 """(2, 3); the variable's name says the direction, for instance `frame_to_crop`."""
 Mask: TypeAlias = NDArray[np.float32]
 """(H, W), 0 keeps the frame, 1 takes the restored face."""
+PictureBatch: TypeAlias = NDArray[np.float32]
+"""(N, 3, H, W) RGB: faces in [-1, 1], whole pictures in [0, 1]; in any order in memory."""
 FaceAction: TypeAlias = Literal["restore", "skip"]
 FaceStatus: TypeAlias = Literal["restored", "unchanged", "failed", "skipped", "kept"]
 OutcomeStatus: TypeAlias = Literal["restored", "no_face", "skipped", "failed", "previewed"]
@@ -134,6 +133,7 @@ class Restored:
     outcomes: tuple[FaceOutcome, ...]
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # (H*scale, W*scale)
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds
+    computed_in: str = ""  # as of `Outcome`
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,7 @@ class Outcome:
     faces: tuple[FaceRecord, ...] = ()  # of a photo
     clip: ClipFacts | None = None  # of a clip
     licence: str = ""  # of the model
+    computed_in: str = ""  # runtime and precision of the face network, such as "torch bf16"; empty where it did not run
 
     @property
     def n_kept(self) -> int:
@@ -225,7 +226,8 @@ class Outcome:
         """The record that `--json` writes; a clip's has counts in place of faces."""
         what: dict[str, Any] = {"faces": [face.to_json() for face in self.faces]}
         costs: dict[str, Any] = {"seconds": self.seconds}
-        model = {"model": self.model, **({"licence": self.licence} if self.licence else {})}
+        known = {"licence": self.licence, "computed_in": self.computed_in}
+        model = {"model": self.model, **{name: value for name, value in known.items() if value}}
         if clip := self.clip:
             what = {"n_frames": clip.n_frames, "n_faces": clip.n_faces}
             costs = {"flicker": clip.flicker, **costs, "fps": clip.fps}
@@ -287,6 +289,12 @@ class Detector(Protocol):
     def __call__(self, images: Sequence[Image], /) -> Sequence[tuple[Face, ...]]: ...
 
 
+class Follower(Protocol):
+    """Finds the faces of one image in another one, shortly before or after: None for each that is not found."""
+
+    def __call__(self, image: Image, faces: Sequence[Face], /) -> Sequence[Face | None]: ...
+
+
 class Landmarker(Protocol):
     """Finds the landmarks of the faces in boxes (4,) x0, y0, x1, y1 of an image: a face for each, with its score."""
 
@@ -294,31 +302,34 @@ class Landmarker(Protocol):
 
 
 class FaceModel(Protocol):
-    """Restores aligned faces: (N, 3, S, S) RGB in [-1, 1] in, the same out."""
+    """Restores aligned faces: (N, 3, S, S) RGB in [-1, 1] in, the same out.
+
+    A call that fails raises RuntimeError, or MemoryError, and leaves no memory of its device taken.
+    """
 
     @property
     def size(self) -> int: ...
 
-    def __call__(self, faces: Tensor, /) -> Tensor: ...
+    def __call__(self, faces: PictureBatch, /) -> PictureBatch: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCode:
     """What the first half of a GFP-GAN network makes of a face."""
 
-    latent: Tensor  # (L, n_style) float32 on the CPU: the style codes of the whole face
-    features: tuple[Tensor, ...] | None  # (1, C, h, w) of each level from 8x8 up, on the device; None: not kept
+    latent: NDArray[np.float32]  # (L, n_style): the style codes of the whole face
+    features: object | None  # of all levels, as the coder that made them keeps them on its device; None: not kept
 
 
 class FaceCoder(Protocol):
     """A GFP-GAN network in its two halves; one after the other they are the `FaceModel`."""
 
-    def encode(self, faces: Tensor, /) -> list[FaceCode]:
+    def encode(self, faces: PictureBatch, /) -> list[FaceCode]:
         """(N, 3, S, S) RGB in [-1, 1] to a code for each."""
         ...
 
-    def decode(self, codes: Sequence[FaceCode], /) -> Tensor:
-        """Codes with their features to (N, 3, S, S) float32 RGB in [-1, 1]."""
+    def decode(self, codes: Sequence[FaceCode], /) -> PictureBatch:
+        """Codes with their features to (N, 3, S, S) RGB in [-1, 1]."""
         ...
 
 

@@ -22,6 +22,7 @@ from gfpcli.adapters.basicsr import psnr
 from gfpcli.adapters.realesrgan import load_enlarging_net
 from gfpcli.model.checkpoint import read_state
 from gfpcli.pipeline.paste import resize_background
+from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.pipeline.upsample import NetUpsampler
 from gfpcli.weights.cache import BUILTINS
 
@@ -78,7 +79,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.sheets:
         args.sheets.mkdir(parents=True, exist_ok=True)
-    net = NetUpsampler(load_enlarging_net(read_state(args.model), source=str(args.model)), torch.device("cpu"))
+    enlarging = load_enlarging_net(read_state(args.model), source=str(args.model))
+    net = NetUpsampler(ArrayNet(enlarging.net, torch.device("cpu")), enlarging.tiling)
     held_out = read_photos(args.data / "wild", held_out=True)
     others = {name: np.asarray(cv2.imread(str(args.data / "photos" / name)), np.uint8) for name in OTHERS}
     score("damaged held-out photos", held_out, damage, net, args.sheets)

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gfpcli.pipeline.arrays import from_batch, to_batch
 from gfpcli.pipeline.drawn import AROUND_SIGMA, FINE_SIGMA, FULL, drawn_detail
 from gfpcli.pipeline.paste import soft_mask
-from gfpcli.pipeline.tensors import to_images, to_tensor
 from gfpcli.train.degrade import degrade, draw_degradation
 from gfpcli.weights.face_model import load_face_model
 
@@ -75,7 +75,7 @@ def score(model: Path, folder: Path, sheet: Path | None) -> None:
 
     def run(face: Picture) -> Picture:
         with torch.inference_mode():
-            return to_images(net(to_tensor([face])))[0]
+            return from_batch(net(to_batch([face])))[0]
 
     faces = [face for path in sorted(folder.glob("*")) if (face := cv2.imread(str(path))) is not None]
     inside = soft_mask(faces[0].shape[0]) > 0.5

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import niqe, psnr
-from gfpcli.pipeline.tensors import to_images, to_tensor
+from gfpcli.pipeline.arrays import from_batch, to_batch
 from gfpcli.train.degrade import degrade, draw_degradation
 from gfpcli.train.options import DegradeOptions
 from gfpcli.weights.face_model import load_face_model
@@ -61,14 +61,14 @@ def score(model: Path, folder: Path, sheet: Path | None) -> None:
     net = load_face_model(model, torch.device("cpu"), "fp32", is_compiled=False)
     faces = [face for path in sorted(folder.glob("*")) if (face := cv2.imread(str(path))) is not None]
     with torch.inference_mode():
-        clean = [psnr(to_images(net(to_tensor([face])))[0], face) for face in faces]
+        clean = [psnr(from_batch(net(to_batch([face])))[0], face) for face in faces]
         LOG.info(
             "%d faces; clean ones %.1f dB to themselves, the least %.1f dB", len(faces), np.mean(clean), min(clean)
         )
         for name, ranges in (("paper's ranges, scaled", SCALED), ("shrunk up to 8 times", HARDER)):
             rng = np.random.default_rng(SEED)
             lows = [degrade(face, draw_degradation(ranges, rng), kernel_size=ranges.kernel_size) for face in faces]
-            outs = [to_images(net(to_tensor([low])))[0] for low in lows]
+            outs = [from_batch(net(to_batch([low])))[0] for low in lows]
             before = mean_of([scores_of(*pair) for pair in zip(lows, faces, strict=True)])
             after = mean_of([scores_of(*pair) for pair in zip(outs, faces, strict=True)])
             LOG.info(

@@ -22,7 +22,7 @@ from wild import HELD_OUT, tenth_of
 
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.align import cut_crop
-from gfpcli.pipeline.tensors import to_images, to_tensor
+from gfpcli.pipeline.arrays import from_batch, to_batch
 from gfpcli.train.degrade import degrade, draw_degradation
 from gfpcli.train.options import DegradeOptions
 from gfpcli.types import Face
@@ -157,4 +157,4 @@ def restored_faces(faces: Sequence[KnownFace], rng: np.random.Generator) -> Iter
     for group in groups_of(faces, 8):
         lows = [degrade(face.image, draw_degradation(SCALED, rng), kernel_size=SCALED.kernel_size) for face in group]
         with torch.inference_mode():
-            yield from to_images(net(to_tensor(lows)))
+            yield from from_batch(net(to_batch(lows)))

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gfpcli.model.identity import IDENTITY_VIEW, IdentityNet
+from gfpcli.model.identity import IdentityNet
+from gfpcli.model.views import IDENTITY_VIEW
 from gfpcli.pipeline.align import warp_area
 from gfpcli.pipeline.identity import crop_to_view_of
 from gfpcli.pipeline.tensors import to_tensor

@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torchvision.ops import box_iou
 
-from gfpcli.adapters.facexlib import REFINER_PREFIX, FacexlibDetector, load_detector
-from gfpcli.model.landmarks import VIEW_SIZE, LandmarkNet
+from gfpcli.adapters.facexlib import REFINER_PREFIX, detector_of, load_detector_nets
+from gfpcli.model.landmarks import LandmarkNet
+from gfpcli.model.views import VIEW_SIZE
 from gfpcli.pipeline.align import invert, warp_area
 from gfpcli.pipeline.refine import roll_of, view_of
+from gfpcli.pipeline.retinaface import RetinaFaceDetector
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train.nets import update_ema
 from gfpcli.types import Affine
@@ -66,7 +68,7 @@ def spots_of(pictures: list[Picture]) -> list[Spot]:
     ]
 
 
-def mine(detector: FacexlibDetector, pictures: list[Picture], rng: np.random.Generator) -> list[Spot]:
+def mine(detector: RetinaFaceDetector, pictures: list[Picture], rng: np.random.Generator) -> list[Spot]:
     """False alarms of the detector at random zooms, on pictures without faces at random right angles too."""
     spots = []
     for picture in pictures:
@@ -195,10 +197,11 @@ def main() -> None:
     rng = begin(args.threads, args.seed)
     stock = Stock.read(args.data, (HELD_OUT, CHOOSING) if args.choosing else (HELD_OUT,))
     state = {key: v for key, v in load_file(args.detector).items() if not key.startswith(REFINER_PREFIX)}
-    detector = load_detector(
+    nets = load_detector_nets(
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
-        source=str(args.detector), threshold=MINED_AT, longest=0, device=torch.device("cpu"),
-    )  # fmt: skip
+        source=str(args.detector),
+    )
+    detector = detector_of(nets, threshold=MINED_AT, longest=0, device=torch.device("cpu"))
     alarms = mine_once(args.alarms, lambda: mine(detector, stock.pictures, rng), stock.pictures)
     faces = spots_of(stock.pictures)
     odds = np.array([1.0 if min(spot.box[2:] - spot.box[:2]) >= LARGE else 0.5 for spot in faces])

@@ -8,19 +8,21 @@ face of at least that size out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gfpcli.errors import CheckpointError, DeviceError, UsageError, WeightsError
-from gfpcli.types import ExportFacts
+from gfpcli.model.views import VIEW_SIZE
+from gfpcli.pipeline.retinaface import Anchors
+from gfpcli.types import ExportFacts, PictureBatch
 
 NEEDS_ONNXRUNTIME = "ONNX files need onnxruntime: pip install 'gfpcli[onnx]'"
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -30,6 +32,7 @@ USUAL_FIDELITY = 0.5  # what a `weight` input is fed where nothing is asked for 
 SUFFIX = "ExecutionProvider"  # of onnxruntime's names of providers
 NOT_TAKEN = ("Azure", "Tensorrt", "NvTensorRTRTX")  # only if asked for: far away, or slow to start
 ALIASES = {"directml": "dml"}
+LEAST = {"image": 32, "view": VIEW_SIZE}  # px of the smallest picture that a detector's networks take
 QUIET = 4  # onnxruntime's log level: fatal errors only; what it raises is told by us
 
 
@@ -41,23 +44,23 @@ class OnnxNet:
     path: Path
     facts: ExportFacts | None  # None: not exported by gfp
 
-    def run(self, given: Mapping[str, Tensor | NDArray[Any]], wanted: Sequence[str]) -> list[Tensor]:
-        """The wanted outputs as float32 on the CPU; what is given is cast to the types that the file takes.
+    def run(self, given: Mapping[str, NDArray[Any]], wanted: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The wanted outputs as float32; what is given is cast to the types that the file takes.
 
         Raises:
             RuntimeError: onnxruntime fails; its text tells where memory ran out.
         """
         types = {each.name: NUMPY_TYPES[each.type] for each in self.session.get_inputs()}
-        feeds = {name: np.ascontiguousarray(np.asarray(value), types[name]) for name, value in given.items()}
+        feeds = {name: np.ascontiguousarray(value, types[name]) for name, value in given.items()}
         try:
             outputs = self.session.run(list(wanted), feeds)
         except Exception as error:  # onnxruntime's own kinds share no base but Exception
             raise RuntimeError(f"{self.path.name}: {_one_line(error)}") from error
-        return [torch.from_numpy(np.asarray(each, np.float32)) for each in outputs]
+        return [np.asarray(each, np.float32) for each in outputs]
 
 
 def open_onnx(path: Path, *, provider: str = "auto", device: str = "auto") -> OnnxNet:
-    """A session on the wanted provider, with as many threads as torch has.
+    """A session on the wanted provider, with as many threads as OpenCV and OMP_NUM_THREADS allow.
 
     Args:
         provider: as `--provider`. `auto` follows `device`: onnxruntime's own order, for `cpu` and `cuda` that one.
@@ -74,7 +77,7 @@ def open_onnx(path: Path, *, provider: str = "auto", device: str = "auto") -> On
     names = choose_providers(onnxruntime.get_available_providers(), provider, device)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = QUIET
-    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.intra_op_num_threads = _n_threads()
     try:
         session = onnxruntime.InferenceSession(path.read_bytes(), settings, providers=names)
     except Exception as error:  # as in `OnnxNet.run`; it also reads what is damaged
@@ -83,6 +86,52 @@ def open_onnx(path: Path, *, provider: str = "auto", device: str = "auto") -> On
         raise DeviceError(f"--provider {provider}: onnxruntime has it, but it does not start on this machine")
     _check_types(path, session)
     return OnnxNet(session, path, read_facts(path, session.get_modelmeta().custom_metadata_map))
+
+
+def _n_threads() -> int:
+    """As many as this process may use: Ray's workers and `gfp bench` set OpenCV's number, OMP_NUM_THREADS torch's."""
+    most = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cv2.getNumThreads(), int(most)) if most.isdecimal() and int(most) else cv2.getNumThreads()
+
+
+def write_int8(source: Path, target: Path, examples: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+    """Writes an ONNX file with its convolutions in int8: weights by output channel, activations by their range.
+
+    Args:
+        examples: inputs by name, whose activations show the ranges (static quantisation).
+
+    Raises:
+        WeightsError: onnx or onnxruntime is not installed.
+    """
+    try:
+        import onnx
+        from onnxruntime import quantization as quantisation
+    except ImportError as error:
+        raise WeightsError(f"{source}: {NEEDS_ONNXRUNTIME} ({error})") from error
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # its advice on the graph
+    try:
+        quantisation.quantize_static(
+            source, target, _Examples(iter(examples)), quant_format=quantisation.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"], per_channel=True, activation_type=quantisation.QuantType.QUInt8,
+            weight_type=quantisation.QuantType.QInt8,
+        )  # fmt: skip
+    finally:
+        logging.disable(before)
+    made = onnx.load(str(target))
+    told = {each.key: each.value for each in onnx.load(str(source)).metadata_props}
+    onnx.helper.set_model_props(made, {**told, "gfpcli.precision": "int8"})
+    onnx.save(made, str(target))
+
+
+class _Examples:
+    """What onnxruntime's calibration asks for, by the shape of its `CalibrationDataReader`."""
+
+    def __init__(self, examples: Iterator[Mapping[str, NDArray[np.float32]]]) -> None:
+        self.examples = examples
+
+    def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+        return next(self.examples, None)
 
 
 def choose_providers(available: Sequence[str], provider: str, device: str) -> list[Any]:
@@ -198,22 +247,32 @@ class OnnxFaceModel:
     size: int  # px of crops and of restored faces
     seen: int  # px that the network takes
     weight: float  # 0..1, fed where it takes one
-    dtype: torch.dtype = torch.float32  # of what goes in and out here
 
-    def __call__(self, faces: Tensor, /) -> Tensor:
-        """(N, 3, S, S) float32 RGB in [-1, 1], to the same. Raises RuntimeError as `OnnxNet.run`."""
-        shown = faces if self.size == self.seen else F.interpolate(faces, size=(self.seen, self.seen), mode="area")
-        groups = [shown] if self.contract.is_batched else shown.split(1)
-        return torch.cat([self._run(group) for group in groups])
+    def __call__(self, faces: PictureBatch, /) -> PictureBatch:
+        """(N, 3, S, S) RGB in [-1, 1], to the same. Raises RuntimeError as `OnnxNet.run`."""
+        shown = faces if self.size == self.seen else _smaller(faces, self.seen)
+        step = len(shown) if self.contract.is_batched else 1
+        return np.concatenate([self._run(shown[start : start + step]) for start in range(0, len(shown), step)])
 
-    def _run(self, faces: Tensor) -> Tensor:
-        given: dict[str, Tensor | NDArray[Any]] = {self.contract.picture: faces}
+    @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"onnxruntime {self.net.facts.precision}" if self.net.facts else "onnxruntime"
+
+    def _run(self, faces: PictureBatch) -> PictureBatch:
+        given: dict[str, NDArray[Any]] = {self.contract.picture: faces}
         if self.contract.weight:
             given[self.contract.weight] = np.full(self.contract.weight_shape, self.weight)
         (made,) = self.net.run(given, [self.contract.output])
         if made.shape != (len(faces), 3, self.size, self.size):
-            raise RuntimeError(f"{self.net.path.name}: gave {tuple(made.shape)}, not faces of {self.size} px")
+            raise RuntimeError(f"{self.net.path.name}: gave {made.shape}, not faces of {self.size} px")
         return made
+
+
+def _smaller(faces: PictureBatch, side: int) -> PictureBatch:
+    """Faces at `side` px, by area means."""
+    small = [cv2.resize(face.transpose(1, 2, 0), (side, side), interpolation=cv2.INTER_AREA) for face in faces]
+    return np.stack(small).astype(np.float32).transpose(0, 3, 1, 2)
 
 
 def load_onnx_face_model(path: Path, *, provider: str, device: str, fidelity: float | None) -> OnnxFaceModel:
@@ -250,72 +309,73 @@ def check_has_weight(path: Path, fidelity: float | None, has_weight: bool) -> No
 
 def _made_side(net: OnnxNet, contract: FaceContract, seen: int, weight: float) -> int:
     """The side of what comes out for a black face, where the file does not say. Raises CheckpointError."""
-    given: dict[str, Tensor | NDArray[Any]] = {contract.picture: np.zeros((1, 3, seen, seen))}
+    given: dict[str, NDArray[Any]] = {contract.picture: np.zeros((1, 3, seen, seen))}
     if contract.weight:
         given[contract.weight] = np.full(contract.weight_shape, weight)
     try:
         (made,) = net.run(given, [contract.output])
     except RuntimeError as error:
         raise CheckpointError(f"{net.path}: does not run on a face of {seen} px: {error}") from error
-    if made.dim() != 4:
+    if made.ndim != 4:
         raise CheckpointError(f"{net.path}: gives {_shown_type(made.shape)}, not a picture (N, 3, S, S)")
     return int(made.shape[2])
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxDetectorNet:
-    """RetinaFace's raw answers, called as facexlib's own network is."""
+class OnnxNetPart:
+    """One of the two networks in a detector's file: an input, and the outputs that depend on it alone."""
 
     net: OnnxNet
-    cfg: dict[str, Any]  # facexlib's anchors
+    name: str  # of the input that is given
+    outputs: tuple[str, ...]
+    spare: dict[str, NDArray[np.float32]]  # a small picture for the other network: all inputs must be given
 
-    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 3, H, W) BGR less the mean, to boxes (N, A, 4), scores (N, A, 2) and landmarks (N, A, 10)."""
-        given = {"image": batch, **_dummy(self.net, "view", 80)}
-        boxes, scores, points = self.net.run(given, ("boxes", "scores", "points"))
-        return boxes, scores, points
+    def __call__(self, batch: PictureBatch, /) -> tuple[NDArray[np.float32], ...]:
+        """(N, 3, H, W) to the outputs. Raises RuntimeError as `OnnxNet.run`."""
+        return tuple(self.net.run({self.name: batch, **self.spare}, self.outputs))
+
+
+def detector_nets(net: OnnxNet, facts: ExportFacts) -> tuple[OnnxNetPart, Anchors, OnnxNetPart | None]:
+    """The detector's network with its anchors, and its landmark refiner's where the file has one.
+
+    Raises:
+        CheckpointError: the file does not tell its anchors.
+    """
+    try:
+        anchors = Anchors.from_layout(json.loads(facts.layout))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{net.path}: its gfpcli metadata name no anchors; export it again") from error
+    has_refiner = "landmarks" in {each.name for each in net.session.get_outputs()}
+    refiner = _part_of(net, "view", ("landmarks", "logits")) if has_refiner else None
+    return _part_of(net, "image", ("boxes", "scores", "points")), anchors, refiner
+
+
+def _part_of(net: OnnxNet, name: str, outputs: tuple[str, ...]) -> OnnxNetPart:
+    others = [each.name for each in net.session.get_inputs() if each.name in LEAST and each.name != name]
+    spare = {each: np.zeros((1, 3, LEAST[each], LEAST[each]), np.float32) for each in others}
+    return OnnxNetPart(net, name, outputs, spare)
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxLandmarkNet:
-    """The landmark refiner's network, called as our own is."""
+class OnnxPictureNet:
+    """A network with one picture in, and what is made of it out."""
+
+    net: OnnxNet
+    output: str
+
+    def __call__(self, batch: PictureBatch, /) -> NDArray[np.float32]:
+        """(N, 3, H, W) to (N, C, H', W'), or to (N, D). Raises RuntimeError as `OnnxNet.run`."""
+        (made,) = self.net.run({"image": batch}, (self.output,))
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxClassNet:
+    """A face parser: (N, 3, H, W) RGB in [-1, 1] to the likeliest of its classes at each pixel."""
 
     net: OnnxNet
 
-    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, 80, 80) RGB in [-1, 1], to landmarks (N, 5, 2) in pixels and logits (N,)."""
-        landmarks, logits = self.net.run({"view": batch, **_dummy(self.net, "image", 32)}, ("landmarks", "logits"))
-        return landmarks, logits
-
-
-def _dummy(net: OnnxNet, name: str, side: int) -> dict[str, Tensor]:
-    """The smallest picture for an input that the wanted outputs do not depend on: all inputs must be given."""
-    has_it = any(each.name == name for each in net.session.get_inputs())
-    return {name: torch.zeros(1, 3, side, side)} if has_it else {}
-
-
-def detector_nets(net: OnnxNet, facts: ExportFacts) -> tuple[OnnxDetectorNet, OnnxLandmarkNet | None]:
-    """The detector's network, and its landmark refiner's where the file has one. Raises CheckpointError."""
-    try:
-        cfg = json.loads(facts.layout)
-        cfg = {"min_sizes": cfg["min_sizes"], "steps": cfg["steps"], "clip": cfg["clip"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{net.path}: its gfpcli metadata name no anchors; export it again") from error
-    outputs = {each.name for each in net.session.get_outputs()}
-    return OnnxDetectorNet(net, cfg), OnnxLandmarkNet(net) if "landmarks" in outputs else None
-
-
-class OnnxPictureNet(torch.nn.Module):
-    """A network with one picture in, and what is made of it out: a parser's classes, or an enlarged picture.
-
-    It is a module without weights, for it stands where our own networks do.
-    """
-
-    def __init__(self, net: OnnxNet, output: str) -> None:
-        super().__init__()
-        self.net, self.output = net, output
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, C, H', W')."""
-        (made,) = self.net.run({"image": batch}, (self.output,))
-        return made
+    def __call__(self, faces: PictureBatch, /) -> NDArray[np.int64]:
+        """Raises RuntimeError as `OnnxNet.run`."""
+        (classes,) = self.net.run({"image": faces}, ("classes",))
+        return classes.argmax(axis=1)

@@ -13,7 +13,8 @@ from torch import Tensor
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.errors import CheckpointError
 from gfpcli.model.checkpoint import KINDS, kind_of
-from gfpcli.pipeline.upsample import EnlargingNet
+from gfpcli.pipeline.tensors import EnlargingNet
+from gfpcli.pipeline.upsample import Tiling
 
 prepare_basicsr()
 
@@ -53,9 +54,8 @@ def _rrdbnet(state: Mapping[str, Tensor]) -> EnlargingNet:
     reach = BLOCK_CONVS * n_blocks + 2 + 2  # first and last of the trunk, and those after it: 1/2 + 3/4, rounded up
     # the largest tensors lie behind the enlargement: four of n_feat channels at 4 x 4 of the folded pixel
     taken = 4 * 4 * n_feat * 16 / fold**2
-    return EnlargingNet(
-        net, scale, fold, reach=reach * fold, halo=min(reach, RRDB_HALO) * fold, pixel_bytes=round(taken)
-    )
+    tiling = Tiling(scale, fold, reach=reach * fold, halo=min(reach, RRDB_HALO) * fold, pixel_bytes=round(taken))
+    return EnlargingNet(net, tiling)
 
 
 def _srvgg(state: Mapping[str, Tensor]) -> EnlargingNet:
@@ -66,4 +66,4 @@ def _srvgg(state: Mapping[str, Tensor]) -> EnlargingNet:
     reach = len(places)  # 3x3 convolutions, one after the other
     taken = 4 * (3 * n_feat + 3 * 3 * scale**2)  # in, out and a copy in another order; the results
     multiple = {1: 4, 2: 2}.get(scale, 1)  # only because RealESRGANer mirrors the ends of all nets of these scales
-    return EnlargingNet(net, scale, multiple, reach=reach, halo=reach, pixel_bytes=taken)
+    return EnlargingNet(net, Tiling(scale, multiple, reach=reach, halo=reach, pixel_bytes=taken))

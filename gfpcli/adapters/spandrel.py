@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gfpcli.errors import CheckpointError
-from gfpcli.pipeline.tensors import to_unit
-from gfpcli.pipeline.upsample import EnlargingNet
+from gfpcli.pipeline.arrays import to_unit
+from gfpcli.pipeline.tensors import EnlargingNet
+from gfpcli.pipeline.upsample import Tiling
 
 NEEDS_SPANDREL = "spandrel knows more kinds: pip install 'gfpcli[spandrel]'"
 SQUARE = 512  # px, of all face architectures that it knows
@@ -115,14 +116,15 @@ def load_spandrel_net(
     net = SpandrelNet(descriptor).eval().requires_grad_(False)
     multiple = math.lcm(descriptor.size_requirements.multiple_of, _window_of(descriptor.model))
     try:
-        halo, pixel_bytes = _measured(net, to_unit(probe), descriptor.scale, multiple)
+        halo, pixel_bytes = _measured(net, torch.from_numpy(to_unit(probe)), descriptor.scale, multiple)
     except LOADING_ERRORS as error:
         raise CheckpointError(f"{source}: {kind}, which does not run: {_one_line_of(error)}") from error
     is_local = descriptor.tiling.name == "SUPPORTED" and halo is not None
-    return EnlargingNet(
-        net, int(descriptor.scale), multiple, reach=halo or HALOS[-1], halo=halo or HALOS[-1], pixel_bytes=pixel_bytes,
-        is_local=is_local,
-    )  # fmt: skip
+    reach = halo or HALOS[-1]
+    tiling = Tiling(
+        int(descriptor.scale), multiple, reach=reach, halo=reach, pixel_bytes=pixel_bytes, is_local=is_local
+    )
+    return EnlargingNet(net, tiling)
 
 
 def _describe(state: Mapping[str, Tensor], source: str, check: CheckArchitecture) -> Any:

@@ -61,7 +61,7 @@ def _averaged(
     own: EncodedFaces, i: int, code: FaceCode, sides: Sequence[Sequence[EncodedFaces]], smooth: float
 ) -> FaceCode:
     """The code of the i-th face with its latent averaged with those of the frames before and after it."""
-    total, weights = code.latent.clone(), 1.0
+    total, weights = code.latent.copy(), 1.0
     for others in sides:
         places = places_of(own.aligned.crops[i].face, [other.aligned for other in others])
         for away, (other, place) in enumerate(zip(others, places, strict=False), 1):

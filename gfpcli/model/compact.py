@@ -18,7 +18,7 @@ FOLD = 4  # pixels folded into channels before the first convolution
 N_FINE = 16  # channels of the layers at full size
 N_LARGE = 32  # channels of the 512 px network's own layers
 N_SEEN = 16  # of these, channels of the core's features that they see
-HALF = 2  # the core of the 512 px network works at 1/HALF of its size
+SHRINK = 2  # the core of the 512 px network works at 1/SHRINK of its size
 N_GROUPS = 8  # of the normalisation; every width is a multiple of it
 
 
@@ -133,9 +133,9 @@ class LargeLayers(nn.Module):
     def __init__(self, n_feat: int, n_large: int) -> None:
         super().__init__()
         self.seen = nn.Conv2d(n_feat, N_SEEN, 3, 1, 1)
-        self.conv1 = nn.Conv2d(N_SEEN + 3 + 4 * HALF**2, n_large, 3, 1, 1)
+        self.conv1 = nn.Conv2d(N_SEEN + 3 + 4 * SHRINK**2, n_large, 3, 1, 1)
         self.conv2 = nn.Conv2d(n_large, n_large, 3, 1, 1)
-        self.conv3 = _silent(nn.Conv2d(n_large // HALF**2 + 4, 4, 3, 1, 1))
+        self.conv3 = _silent(nn.Conv2d(n_large // SHRINK**2 + 4, 4, 3, 1, 1))
         seeded = torch.Generator().manual_seed(1)
         self.register_buffer("noise", torch.randn(1, 1, CompactUNet512.size, CompactUNet512.size, generator=seeded))
 
@@ -145,11 +145,11 @@ class LargeLayers(nn.Module):
         noise = x.new_empty(n, 1, height, width).normal_() if self.training else self.noise[..., :height, :width]
         picture = torch.cat([x, noise.expand(n, 1, height, width)], dim=1)  # (N, 4, S, S)
         seen = F.interpolate(self.seen(feat), scale_factor=float(FOLD), mode="bilinear", align_corners=False)
-        large = torch.cat([seen, residual, F.pixel_unshuffle(picture, HALF)], dim=1)  # (N, N_SEEN + 19, S/2, S/2)
+        large = torch.cat([seen, residual, F.pixel_unshuffle(picture, SHRINK)], dim=1)  # (N, N_SEEN + 19, S/2, S/2)
         for conv in (self.conv1, self.conv2):
             large = F.leaky_relu(conv(large), SLOPE)
-        added: Tensor = self.conv3(torch.cat([F.pixel_shuffle(large, HALF), picture], dim=1))  # (N, 4, S, S)
-        enlarged = F.interpolate(residual, scale_factor=float(HALF), mode="bilinear", align_corners=False)
+        added: Tensor = self.conv3(torch.cat([F.pixel_shuffle(large, SHRINK), picture], dim=1))  # (N, 4, S, S)
+        enlarged = F.interpolate(residual, scale_factor=float(SHRINK), mode="bilinear", align_corners=False)
         return enlarged * (1 + added[:, 3:]) + added[:, :3]
 
 
@@ -173,7 +173,7 @@ class CompactUNet512(nn.Module):
         self.large = LargeLayers(core.tail.in_channels, n_large)
 
     def forward(self, x: Tensor) -> Tensor:
-        small = F.avg_pool2d(x, HALF)
+        small = F.avg_pool2d(x, SHRINK)
         out, feat = self.core.with_features(small)
         added: Tensor = self.large(out - small, x, feat)
         return x + added

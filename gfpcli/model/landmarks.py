@@ -6,14 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-VIEW_SIZE = 80  # px of the square it sees
-FACE_SIDE = 52.0  # px of the longer side of the face's box in it
+from gfpcli.model.views import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE
+
 WIDTHS = (16, 32, 64, 96)  # channels at 1/2, 1/4, 1/8 and 1/16 of the square
 N_HIDDEN = 48
 N_VOTE = 40  # channels where every place of the square votes
 VOTE_SPACING = 4  # px between those places
 VOTED = 0.35  # how much the vote counts beside what the whole square says, chosen on photos not trained on
-MEAN_SHAPE = (-0.22, -0.13, 0.22, -0.13, 0.0, 0.12, -0.18, 0.31, 0.18, 0.31)  # start, in FACE_SIDE
 
 
 def _conv_norm(n_in: int, n_out: int, stride: int) -> nn.Sequential:

@@ -8,18 +8,16 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gfpcli.errors import FaceError, GfpError, InputError
 from gfpcli.memory import is_out_of_memory
+from gfpcli.pipeline.arrays import from_batch, to_batch
 from gfpcli.pipeline.steps import NetworkFace
-from gfpcli.pipeline.tensors import to_images, to_tensor
-from gfpcli.types import Crop, FaceCode, FaceCoder, FaceModel, Failed, Frame, Mask, Masker
+from gfpcli.types import Crop, FaceCode, FaceCoder, FaceModel, Failed, Frame, Mask, Masker, PictureBatch
 
 FAULTS = (MemoryError, RuntimeError, cv2.error, np.linalg.LinAlgError)
-"""What libraries raise for one frame or face; torch tells of memory, of a device and of a driver by RuntimeError."""
+"""What libraries raise for one frame or face; networks tell of memory, of a device and of a driver by RuntimeError."""
 NO_RESULT_MEMORY = "not enough memory for the result; try a smaller --scale"
 NOT_FINITE = "the network gave numbers that are not finite"
 T = TypeVar("T")
@@ -43,14 +41,14 @@ def or_failed(frame: Frame, work: Callable[[], T], no_memory: str = NO_RESULT_ME
 
 def restore_crops(model: FaceModel, crops: Sequence[Crop], batch_size: int) -> list[NetworkFace]:
     """One result for each crop. A batch that fails is halved until it does not, or until it holds a single face."""
-    return _in_halves(lambda some: _pictures_of(model(to_tensor([crop.image for crop in some]))), crops, batch_size)
+    return _in_halves(lambda some: _pictures_of(model(to_batch([crop.image for crop in some]))), crops, batch_size)
 
 
 def encode_crops(coder: FaceCoder, crops: Sequence[Crop], batch_size: int) -> list[FaceCode | FaceError]:
     """One code for each crop, as `restore_crops`."""
-    codes = _in_halves(lambda some: coder.encode(to_tensor([crop.image for crop in some])), crops, batch_size)
+    codes = _in_halves(lambda some: coder.encode(to_batch([crop.image for crop in some])), crops, batch_size)
     error = FaceError(NOT_FINITE)
-    return [code if isinstance(code, FaceError) or code.latent.isfinite().all() else error for code in codes]
+    return [code if isinstance(code, FaceError) or np.isfinite(code.latent).all() else error for code in codes]
 
 
 def decode_codes(
@@ -67,7 +65,7 @@ def decode_codes(
 
 
 def _with_features(coder: FaceCoder, crop: Crop, code: FaceCode) -> FaceCode:
-    return code if code.features is not None else replace(coder.encode(to_tensor([crop.image]))[0], latent=code.latent)
+    return code if code.features is not None else replace(coder.encode(to_batch([crop.image]))[0], latent=code.latent)
 
 
 def _in_halves(
@@ -79,23 +77,21 @@ def _in_halves(
     while len(results) < len(items):
         wanted = items[len(results) : len(results) + step]
         try:
-            with torch.inference_mode():
-                results += work(wanted)
+            results += work(wanted)
             continue
         except FAULTS as error:
             reason = fault_text(error, "this face does not fit into the device's memory")
         if len(wanted) == 1:
             results.append(FaceError(reason))
         step = max(1, len(wanted) // 2)
-        torch.cuda.empty_cache()  # does nothing where CUDA was never used
     return results
 
 
-def _pictures_of(out: Tensor) -> list[NetworkFace]:
+def _pictures_of(out: PictureBatch) -> list[NetworkFace]:
     """(N, 3, S, S) of the face network to pictures, or an error where they are not finite."""
-    is_good = out.isfinite().flatten(1).all(dim=1).tolist()
+    is_good = [bool(np.isfinite(face).all()) for face in out]
     error = FaceError(NOT_FINITE)
-    return [face if good else error for face, good in zip(to_images(out.nan_to_num()), is_good, strict=True)]
+    return [face if good else error for face, good in zip(from_batch(np.nan_to_num(out)), is_good, strict=True)]
 
 
 def mask_faces(masker: Masker, faces: Sequence[NDArray[np.uint8]]) -> list[Mask | FaceError]:
@@ -107,7 +103,6 @@ def mask_faces(masker: Masker, faces: Sequence[NDArray[np.uint8]]) -> list[Mask 
 
 
 def _mask_alone(masker: Masker, face: NDArray[np.uint8]) -> Mask | FaceError:
-    torch.cuda.empty_cache()
     try:
         return masker([face])[0]
     except FAULTS as error:

@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gfpcli.model.identity import IDENTITY_VIEW
+from gfpcli.model.views import IDENTITY_VIEW
 from gfpcli.pipeline.align import warp_area
-from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.types import Affine
+from gfpcli.pipeline.arrays import to_batch
+from gfpcli.types import Affine, PictureBatch
 
 VIEW_256 = (44.0, 56.0, 168.0)  # left, top and side of the square that the built-in network sees, px at 256
 
@@ -37,23 +35,21 @@ def whole_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class NetIdentifier:
-    """An identity network on its device, and how it sees an aligned crop."""
+    """An identity network, in whatever runtime, and how it sees an aligned crop."""
 
-    net: Callable[[Tensor], Tensor]  # (N, 3, s, s) RGB in [-1, 1] to (N, D)
+    net: Callable[[PictureBatch], NDArray[np.float32]]  # (N, 3, s, s) RGB in [-1, 1] to (N, D)
     view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-    device: torch.device
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]], /) -> NDArray[np.float32]:
         """(N, D) float32 unit vectors of (S, S, 3) BGR crops aligned as FFHQ, of one size or several.
 
         One crop at a time, so that its vector does not depend on the others.
         """
-        with torch.inference_mode():
-            found = [self._vector_of(crop) for crop in crops]
+        found = [self._vector_of(crop) for crop in crops]
         return np.stack(found) if found else np.zeros((0, 0), np.float32)
 
     def _vector_of(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        vector = self.net(to_tensor([self.view(crop)]).to(self.device))[0].float().cpu().numpy()
+        vector = self.net(to_batch([self.view(crop)]))[0]
         return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gfpcli.pipeline.align import invert, to_8_bit, warp_area
 from gfpcli.pipeline.refine import logit_of, roll_of, view_of
+from gfpcli.pipeline.retinaface import without_overlaps
 from gfpcli.types import Affine, Detector, Face, Image
 
 TURNS = (180, 90, 270)  # degrees counterclockwise that bring a face upright: `--turns N` tries the first N
@@ -25,7 +26,6 @@ MOST_ROLL = 60.0  # degrees by which an upright face may lean
 N_DOUBTED = 4  # of the faces of a picture without a sure one: pictures are turned as a whole
 N_CLOSE_LOOKS = 8  # faces looked at in one call: bounded memory in a crowd
 CLOSE_VIEW, CLOSE_FACE = 224, 112  # px: the square of a close look, and the face's longer side in it
-MAX_IOU = 0.4  # of two faces
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class TurningDetector:
         turned = self._turned(image, doubted, MARGIN)
         if upright and (any(map(_is_sure, upright)) or not any(turned)):
             return _with_turned(upright, doubted, turned)
-        candidates = _without_overlaps([*upright, *self._in_turned_pictures(image)])
+        candidates = without_overlaps([*upright, *self._in_turned_pictures(image)])
         return _with_turned(upright, candidates, self._turned(image, candidates, 0.0))
 
     def _in_turned_pictures(self, image: NDArray[np.uint8]) -> list[Face]:
@@ -101,7 +101,7 @@ def _with_turned(
         return upright
     lying = [face for face, new in zip(looked_at, turned, strict=True) if new]
     stay = [face for face in upright if not any(face is each for each in lying)]
-    return _without_overlaps([*stay, *(new for new in turned if new)])
+    return without_overlaps([*stay, *(new for new in turned if new)])
 
 
 def _is_upright(face: Face) -> bool:
@@ -140,10 +140,3 @@ def _moved(face: Face, affine: Affine) -> Face:
     corners = (face.box.reshape(2, 2) - 0.5) @ affine[:, :2].T + affine[:, 2] + 0.5
     landmarks = face.landmarks @ affine[:, :2].T + affine[:, 2]
     return Face(np.concatenate([corners.min(axis=0), corners.max(axis=0)]), landmarks, face.score)
-
-
-def _without_overlaps(faces: Sequence[Face]) -> tuple[Face, ...]:
-    """The faces without those that overlap with a better one, best score first."""
-    boxes = [(*face.box[:2], *(face.box[2:] - face.box[:2])) for face in faces]
-    kept = cv2.dnn.NMSBoxes(boxes, [face.score for face in faces], 0.0, MAX_IOU) if faces else ()
-    return tuple(faces[int(i)] for i in kept)

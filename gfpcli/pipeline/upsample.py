@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from gfpcli.errors import BackgroundError
 from gfpcli.memory import free_memory, is_out_of_memory, lacking
 from gfpcli.options import LEAST_TILE
+from gfpcli.pipeline.arrays import from_unit, to_unit
 from gfpcli.pipeline.paste import resize_background, without_colour
-from gfpcli.pipeline.tensors import from_unit, to_unit
 from gfpcli.pipeline.tiles import Span, fill_by_tiles, spans_of
-from gfpcli.types import Image
+from gfpcli.types import Image, PictureBatch
 
-LARGEST = {"cuda": 1024}  # px, the tile that automatic choice starts from; larger ones are no faster
-LARGEST_ELSEWHERE = 512
+LARGEST = 512  # px, the tile that automatic choice starts from; larger ones are no faster
 SHARE = 0.5  # of the free memory that a tile may take
 FADE = 16  # px over which tiles fade into each other, on each side, where they do not see all that they depend on
-PROBE_SIZE = 64  # px
-PROBE_RMS = 1.0  # grey levels that a faster precision may differ from fp32
 
 TileProgress = Callable[[int, int], None]
 """Told how many tiles of an image are done, of how many."""
+Enlarge: TypeAlias = Callable[[PictureBatch], PictureBatch]
+"""A network, in whatever runtime: (1, 3, H, W) RGB in [0, 1] to (1, 3, H * scale, W * scale). Raises RuntimeError."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EnlargingNet:
-    """(N, 3, H, W) RGB in [0, 1] to (N, 3, H * scale, W * scale), and what tiling must know of it."""
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """What must be known of a background network to run it by tiles."""
 
-    net: nn.Module
     scale: int
     multiple: int  # height and width must be whole numbers of it
     reach: int  # px: how far away a pixel can change the result at all
@@ -47,12 +44,13 @@ class EnlargingNet:
 class NetUpsampler:
     """Enlarges by a network, then resizes to the wanted size. Nothing per call is kept."""
 
-    enlarging: EnlargingNet
-    device: torch.device
-    fast: nn.Module | None = None  # the same network in a faster precision, for 8-bit images
-    dtype: torch.dtype = torch.float32  # of `fast`
+    net: Enlarge
+    tiling: Tiling
+    fast: Enlarge | None = None  # the same network in a faster precision, for 8-bit images
     tile: int = 0  # px; 0 = by free memory
     watch: TileProgress = lambda n_done, n_all: None
+    largest: int = LARGEST  # px of a tile that is chosen by free memory
+    device_room: Callable[[], int] | None = None  # bytes free on the network's device; None: it works in ours
 
     def __call__(self, image: Image, size: tuple[int, int], /) -> Image:
         """(H, W, 3) BGR to exactly (height, width), same depth; an image without colour stays without.
@@ -65,9 +63,9 @@ class NetUpsampler:
     def enlarge(self, image: Image) -> Image:
         """At the network's own scale. A tile that does not fit into memory is halved, and all begins anew."""
         height, width = image.shape[:2]
-        scale = self.enlarging.scale
+        scale = self.tiling.scale
         out = np.empty((height * scale, width * scale, 3), image.dtype)
-        if self.tile or self.enlarging.is_local:
+        if self.tile or self.tiling.is_local:
             tile = min(self.tile or self.choose_tile(out.nbytes), max(height, width))
         else:
             tile = max(height, width)
@@ -83,34 +81,29 @@ class NetUpsampler:
                 if tile <= LEAST_TILE:
                     raise BackgroundError(f"a background tile of {tile} px does not fit into memory") from error
             tile = max(LEAST_TILE, tile // 2)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
 
     def _check_fits_whole(self, height: int, width: int) -> None:
         """Raises BackgroundError where an image that may not be cut into tiles is too large for this machine."""
-        if lack := lacking(height * width * self.enlarging.pixel_bytes):
+        if lack := lacking(height * width * self.tiling.pixel_bytes):
             raise BackgroundError(f"this background network needs the image of {width}x{height} whole, and {lack}; "
                                   "--tile N cuts it nevertheless, which may show")  # fmt: skip
 
     def choose_tile(self, reserved: int = 0) -> int:
         """The largest tile edge, of a few, that fits well; `reserved` bytes are not free although nobody uses them."""
-        if self.device.type == "cuda":
-            room = float(torch.cuda.mem_get_info(self.device)[0])
-        else:
-            room = free_memory() - float(reserved)
-        tile = LARGEST.get(self.device.type, LARGEST_ELSEWHERE)
-        margin = 2 * (self.enlarging.halo + self._fade(tile))
-        while tile > LEAST_TILE and (tile + margin) ** 2 * self.enlarging.pixel_bytes > SHARE * room:
+        room = self.device_room() if self.device_room else free_memory() - reserved
+        tile = self.largest
+        margin = 2 * (self.tiling.halo + self._fade(tile))
+        while tile > LEAST_TILE and (tile + margin) ** 2 * self.tiling.pixel_bytes > SHARE * room:
             tile //= 2
         return tile
 
     def _fade(self, tile: int) -> int:
-        is_exact = self.enlarging.halo >= self.enlarging.reach
+        is_exact = self.tiling.halo >= self.tiling.reach
         return 0 if is_exact else min(FADE, tile // 4)
 
     def _fill(self, out: Image, image: Image, tile: int) -> None:
         is_gray = bool((image == image[..., :1]).all())
-        halo, multiple, scale = self.enlarging.halo, self.enlarging.multiple, self.enlarging.scale
+        halo, multiple, scale = self.tiling.halo, self.tiling.multiple, self.tiling.scale
         rows, columns = (
             spans_of(length, tile, halo=halo, fade=self._fade(tile), multiple=multiple) for length in image.shape[:2]
         )
@@ -123,9 +116,8 @@ class NetUpsampler:
 
         fill_by_tiles(out, rows, columns, draw, scale, self.watch)
 
-    @torch.inference_mode()
-    def run(self, piece: Image) -> Tensor:
-        """A tile (H, W, 3) through the network at once: (3, H * scale, W * scale) RGB, about 0 to 1, on the device.
+    def run(self, piece: Image) -> NDArray[np.float32]:
+        """A tile (H, W, 3) through the network at once: (3, H * scale, W * scale) RGB, about 0 to 1.
 
         A tile that does not end where the network needs it to is mirrored there.
 
@@ -133,15 +125,14 @@ class NetUpsampler:
             BackgroundError: the network gives numbers that are not finite.
         """
         height, width = piece.shape[:2]
-        missing = [(-length) % self.enlarging.multiple for length in (height, width)]
+        missing = [(-length) % self.tiling.multiple for length in (height, width)]
         if any(missing):
             piece = mirror_ends(piece, missing[0], missing[1])
-        is_fast = self.fast is not None and piece.dtype == np.uint8
-        net, dtype = (self.fast, self.dtype) if is_fast else (self.enlarging.net, torch.float32)
-        out: Tensor = net(to_unit(piece).to(self.device, dtype))  # type: ignore[misc]  # `fast` is there
-        if not out.isfinite().all():
+        net = self.fast if self.fast and piece.dtype == np.uint8 else self.net
+        out = net(to_unit(piece))
+        if not np.isfinite(out).all():
             raise BackgroundError("the background network gave numbers that are not finite")
-        scale = self.enlarging.scale
+        scale = self.tiling.scale
         return out[0, :, : height * scale, : width * scale]
 
 
@@ -159,37 +150,3 @@ def fit(image: Image, size: tuple[int, int]) -> Image:
         return image if image.shape[:2] == size else resize_background(image, size)
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(small, image.dtype)  # type: ignore[return-value]
-
-
-def faster(enlarging: EnlargingNet, device: torch.device, dtype: torch.dtype) -> nn.Module | None:
-    """The network in another precision, None where it does not agree with fp32 on a probe, or does not run at all."""
-    fast = copy.deepcopy(enlarging.net).to(dtype)
-    probe = torch.rand(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
-    try:
-        with torch.inference_mode():
-            difference = fast(probe.to(dtype)).float().clamp(0, 1) - enlarging.net(probe).clamp(0, 1)
-    except RuntimeError:
-        return None
-    rms = 255 * difference.square().mean().sqrt().item()
-    return fast if rms <= PROBE_RMS else None  # a NaN does not agree either
-
-
-def upsampler_of(
-    enlarging: EnlargingNet, *, source: str, device: torch.device, tile: int, watch: TileProgress, dtype: torch.dtype,
-    warn: Callable[[str], None],
-) -> NetUpsampler:  # fmt: skip
-    """An upsampler ready to run.
-
-    Args:
-        source: the network's file, for messages.
-        tile: its edge, px; 0 = by free memory.
-        watch: told how many tiles of an image are done, of how many.
-        dtype: wanted for 8-bit images; `warn` is told where it does not agree with fp32, which is then used.
-    """
-    enlarging.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if dtype == torch.float32:
-        return NetUpsampler(enlarging, device, tile=tile, watch=watch)
-    fast = faster(enlarging, device, dtype)
-    if fast is None:
-        warn(f"{source}: {str(dtype).removeprefix('torch.')} does not agree with fp32 here; it runs in fp32")
-    return NetUpsampler(enlarging, device, fast, dtype, tile, watch)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfpcli.adapters.facexlib import FacexlibDetector
 from gfpcli.errors import CheckpointError, FaceError
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.align import cut_crop
 from gfpcli.pipeline.refine import LandmarkRefiner
+from gfpcli.pipeline.retinaface import RetinaFaceDetector
 from gfpcli.types import Face, Identifier
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS
@@ -30,7 +30,7 @@ BORDER = 0.25  # of the longer side: detectors miss faces that fill the picture
 class FaceJudge:
     """Finds the faces of the true picture and measures them in both pictures with the same networks."""
 
-    detector: FacexlibDetector
+    detector: RetinaFaceDetector
     refiner: LandmarkRefiner
     identifier: Identifier | None = None  # None: identity is not measured
 

@@ -37,10 +37,33 @@ def discriminator_gan(real: Tensor, fake: Tensor) -> Tensor:
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
+def generator_hinge(fake: Sequence[Tensor]) -> Tensor:
+    """The generator's part of the hinge loss: minus the mean of each map of scores, summed over the maps."""
+    return torch.stack([-scores.mean() for scores in fake]).sum()
+
+
+def discriminator_hinge(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Hinge loss of a discriminator with several maps of scores: scores beyond 1 and -1 cost nothing more."""
+    maps = zip(real, fake, strict=True)
+    return torch.stack([F.relu(1 - good).mean() + F.relu(1 + bad).mean() for good, bad in maps]).sum()
+
+
 def r1_penalty(real_score: Tensor, real: Tensor) -> Tensor:
     """Squared gradient of the score at real images, mean over the batch; `real` must require its gradient."""
     (grad,) = torch.autograd.grad(real_score.sum(), real, create_graph=True)
     return grad.square().flatten(1).sum(dim=1).mean()
+
+
+def path_lengths(faces: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+    """How far a step in w moves the faces: (N,), differentiable again (StyleGAN2, section 3.2).
+
+    Args:
+        faces: (N, 3, S, S), made from `latent` (N, L, n_style).
+        noise: standard normal draws (N, 3, S, S), the random directions in image space.
+    """
+    height, width = faces.shape[2:]
+    (grad,) = torch.autograd.grad((faces * noise).sum() / (height * width) ** 0.5, latent, create_graph=True)
+    return grad.square().sum(dim=2).mean(dim=1).sqrt()
 
 
 def gram(feat: Tensor) -> Tensor:

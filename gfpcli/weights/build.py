@@ -16,12 +16,14 @@ from gfpcli.model.checkpoint import kind_of, read_state
 from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions, PipelineOptions, RestoreOptions, VideoOptions
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale
+from gfpcli.pipeline.parsing import PARSE_SIZE, ParseNetMasker, at_sizes
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.refine import BoxLandmarker, LandmarkRefiner
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.pipeline.tensors import DTYPES
+from gfpcli.pipeline.retinaface import RetinaFaceDetector
+from gfpcli.pipeline.tensors import DTYPES, EnlargingNet
 from gfpcli.pipeline.turns import TurningDetector
-from gfpcli.pipeline.upsample import EnlargingNet, TileProgress, upsampler_of
+from gfpcli.pipeline.upsample import TileProgress
 from gfpcli.types import Detector, Identifier, Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.cache import BUILTINS
@@ -31,6 +33,7 @@ from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.identifier import load_identifier
 from gfpcli.weights.known_faces import template_of
 from gfpcli.weights.licences import check_architecture
+from gfpcli.weights.onnx_choice import faster_onnx_model
 from gfpcli.weights.onnx_parts import (
     is_onnx,
     onnx_detector,
@@ -39,13 +42,14 @@ from gfpcli.weights.onnx_parts import (
     onnx_masker,
     onnx_upsampler,
 )
+from gfpcli.weights.upsampler import upsampler_of
 
 if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run whose photos are all done do not need
-    from gfpcli.adapters.facexlib import FacexlibDetector
     from gfpcli.adapters.onnxruntime import OnnxFaceModel
 
 PROBE_SIDE = 512  # px of the photo that a community network is measured on
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
+
 
 def load_restorer(
     options: PipelineOptions | None = None, parts: Parts | None = None, *, n_inputs: int = 0,
@@ -76,10 +80,11 @@ def load_restorer(
     hand_back_memory()  # of what was measured
     if parts.detector is None:
         return replace(first, replicas=tuple(others), files=parts)
-    detector = _turning_detector(options, parts.detector, devices[0])
+    upright = _detector_on(devices[0], options, parts.detector)
+    detector = _turning_detector(options, upright)
     return replace(
-        first, detector=detector, n_detect=N_DETECT.get(devices[0].type, 1), replicas=tuple(others),
-        files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
+        first, detector=detector, follower=upright.follow, n_detect=N_DETECT.get(devices[0].type, 1),
+        replicas=tuple(others), files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
     )  # fmt: skip
 
 
@@ -89,11 +94,14 @@ def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[De
         raise CheckpointError("this run has no detector, or no identity network")
     device = choose_devices(options.device)[0]
     identifier, scale = load_identifier(parts.identifier, device)
-    return _turning_detector(options, parts.detector, device), identifier, scale
+    return _turning_detector(options, _detector_on(device, options, parts.detector)), identifier, scale
 
 
-def _turning_detector(options: FaceOptions, path: Path, device: torch.device) -> Detector:
-    upright = load_detector_for(options, path, device if device.type == "cuda" else None)
+def _detector_on(device: torch.device, options: FaceOptions, path: Path) -> RetinaFaceDetector:
+    return load_detector_for(options, path, device if device.type == "cuda" else None)
+
+
+def _turning_detector(options: FaceOptions, upright: RetinaFaceDetector) -> Detector:
     return TurningDetector(upright, options.turns) if options.turns else upright
 
 
@@ -107,7 +115,7 @@ def load_landmark_refiner() -> LandmarkRefiner:
     return refiner
 
 
-def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> FacexlibDetector:
+def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> RetinaFaceDetector:
     """The detector in a file, on `device` (None: the CPU). Raises GfpError."""
     from gfpcli.weights.detector import load_torch_detector
 
@@ -121,12 +129,15 @@ def _load_on(
 ) -> Restorer:
     """A restorer without a detector: aligned pictures and replicas need none."""
     model, template = _face_model_of(device, options, parts.model, n_inputs, warn)
-    n_batch = options.batch_size or autotune.batch_size(device, model.size, model.dtype)
+    dtype = model.dtype if isinstance(model, FaceNet) else torch.float32
+    n_batch = options.batch_size or autotune.batch_size(device, model.size, dtype)
     masker = _masker_of(options, parts, device, n_batch)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=n_batch, template=template)
     coder = model.coder if isinstance(model, FaceNet) else None
-    return Restorer(lambda images: [], model, masker, chosen, upsampler, coder=coder)
+    return Restorer(
+        lambda images: [], model, masker, chosen, upsampler, coder=coder, computes_in=model.computes_in
+    )  # fmt: skip
 
 
 def _face_model_of(
@@ -140,11 +151,25 @@ def _face_model_of(
             warn(f"{onnx}: the latents of a GFP-GAN network are averaged over frames by torch only, not by onnxruntime")
         model = onnx_face_model(onnx, options)
         return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
+    own_template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
+    if _may_be_onnx(options, path) and (
+        faster := faster_onnx_model(
+            path, device, n_inputs=n_inputs, fidelity=options.fidelity, accepted=options.accept_licence
+        )
+    ):
+        return faster, own_template
     net = load_face_model(
         path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity,
         accepted=options.accept_licence,
     )  # fmt: skip
-    return net, DEFAULT_TEMPLATE if options.template == "auto" else options.template
+    return net, own_template
+
+
+def _may_be_onnx(options: FaceOptions, path: Path) -> bool:
+    """Whether onnxruntime may run a face network without being asked to: it neither compiles nor averages latents."""
+    is_free = options.runtime == "auto" and options.precision == "auto" and not options.compile
+    averages = isinstance(options, VideoOptions) and options.smooth > 0
+    return is_free and not (averages and _may_have_latents(path))
 
 
 def _may_have_latents(path: Path) -> bool:
@@ -154,31 +179,35 @@ def _may_have_latents(path: Path) -> bool:
 
 def _guard_of(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn) -> Guard:
     """What chooses each face's strength, by its identity where that is wanted."""
-    limit = options.identity_limit
-    if limit is None or parts.identifier is None:
+    limits = options.identity_limits
+    if not limits or parts.identifier is None:
         return Guard(options.fixed_strength)
     identifier, scale = load_identifier(parts.identifier, device)
     if scale is UNSCALED:
         warn(f"{parts.identifier}: how alike pairs of people are to it was not measured: identity is its bare cosine")
-    return Guard(options.fixed_strength, identifier, scale, limit)
+    return Guard(options.fixed_strength, identifier, scale, limits)
 
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch: int) -> Masker:
     """The oval, or ParseNet at the size and in the precision that is fastest here; fp32 where that is asked for."""
     if parts.mask is None:
         return soft_masker
-    from gfpcli.adapters.facexlib import PARSE_SIZE, load_masker
-
     if onnx := onnx_file_of(parts.mask, "mask", options):
-        masker = onnx_masker(onnx, options, n_batch)
+        variants = at_sizes(onnx_masker(onnx, options, n_batch), "fp32")
     else:
-        masker = load_masker(read_state(parts.mask), source=str(parts.mask), device=device, n_batch=n_batch)
-    halves = () if onnx or options.precision == "fp32" else autotune.HALVES[device.type]
-    variants = masker.variants(("fp32", *halves))
+        variants = _torch_maskers(parts.mask, device, n_batch, is_exact=options.precision == "fp32")
     faces = autotune.probe_faces(PARSE_SIZE)
     candidates = [autotune.Candidate(name, partial(variant, faces)) for name, variant in variants.items()]
     key = f"{autotune.file_identity(onnx or parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
     return variants[autotune.fastest_matching(candidates, autotune.masks_match, key)]
+
+
+def _torch_maskers(path: Path, device: torch.device, n_batch: int, *, is_exact: bool) -> dict[str, ParseNetMasker]:
+    """ParseNet in each size, and where it need not be exact in each precision, that may be the fastest."""
+    from gfpcli.adapters.facexlib import load_maskers
+
+    dtypes = ("fp32", *(() if is_exact else autotune.HALVES[device.type]))
+    return load_maskers(read_state(path), source=str(path), device=device, dtypes=dtypes, n_batch=n_batch)
 
 
 def _upsampler_of(

@@ -6,20 +6,24 @@ from pathlib import Path
 
 import torch
 
-from gfpcli.adapters.facexlib import FacexlibDetector, load_detector
+from gfpcli.adapters.facexlib import DetectorNets, detector_of, load_detector_nets
 from gfpcli.files.atomic import sha256_of
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import FaceOptions
+from gfpcli.pipeline.retinaface import RetinaFaceDetector
 
 OTHER_DETECTORS = {  # sha256 of public checkpoints in facexlib's layout that want other anchors and plain ReLU
     "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": ("[[10,20],[32,64],[128,256]]", 0.0),
 }
 
 
-def load_torch_detector(options: FaceOptions, path: Path, device: torch.device) -> FacexlibDetector:
-    """The detector in a file, on `device`. Raises CheckpointError."""
+def read_detector_nets(path: Path) -> DetectorNets:
+    """The networks in a file, on the CPU. Raises CheckpointError."""
     min_sizes, slope = OTHER_DETECTORS.get(sha256_of(path), (None, None))
-    return load_detector(
-        read_state(path), source=str(path), threshold=options.det_threshold, longest=options.det_size, device=device,
-        min_sizes=min_sizes, slope=slope,
-    )  # fmt: skip
+    return load_detector_nets(read_state(path), source=str(path), min_sizes=min_sizes, slope=slope)
+
+
+def load_torch_detector(options: FaceOptions, path: Path, device: torch.device) -> RetinaFaceDetector:
+    """The detector in a file, on `device`. Raises CheckpointError."""
+    nets = read_detector_nets(path)
+    return detector_of(nets, threshold=options.det_threshold, longest=options.det_size, device=device)

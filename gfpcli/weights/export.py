@@ -11,21 +11,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gfpcli.adapters.facexlib import MEAN_BGR, FacexlibDetector, load_parser
+from gfpcli.adapters.facexlib import load_parser
 from gfpcli.adapters.onnx import OPSET, import_onnx, write_onnx
-from gfpcli.adapters.onnxruntime import open_onnx
+from gfpcli.adapters.onnxruntime import open_onnx, write_int8
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of, write_with
 from gfpcli.model.checkpoint import load_face_net, read_state
-from gfpcli.model.landmarks import VIEW_SIZE
-from gfpcli.options import DEFAULT_TEMPLATE, RestoreOptions
+from gfpcli.model.views import VIEW_SIZE
+from gfpcli.options import DEFAULT_TEMPLATE
+from gfpcli.pipeline.retinaface import MEAN_BGR
 from gfpcli.pipeline.tensors import DTYPES, to_tensor
 from gfpcli.types import ExportFacts
 from gfpcli.weights.autotune import probe_faces
 from gfpcli.weights.cache import cache_folder, licence_of
-from gfpcli.weights.detector import load_torch_detector
+from gfpcli.weights.detector import read_detector_nets
 
 N_CROPS = 5  # that the file and the network are compared on
 MOST_LEVELS = 1.0  # grey levels by which a file in fp32 may differ
@@ -118,6 +120,21 @@ def exported_in_cache(path: Path, kind: str) -> Path:
     return target
 
 
+def int8_in_cache(path: Path) -> Path:
+    """A face network's export in int8, made from the fp32 one when it is not in the cache yet.
+
+    Raises:
+        GfpError: as `export_network`.
+    """
+    exported = exported_in_cache(path, "restorer")
+    target = exported.with_suffix(".int8.onnx")
+    if not target.is_file():
+        crops = _restorer(path).crops["image"].numpy()
+        examples = [{"image": crops[i : i + 1]} for i in range(len(crops))]
+        write_with(target, lambda temporary: write_int8(exported, temporary, examples))
+    return target
+
+
 def _as_tuple(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (out,) if isinstance(out, Tensor) else tuple(out)
 
@@ -136,8 +153,9 @@ def _free_axes(made: Exportable) -> dict[str, dict[int, str]]:
 
 def _checked(path: Path, made: Exportable, want: tuple[Tensor, ...], *, is_exact: bool, source: Path) -> Parity:
     """The parity of a written file. Raises CheckpointError where it is not what it should be."""
-    got = open_onnx(path, device="cpu").run(made.crops, made.outputs)
-    parity = parity_of(want, got, made.shown)
+    given = {name: crops.numpy() for name, crops in made.crops.items()}
+    got = open_onnx(path, device="cpu").run(given, made.outputs)
+    parity = parity_of([each.numpy() for each in want], got, made.shown)
     if not math.isfinite(parity.most_levels):
         raise CheckpointError(f"{source}: its export gives numbers that are not finite; nothing was written")
     if is_exact and parity.most_levels > MOST_LEVELS:
@@ -145,17 +163,19 @@ def _checked(path: Path, made: Exportable, want: tuple[Tensor, ...], *, is_exact
     return parity
 
 
-def parity_of(want: Sequence[Tensor], got: Sequence[Tensor], shown: tuple[float, float] | None) -> Parity:
+def parity_of(
+    want: Sequence[NDArray[np.float32]], got: Sequence[NDArray[np.float32]], shown: tuple[float, float] | None
+) -> Parity:
     """Of all outputs together: pictures as they are shown, clamped; others by the range of the network's answers."""
     levels = []
     for one, other in zip(want, got, strict=True):
         low, high = shown or (float(one.min()), float(one.max()))
-        pair = (one, other) if shown is None else (one.clamp(low, high), other.clamp(low, high))
-        levels.append((255 * (pair[0].double() - pair[1].double()) / max(high - low, 1e-6)).flatten())
-    differences = torch.cat(levels)
-    error = float(differences.square().mean())
+        pair = (one, other) if shown is None else (np.clip(one, low, high), np.clip(other, low, high))
+        levels.append(255 * (pair[0].astype(np.float64) - pair[1]).ravel() / max(high - low, 1e-6))
+    differences = np.concatenate(levels)
+    error = float(np.square(differences).mean())
     psnr = math.inf if error == 0 else 10 * math.log10(255**2 / error)
-    return Parity(float(differences.abs().max()), psnr)
+    return Parity(float(np.abs(differences).max()), psnr)
 
 
 def _restorer(path: Path) -> Exportable:
@@ -172,21 +192,22 @@ def _background(path: Path) -> Exportable:
     from gfpcli.adapters.realesrgan import load_enlarging_net
 
     made = load_enlarging_net(read_state(path), source=str(path))
-    layout = {name: getattr(made, name) for name in ("scale", "multiple", "reach", "halo", "pixel_bytes")}
+    layout = {name: getattr(made.tiling, name) for name in ("scale", "multiple", "reach", "halo", "pixel_bytes")}
     crops = _five(BACKGROUND_SIDE).add(1).div(2)
     return Exportable(made.net, {"image": crops}, ("enlarged",), has_free_size=True, shown=(0, 1), layout=layout)
 
 
 def _detector(path: Path) -> Exportable:
-    made: FacexlibDetector = load_torch_detector(RestoreOptions(), path, torch.device("cpu"))
-    net, refiner = made.net, made.refiner
+    nets = read_detector_nets(path)
+    for net in filter(None, (nets.net, nets.refiner)):
+        net.to(memory_format=torch.channels_last)  # as it runs
     mean = torch.tensor(MEAN_BGR)[:, None, None]
     pictures = _five(ANY_SIDE).add(1).mul(127.5).flip(1) - mean
-    layout = {name: net.cfg[name] for name in ("min_sizes", "steps", "clip")}
     outputs: tuple[str, ...] = ("boxes", "scores", "points")
-    if refiner is None:
-        return Exportable(net, {"image": pictures}, outputs, has_free_size=True, layout=layout)  # type: ignore[arg-type]
-    both = DetectorWithRefiner(net, refiner.net).eval()  # type: ignore[arg-type]
+    layout = nets.anchors.to_layout()
+    if nets.refiner is None:
+        return Exportable(nets.net, {"image": pictures}, outputs, has_free_size=True, layout=layout)
+    both = DetectorWithRefiner(nets.net, nets.refiner).eval()
     crops = {"image": pictures, "view": _five(VIEW_SIZE)}
     return Exportable(both, crops, (*outputs, "landmarks", "logits"), has_free_size=True, layout=layout)
 

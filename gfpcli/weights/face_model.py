@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +17,10 @@ from gfpcli.adapters.onnxruntime import USUAL_FIDELITY, check_has_weight
 from gfpcli.errors import DeviceError
 from gfpcli.model.checkpoint import face_net_of, kind_of, read_state
 from gfpcli.model.gfpgan import GFPGAN, Halves
-from gfpcli.pipeline.tensors import DTYPES
-from gfpcli.types import FaceCode, FaceCoder
+from gfpcli.pipeline.tensors import DTYPES, inference, place, to_array
+from gfpcli.types import FaceCode, FaceCoder, PictureBatch
 from gfpcli.weights import autotune
+from gfpcli.weights.cpu import has_bf16
 from gfpcli.weights.licences import check_architecture
 
 
@@ -30,16 +33,19 @@ class FaceNet:
     device: torch.device
     dtype: torch.dtype
 
-    def __call__(self, faces: Tensor, /) -> Tensor:
-        """(N, 3, S, S) float32 RGB in [-1, 1] on the CPU, to the same."""
-        return self.net(self.placed(faces)).float().cpu()
+    def __call__(self, faces: PictureBatch, /) -> PictureBatch:
+        """(N, 3, S, S) RGB in [-1, 1] to the same. Raises RuntimeError as `inference`."""
+        with inference():
+            return to_array(self.net(self.placed(faces)))
 
-    def placed(self, faces: Tensor) -> Tensor:
+    def placed(self, faces: PictureBatch) -> Tensor:
         """The batch as the network takes it."""
-        is_cuda = self.device.type == "cuda"
-        if is_cuda:
-            faces = faces.pin_memory()  # which the GPU reads by itself
-        return faces.to(self.device, self.dtype, memory_format=torch.channels_last, non_blocking=is_cuda)
+        return place(faces, self.device, self.dtype)
+
+    @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"torch {next(name for name, dtype in DTYPES.items() if dtype == self.dtype)}"
 
     @property
     def coder(self) -> FaceCoder | None:
@@ -56,20 +62,22 @@ class NetCoder:
     whole: FaceNet
     halves: Halves
 
-    def encode(self, faces: Tensor, /) -> list[FaceCode]:
-        """(N, 3, S, S) float32 RGB in [-1, 1] on the CPU to codes whose features stay on the device."""
-        latents, levels = self.halves.encode(self.whole.placed(faces))
-        features = zip(*(level.split(1) for level in levels), strict=True)
-        return [FaceCode(latent, each) for latent, each in zip(latents.float().cpu(), features, strict=True)]
+    def encode(self, faces: PictureBatch, /) -> list[FaceCode]:
+        """(N, 3, S, S) RGB in [-1, 1] to codes whose features, a tensor of each level, stay on the device."""
+        with inference():
+            latents, levels = self.halves.encode(self.whole.placed(faces))
+            features = zip(*(level.split(1) for level in levels), strict=True)
+            return [FaceCode(latent, each) for latent, each in zip(to_array(latents), features, strict=True)]
 
-    def decode(self, codes: Sequence[FaceCode], /) -> Tensor:
-        """Codes to (N, 3, S, S) float32 RGB on the CPU; features may come from another device."""
+    def decode(self, codes: Sequence[FaceCode], /) -> PictureBatch:
+        """Codes to (N, 3, S, S) RGB; features may come from another device."""
         device, dtype = self.whole.device, self.whole.dtype
-        latents = torch.stack([code.latent for code in codes]).to(device, dtype)
-        levels = zip(*(code.features or () for code in codes), strict=True)
-        # joined, not stacked: only that keeps the channels last
-        batch = [torch.cat([each.to(device) for each in level]) for level in levels]
-        return self.halves.decode(latents, batch).float().cpu()
+        with inference():
+            latents = torch.from_numpy(np.stack([code.latent for code in codes])).to(device, dtype)
+            levels = zip(*(cast(tuple[Tensor, ...], code.features) for code in codes), strict=True)
+            # joined, not stacked: only that keeps the channels last
+            batch = [torch.cat([each.to(device) for each in level]) for level in levels]
+            return to_array(self.halves.decode(latents, batch))
 
 
 def load_face_model(
@@ -77,6 +85,8 @@ def load_face_model(
     fidelity: float | None = None, accepted: Sequence[str] = (),
 ) -> FaceNet:  # fmt: skip
     """A face network ready to run. `auto` precision is the fastest whose output matches fp32 (see `autotune`).
+
+    For a small network that is bf16 on a CPU with instructions for it, else fp32.
 
     Args:
         is_compiled: None compiles a large network for a long run, where this machine can.
@@ -95,12 +105,12 @@ def load_face_model(
     size, is_small = int(net.size), autotune.is_small(net)  # type: ignore[arg-type]
     probe = autotune.probe_batch(size)
     if precision == "auto":
-        precision = "fp32" if is_small else _fastest_precision(net, probe, device, autotune.file_identity(path))
+        precision = _chosen_precision(net, probe, device, autotune.file_identity(path))
     net = _placed(net, device, DTYPES[precision])
     is_long = n_inputs >= autotune.COMPILE_FROM and not is_small
     run: autotune.NetFunction | None = net
     if is_compiled or (is_compiled is None and is_long):
-        run = autotune.compiled(net, probe.to(device, DTYPES[precision], memory_format=torch.channels_last))
+        run = autotune.compiled(net, place(probe, device, DTYPES[precision]))
     if run is None and is_compiled:
         raise DeviceError("--compile: torch.compile does not work here (is there a C++ compiler?); leave it out")
     return FaceNet(net if run is None else run, size, device, DTYPES[precision])
@@ -129,17 +139,15 @@ def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
     return net
 
 
-def _fastest_precision(net: nn.Module, probe: Tensor, device: torch.device, source: str) -> str:
+def _chosen_precision(net: nn.Module, probe: PictureBatch, device: torch.device, source: str) -> str:
     """Of fp32 and the half precisions of the device. `net` stays as it is."""
 
-    def candidate(name: str) -> autotune.Candidate[Tensor]:
+    def candidate(name: str) -> autotune.Candidate[PictureBatch]:
         ready = cache(lambda: FaceNet(_placed(copy.deepcopy(net), device, DTYPES[name]), 0, device, DTYPES[name]))
+        return autotune.Candidate(name, lambda: ready()(probe))
 
-        def run() -> Tensor:
-            with torch.inference_mode():
-                return ready()(probe)
-
-        return autotune.Candidate(name, run)
-
-    candidates = [candidate(name) for name in ("fp32", *autotune.HALVES[device.type])]
-    return autotune.fastest_matching(candidates, autotune.faces_match, f"{source}, {autotune.machine_of(device)}")
+    is_small = autotune.is_small(net)
+    halves = autotune.HALVES[device.type] if not is_small else ("bf16",) if device.type == "cpu" and has_bf16() else ()
+    choose = autotune.first_matching if is_small else autotune.fastest_matching
+    key = f"{source}, {autotune.machine_of(device)}, {' '.join(halves)}"
+    return choose([candidate(name) for name in ("fp32", *halves)], autotune.faces_match, key)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from gfpcli.errors import CheckpointError
 from gfpcli.model.arcface import ArcFaceR18, gray_for_identity
 from gfpcli.model.checkpoint import read_state
-from gfpcli.model.identity import IdentityNet
+from gfpcli.model.fold import fold_batch_norms
+from gfpcli.model.identity import IDENTITY_VIEW, IdentityNet
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale, NetIdentifier, built_in_view, whole_view
+from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.weights.choose import SCALE
 
 ARCFACE_MARK, BUILTIN_MARK = "fc5.weight", "places.weight"  # keys that only one kind has
@@ -24,20 +26,28 @@ def load_identifier(path: Path, device: torch.device) -> tuple[NetIdentifier, Id
     Raises:
         CheckpointError: as `read_state`, or a file holds something else.
     """
+    net = load_identity_net(path, device)
+    view = built_in_view if isinstance(net, IdentityNet) else whole_view
+    return NetIdentifier(ArrayNet(net, device), view), read_scale(path)
+
+
+def load_identity_net(path: Path, device: torch.device) -> nn.Module:
+    """The network of `load_identifier`, frozen, in eval mode: (N, 3, S, S) RGB in [-1, 1] to (N, D). Raises as it."""
     state = read_state(path)
-    net: nn.Module
     if ARCFACE_MARK in state:
-        net, view = ArcFaceR18(), whole_view
+        net: nn.Module = ArcFaceR18()
     elif BUILTIN_MARK in state:
-        net, view = IdentityNet(), built_in_view
+        net = IdentityNet()
     else:
         raise CheckpointError(f"{path}: no identity network that gfp knows: its own, or ArcFace-R18")
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit together as an identity network") from error
-    seen = net if view is built_in_view else nn.Sequential(GrayFaces(), net)
-    return NetIdentifier(seen.eval().requires_grad_(False).to(device), view, device), read_scale(path)
+    seen = net if isinstance(net, IdentityNet) else nn.Sequential(GrayFaces(), net)
+    seen.eval().requires_grad_(False)
+    fold_batch_norms(seen, torch.zeros(1, 3, IDENTITY_VIEW, IDENTITY_VIEW))
+    return seen.to(device)
 
 
 def read_scale(weights: Path) -> IdentityScale:

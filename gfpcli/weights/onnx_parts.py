@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-
-from gfpcli.adapters.onnxruntime import OnnxFaceModel, OnnxPictureNet, detector_nets, load_onnx_face_model, open_part
+from gfpcli.adapters.onnxruntime import (
+    OnnxClassNet,
+    OnnxFaceModel,
+    OnnxPictureNet,
+    detector_nets,
+    load_onnx_face_model,
+    open_part,
+)
 from gfpcli.errors import CheckpointError, UsageError
 from gfpcli.options import FaceOptions
+from gfpcli.pipeline.parsing import ParseNetMasker
 from gfpcli.pipeline.refine import LandmarkRefiner
-from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, TileProgress
-
-if TYPE_CHECKING:  # it brings torchvision, which faces that are aligned do not need
-    from gfpcli.adapters.facexlib import FacexlibDetector, ParseNetMasker
-
-CPU = torch.device("cpu")  # where tensors go to onnxruntime and come from it, whatever its provider runs on
+from gfpcli.pipeline.retinaface import RetinaFaceDetector
+from gfpcli.pipeline.upsample import NetUpsampler, TileProgress, Tiling
 
 
 def onnx_file_of(path: Path, kind: str, options: FaceOptions) -> Path | None:
@@ -53,21 +55,16 @@ def onnx_face_model(path: Path, options: FaceOptions) -> OnnxFaceModel:
 
 def onnx_masker(path: Path, options: FaceOptions, n_batch: int) -> ParseNetMasker:
     """ParseNet. Raises GfpError as `open_part`."""
-    from gfpcli.adapters.facexlib import ParseNetMasker
-
     net, _ = open_part(path, "mask", provider=options.provider, device=options.device)
-    return ParseNetMasker(OnnxPictureNet(net, "classes"), CPU, n_batch=n_batch)
+    return ParseNetMasker(OnnxClassNet(net), n_batch=n_batch)
 
 
-def onnx_detector(path: Path, options: FaceOptions) -> FacexlibDetector:
+def onnx_detector(path: Path, options: FaceOptions) -> RetinaFaceDetector:
     """RetinaFace, with its landmark refiner where the file has one. Raises GfpError as `open_part`."""
-    from gfpcli.adapters.facexlib import FacexlibDetector
-
     net, facts = open_part(path, "detector", provider=options.provider, device=options.device)
-    finder, refiner = detector_nets(net, facts)
-    return FacexlibDetector(
-        finder, options.det_threshold, options.det_size, CPU, LandmarkRefiner(refiner, CPU) if refiner else None
-    )
+    finder, anchors, refiner = detector_nets(net, facts)
+    look_again = LandmarkRefiner(refiner) if refiner else None
+    return RetinaFaceDetector(finder, anchors, options.det_threshold, options.det_size, look_again)
 
 
 def onnx_upsampler(path: Path, options: FaceOptions, watch: TileProgress) -> NetUpsampler:
@@ -75,7 +72,7 @@ def onnx_upsampler(path: Path, options: FaceOptions, watch: TileProgress) -> Net
     net, facts = open_part(path, "background", provider=options.provider, device=options.device)
     try:
         layout: dict[str, Any] = {name: int(value) for name, value in json.loads(facts.layout).items()}
-        enlarging = EnlargingNet(OnnxPictureNet(net, "enlarged"), **layout)
+        tiling = Tiling(**layout)
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its gfpcli metadata do not say how it is tiled; export it again") from error
-    return NetUpsampler(enlarging, CPU, tile=options.tile, watch=watch)
+    return NetUpsampler(OnnxPictureNet(net, "enlarged"), tiling, tile=options.tile, watch=watch)

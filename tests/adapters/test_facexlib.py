@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
+from numpy.typing import NDArray
 
-from gfpcli.adapters.facexlib import REFINER_PREFIX, drop_duplicates, load_detector, load_masker
+from gfpcli.adapters.facexlib import REFINER_PREFIX, load_detector_nets, load_maskers
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
-from gfpcli.types import Detector, Face, Image
+from gfpcli.types import Detector, Face, Image, PictureBatch
 from gfpcli.weights.build import load_detector_for, load_restorer
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import choose_parts
@@ -74,19 +76,17 @@ def test_images_that_come_to_one_size_share_a_call_and_find_the_same() -> None:
     detect = load_detector_for(RestoreOptions(), BUILTINS["builtin"])
     alone = [faces_in(detect, image) for image in (portrait, small, other)]
     calls: list[tuple[int, ...]] = []
-    detect.net.register_forward_pre_hook(lambda net, given: calls.append(tuple(given[0].shape)))
-    together = detect([portrait, small, other])
+
+    def noting(batch: PictureBatch) -> tuple[NDArray[np.float32], ...]:
+        calls.append(batch.shape)
+        return detect.net(batch)
+
+    together = replace(detect, net=noting)([portrait, small, other])
     assert sorted(shape[0] for shape in calls) == [1, 2, 2]  # the large ones are looked at twice
     for one, same in zip(alone, together, strict=True):
         assert len(one) == len(same) > 0
         for face, again in zip(one, same, strict=True):
             assert np.abs(face.box - again.box).max() < 0.01 and np.abs(face.landmarks - again.landmarks).max() < 0.01
-
-
-def test_two_boxes_on_one_face_become_one() -> None:
-    box, marks = np.array([10.0, 10, 50, 60]), np.array([[22.0, 30], [38, 30], [30, 38], [24, 48], [36, 48]])
-    faces = (Face(box, marks, 0.9), Face(box + 12, marks + 2, 0.8), Face(box + 25, marks + 25, 0.7))
-    assert [face.score for face in drop_duplicates(faces)] == [0.9, 0.7]
 
 
 def test_only_the_builtin_detector_has_a_landmark_refiner(shared_data: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_landmark_refiner_that_does_not_fit_is_refused() -> None:
     state = read_state(BUILTINS["builtin"])
     state[REFINER_PREFIX + "face.weight"] = torch.ones(1, 7)
     with pytest.raises(CheckpointError, match=r"x\.safetensors"):
-        load_detector(state, source="x.safetensors", threshold=0.5, longest=640, device=CPU)
+        load_detector_nets(state, source="x.safetensors")
 
 
 def test_a_sample_of_the_held_out_pictures(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +118,8 @@ def test_a_sample_of_the_held_out_pictures(shared_data: Path, monkeypatch: pytes
 def test_parse_masks_are_feathered_and_0_at_the_border() -> None:
     torch.manual_seed(3)
     state = ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict()
-    (mask,) = load_masker(state, source="x", device=CPU)(
-        [np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)]
-    )
+    masker = load_maskers(state, source="x", device=CPU, dtypes=("fp32",))["fp32 at 512"]
+    (mask,) = masker([np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)])
     assert mask.shape == (128, 128) and mask.dtype == np.float32
     assert mask.min() >= 0 and mask.max() <= 1 and mask[:2].max() == 0 and mask[:, -2:].max() == 0
 
@@ -128,6 +127,6 @@ def test_parse_masks_are_feathered_and_0_at_the_border() -> None:
 def test_other_weights_are_refused_by_name() -> None:
     state = {"body.stage1.0.0.weight": torch.ones(1)}
     with pytest.raises(CheckpointError, match=r"x\.pth"):
-        load_detector(state, source="x.pth", threshold=0.5, longest=640, device=CPU)
+        load_detector_nets(state, source="x.pth")
     with pytest.raises(CheckpointError, match=r"y\.pth"):
-        load_masker(state, source="y.pth", device=CPU)
+        load_maskers(state, source="y.pth", device=CPU, dtypes=("fp32",))

@@ -16,6 +16,7 @@ from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.adapters.realesrgan import load_enlarging_net
 from gfpcli.errors import CheckpointError
 from gfpcli.model.checkpoint import read_state
+from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.pipeline.upsample import NetUpsampler
 
 prepare_basicsr()
@@ -48,12 +49,13 @@ def test_a_whole_image_is_what_realesrganer_makes_of_it(name: str, tmp_path: Pat
         theirs.process()
     want = theirs.post_process()[0]
     enlarging = load_enlarging_net(read_state(path), source="x.pth")
-    assert enlarging.scale == scale
-    got = NetUpsampler(enlarging, CPU).run(image)
+    assert enlarging.tiling.scale == scale
+    upsampler = NetUpsampler(ArrayNet(enlarging.net, CPU), enlarging.tiling)
+    got = upsampler.run(image)
     assert got.shape == want.shape == (3, 33 * scale, 41 * scale)
-    assert (got - want).norm() / want.norm() < 1e-5
+    assert np.linalg.norm(got - want.numpy()) / want.norm() < 1e-5
     whole, _ = theirs.enhance(image)
-    assert np.abs(NetUpsampler(enlarging, CPU).enlarge(image).astype(int) - whole).max() <= 1
+    assert np.abs(upsampler.enlarge(image).astype(int) - whole).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -68,16 +70,16 @@ def test_a_whole_image_is_what_realesrganer_makes_of_it(name: str, tmp_path: Pat
 def test_shapes_tell_scale_and_reach(net: nn.Module, facts: tuple[int, ...], tmp_path: Path) -> None:
     save_file(net.state_dict(), tmp_path / "x.safetensors")
     made = load_enlarging_net(read_state(tmp_path / "x.safetensors"), source="x")
-    assert (made.scale, made.multiple, made.reach, made.halo) == facts
-    side = 3 * made.reach + 64
-    side -= side % made.multiple
+    assert (made.tiling.scale, made.tiling.multiple, made.tiling.reach, made.tiling.halo) == facts
+    side = 3 * made.tiling.reach + 64
+    side -= side % made.tiling.multiple
     flat = torch.full((1, 3, side, side), 0.5)
     dot = flat.clone()
     dot[:, :, side // 2, side // 2] = 1.0
     with torch.inference_mode():
         changed = (made.net.double()(dot.double()) != made.net(flat.double()))[0].any(dim=0).nonzero()
-    furthest = (changed.double() / made.scale - side // 2).abs().max().item()
-    assert furthest <= made.reach + made.multiple, "the reach is what a pixel reaches"
+    furthest = (changed.double() / made.tiling.scale - side // 2).abs().max().item()
+    assert furthest <= made.tiling.reach + made.tiling.multiple, "the reach is what a pixel reaches"
 
 
 def test_other_files_are_refused_with_their_kind() -> None:

@@ -28,6 +28,7 @@ from gfpcli.adapters.spandrel import (  # noqa: E402
 )
 from gfpcli.errors import BackgroundError, CheckpointError, UsageError  # noqa: E402
 from gfpcli.options import RestoreOptions  # noqa: E402
+from gfpcli.pipeline.tensors import ArrayNet  # noqa: E402
 from gfpcli.pipeline.upsample import NetUpsampler  # noqa: E402
 from gfpcli.weights.autotune import probe_faces  # noqa: E402
 from gfpcli.weights.build import load_enlarging_net_in, load_restorer  # noqa: E402
@@ -63,10 +64,10 @@ def seeded(make: Callable[[], nn.Module]) -> nn.Module:
 def test_tiles_are_as_the_whole(name: str, tmp_path: Path) -> None:
     torch.save({"params_ema": seeded(ARCHITECTURES[name]).state_dict()}, tmp_path / "x.pth")
     enlarging = load_enlarging_net_in(tmp_path / "x.pth")
-    assert enlarging.net.descriptor.architecture.id == name and enlarging.scale == 2  # type: ignore[union-attr]
+    assert enlarging.net.descriptor.architecture.id == name and enlarging.tiling.scale == 2  # type: ignore[union-attr]
     image = PROBE[100:260, 90:290]
-    whole = NetUpsampler(enlarging, CPU, tile=256).enlarge(image).astype(int)
-    tiled = NetUpsampler(enlarging, CPU, tile=64).enlarge(image).astype(int)
+    whole = NetUpsampler(ArrayNet(enlarging.net, CPU), enlarging.tiling, tile=256).enlarge(image).astype(int)
+    tiled = NetUpsampler(ArrayNet(enlarging.net, CPU), enlarging.tiling, tile=64).enlarge(image).astype(int)
     assert np.ptp(whole) > 10
     assert np.abs(whole - tiled).max() <= 1
 
@@ -78,9 +79,11 @@ def test_a_network_that_looks_at_all_of_a_picture_is_given_it_whole(
     net = seeded(lambda: RCAN.RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16, reduction=4))
     save_file(net.state_dict(), tmp_path / "x.safetensors")
     enlarging = load_enlarging_net_in(tmp_path / "x.safetensors")
-    assert not enlarging.is_local
+    assert not enlarging.tiling.is_local
     calls: list[tuple[int, int]] = []
-    upsampler = NetUpsampler(enlarging, CPU, watch=lambda done, all_tiles: calls.append((done, all_tiles)))
+    upsampler = NetUpsampler(
+        ArrayNet(enlarging.net, CPU), enlarging.tiling, watch=lambda done, all_tiles: calls.append((done, all_tiles))
+    )
     image = PROBE[:70, :600]
     upsampler.enlarge(image)
     assert calls == [(0, 1), (1, 1)]
@@ -121,7 +124,7 @@ def test_a_face_network_is_called_in_its_own_range(tmp_path: Path) -> None:
     model = load_restorer(options, choose_parts(options, warn=print)).model
     face = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
-        torch.testing.assert_close(model(face), net(face)[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(torch.from_numpy(model(face.numpy())), net(face)[0], rtol=1e-3, atol=1e-3)
     with pytest.raises(UsageError, match="no `weight` input"):
         load_restorer(replace(options, fidelity=0.5), choose_parts(options, warn=print))
 

@@ -47,7 +47,7 @@ def averaged(given: list[EncodedFaces | Failed], cuts: set[int], smooth: float =
 
 
 def latents(codes: list[FaceCode | FaceError]) -> NDArray[np.float32]:
-    return np.stack([code.latent.numpy() for code in codes if isinstance(code, FaceCode)])
+    return np.stack([code.latent for code in codes if isinstance(code, FaceCode)])
 
 
 @KINDS
@@ -107,7 +107,7 @@ def test_a_face_without_a_finite_latent_spoils_no_other() -> None:
 
     def broken(faces: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         latent, levels = halves.encode(faces)
-        is_second = bool((faces == net.placed(torch.from_numpy(second))).all())
+        is_second = bool((faces == net.placed(second)).all())
         return (latent * float("nan") if is_second else latent), levels
 
     second = (np.float32(crops[1].image[..., ::-1].transpose(2, 0, 1)[None]) / np.float32(127.5)) - 1

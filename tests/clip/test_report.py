@@ -9,12 +9,12 @@ from pathlib import Path
 import av
 import cv2
 import pytest
-import torch
 
 import gfpcli.clip.batch
 from gfpcli.clip.report import copies_folder
 from gfpcli.clip.segments import _from_line, _to_line
 from gfpcli.files.folders import REPORT_MARK, search
+from gfpcli.types import PictureBatch
 from tests.browser import CHROMIUM, Page
 from tests.cli.test_video import video
 from tests.clip.reencode import segment_of
@@ -79,9 +79,9 @@ def part_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         def __init__(self, model: object) -> None:
             self.model, self.size = model, model.size  # type: ignore[attr-defined]
 
-        def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+        def __call__(self, faces: PictureBatch) -> PictureBatch:
             nonlocal n_calls
-            out: torch.Tensor = self.model(faces)  # type: ignore[operator]
+            out: PictureBatch = self.model(faces)  # type: ignore[operator]
             for each in out:
                 n_calls += 1
                 if n_calls in (3, 5):

@@ -7,7 +7,8 @@ import torch
 
 from gfpcli.adapters.facexlib import REFINER_PREFIX
 from gfpcli.model.checkpoint import kind_of, read_state
-from gfpcli.model.landmarks import N_VOTE, VIEW_SIZE, VOTE_SPACING, LandmarkNet
+from gfpcli.model.landmarks import N_VOTE, VOTE_SPACING, LandmarkNet
+from gfpcli.model.views import VIEW_SIZE
 from gfpcli.weights.cache import BUILTINS
 
 

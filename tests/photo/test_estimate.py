@@ -17,7 +17,7 @@ from gfpcli.files.jobs import Job
 from gfpcli.options import RestoreOptions
 from gfpcli.photo import estimate as module
 from gfpcli.photo.estimate import estimate, shuffled
-from gfpcli.types import Face, Image
+from gfpcli.types import Face, Image, PictureBatch
 from tests.pipeline.test_restorer import FACES, Model, restorer
 
 Make = Callable[[int, int], NDArray[np.uint8]]
@@ -31,7 +31,7 @@ def slow_detect(images: Sequence[Image]) -> list[tuple[Face, ...]]:
 
 
 class SlowModel(Model):
-    def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+    def __call__(self, faces: PictureBatch) -> PictureBatch:
         time.sleep(0.03 * len(faces))
         return super().__call__(faces)
 

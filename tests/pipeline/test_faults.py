@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gfpcli.errors import FaceError, InputError, OutputError
 from gfpcli.pipeline.faults import NO_RESULT_MEMORY, fault_text, mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.paste import soft_masker
-from gfpcli.types import Crop, Face, Failed, Frame, Mask
+from gfpcli.types import Crop, Face, Failed, Frame, Mask, PictureBatch
 from tests.pipeline.test_restorer import Model
 
 FRAME = Frame(0, np.zeros((8, 8, 3), np.uint8), "photo")
@@ -66,7 +66,7 @@ def test_crops_go_in_batches_and_come_back_in_order(batch_size: int, batches: li
 
 
 def test_a_batch_is_halved_until_it_fits_and_stays_so() -> None:
-    def room_for_three(faces: torch.Tensor) -> None:
+    def room_for_three(faces: PictureBatch) -> None:
         if len(faces) > 3:
             raise torch.OutOfMemoryError
 
@@ -77,16 +77,16 @@ def test_a_batch_is_halved_until_it_fits_and_stays_so() -> None:
 
 def test_each_face_that_fails_has_its_reason_and_the_others_their_picture() -> None:
     class OneBad(Model):
-        def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+        def __call__(self, faces: PictureBatch) -> PictureBatch:
             out = super().__call__(faces)
-            out[faces.amax((1, 2, 3)) < -0.95] = torch.inf
+            out[faces.max(axis=(1, 2, 3)) < -0.95] = np.inf
             return out
 
     first, *others = restore_crops(OneBad(), crops(3), 8)
     assert isinstance(first, FaceError) and str(first) == "the network gave numbers that are not finite"
     assert all(isinstance(face, np.ndarray) and face.shape == (64, 64, 3) for face in others)
 
-    def never(faces: torch.Tensor) -> None:
+    def never(faces: PictureBatch) -> None:
         raise torch.OutOfMemoryError
 
     told = {str(face) for face in restore_crops(Model(never), crops(3), 2)}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale, NetIdentifier, built_in_view, whole_view
+from gfpcli.types import PictureBatch
 
 
 def test_vectors_are_unit_and_do_not_depend_on_the_company(rng: np.random.Generator) -> None:
     seen: list[tuple[int, ...]] = []
 
-    def net(batch: torch.Tensor) -> torch.Tensor:
-        seen.append(tuple(batch.shape))
-        return batch.mean(dim=(2, 3)) + 2
+    def net(batch: PictureBatch) -> NDArray[np.float32]:
+        seen.append(batch.shape)
+        return batch.mean(axis=(2, 3)) + 2
 
     crops = [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for size in (256, 512, 256)]
-    identify = NetIdentifier(net, built_in_view, torch.device("cpu"))
+    identify = NetIdentifier(net, built_in_view)
     found = identify(crops)
     assert found.shape == (3, 3) and found.dtype == np.float32 and np.allclose(np.linalg.norm(found, axis=1), 1)
     assert (identify(crops[1:2])[0] == found[1]).all() and set(seen) == {(1, 3, 96, 96)}

@@ -7,14 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from gfpcli.adapters.facexlib import FacexlibDetector
-from gfpcli.model.landmarks import FACE_SIDE, VIEW_SIZE
+from gfpcli.model.views import FACE_SIDE, VIEW_SIZE
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.refine import LandmarkRefiner, combine, mirror, roll_of, view_of
-from gfpcli.types import Face
+from gfpcli.pipeline.retinaface import RetinaFaceDetector
+from gfpcli.types import Face, PictureBatch
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS
 
@@ -22,14 +21,14 @@ PHOTOS = sorted((Path(__file__).resolve().parents[2] / "examples" / "photos").gl
 
 
 @pytest.fixture(scope="module")
-def detector() -> FacexlibDetector:
+def detector() -> RetinaFaceDetector:
     found = load_detector_for(RestoreOptions(), BUILTINS["builtin"])
-    assert isinstance(found, FacexlibDetector)
+    assert isinstance(found, RetinaFaceDetector)
     return found
 
 
 @pytest.fixture(scope="module")
-def refiner(detector: FacexlibDetector) -> LandmarkRefiner:
+def refiner(detector: RetinaFaceDetector) -> LandmarkRefiner:
     assert detector.refiner is not None
     return detector.refiner
 
@@ -41,7 +40,7 @@ def off_by(face: Face, landmarks: NDArray[np.float64]) -> float:
 
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.stem)
 def test_a_box_that_is_off_leads_to_the_same_landmarks(
-    path: Path, detector: FacexlibDetector, refiner: LandmarkRefiner, rng: np.random.Generator
+    path: Path, detector: RetinaFaceDetector, refiner: LandmarkRefiner, rng: np.random.Generator
 ) -> None:
     image = cv2.imread(str(path))
     face = detector([image])[0][0]
@@ -55,7 +54,7 @@ def test_a_box_that_is_off_leads_to_the_same_landmarks(
 
 @pytest.mark.parametrize("turn", [-25.0, 25.0])
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.stem)
-def test_a_turned_photo_has_its_landmarks_turned(path: Path, turn: float, detector: FacexlibDetector) -> None:
+def test_a_turned_photo_has_its_landmarks_turned(path: Path, turn: float, detector: RetinaFaceDetector) -> None:
     image = cv2.imread(str(path))
     face = detector([image])[0][0]
     around = (face.box[:2] + face.box[2:]) / 2
@@ -65,14 +64,14 @@ def test_a_turned_photo_has_its_landmarks_turned(path: Path, turn: float, detect
     assert roll_of(detector([seen])[0][0].landmarks) == pytest.approx(roll_of(face.landmarks) - turn, abs=4)
 
 
-def test_a_mirrored_photo_has_left_and_right_exchanged(detector: FacexlibDetector) -> None:
+def test_a_mirrored_photo_has_left_and_right_exchanged(detector: RetinaFaceDetector) -> None:
     image = cv2.imread(str(PHOTOS[0]))
     mirrored = detector([np.ascontiguousarray(image[:, ::-1])])[0][0].landmarks[[1, 0, 2, 4, 3]]
     mirrored = mirrored * (-1, 1) + (image.shape[1] - 1, 0)
     assert off_by(detector([image])[0][0], mirrored) < 0.04
 
 
-def test_many_at_once_are_as_one_by_one(detector: FacexlibDetector, refiner: LandmarkRefiner) -> None:
+def test_many_at_once_are_as_one_by_one(detector: RetinaFaceDetector, refiner: LandmarkRefiner) -> None:
     image = cv2.imread(str(PHOTOS[0]))
     face = detector([image])[0][0]
     faces = [Face(face.box + shift, face.landmarks + shift, 0.5) for shift in np.linspace(0, 5, 40)]
@@ -83,7 +82,7 @@ def test_many_at_once_are_as_one_by_one(detector: FacexlibDetector, refiner: Lan
     assert refiner(image, []) == ()
 
 
-def test_what_is_no_face_loses_its_score(detector: FacexlibDetector, refiner: LandmarkRefiner) -> None:
+def test_what_is_no_face_loses_its_score(detector: RetinaFaceDetector, refiner: LandmarkRefiner) -> None:
     image = cv2.imread(str(PHOTOS[0]))
     face = detector([image])[0][0]
     noise = np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
@@ -117,7 +116,7 @@ def test_the_roll_of_turned_landmarks_is_their_turn(turn: float) -> None:
 
 
 def test_mirrored_landmarks_change_sides() -> None:
-    points = torch.arange(20.0).reshape(2, 5, 2)
+    points = np.arange(20, dtype=np.float32).reshape(2, 5, 2)
     there = mirror(points)
     assert there[0, 0].tolist() == [VIEW_SIZE - 1 - 2, 3] and there[1, 2].tolist() == [VIEW_SIZE - 1 - 14, 15]
     assert there[0, 3].tolist() == [VIEW_SIZE - 1 - 8, 9] and (mirror(there) == points).all()
@@ -129,23 +128,22 @@ def test_scores_at_the_ends_stay_finite() -> None:
     assert combine(0.2, 3.0) == pytest.approx(1 / (1 + np.exp(-(np.log(0.25) + 3) / 2)))
 
 
-class FixedNet(torch.nn.Module):
+class FixedNet:
     """Finds the same five landmarks in every view, and is as sure as the view is bright in the middle."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.views: list[int] = []
 
-    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, batch: PictureBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.views.append(len(batch))
-        middle = torch.tensor([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10.0]]) + (VIEW_SIZE - 1) / 2
-        return middle.expand(len(batch), 5, 2), batch[:, 0, VIEW_SIZE // 2, VIEW_SIZE // 2]
+        middle = np.array([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10]], np.float32) + (VIEW_SIZE - 1) / 2
+        return np.stack([middle] * len(batch)), batch[:, 0, VIEW_SIZE // 2, VIEW_SIZE // 2]
 
 
 def test_each_face_is_seen_in_eleven_views_of_which_the_mean_is_taken() -> None:
     """1 by its box, then 1 and 4 around the landmarks, these also mirrored; at most 16 faces at once."""
     net = FixedNet()
-    refiner = LandmarkRefiner(net, torch.device("cpu"))  # type: ignore[arg-type]
+    refiner = LandmarkRefiner(net)
     image = np.full((200, 300, 3), 255, np.uint8)
     marks = np.array([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10.0]])
     faces = [Face(np.array([x, 50.0, x + 60, 110]), marks + (x + 30, 80), 0.5) for x in range(40, 57)]

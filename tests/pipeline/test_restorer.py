@@ -21,7 +21,7 @@ from gfpcli.pipeline.align import TEMPLATE_512, cut_crop
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import soft_masker
 from gfpcli.pipeline.restorer import Restorer
-from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, Restored
+from gfpcli.types import Crop, Face, Failed, Frame, Image, Mask, PictureBatch, Restored
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 T = TypeVar("T")
@@ -33,11 +33,11 @@ class Model:
 
     size = 64
 
-    def __init__(self, fail: Callable[[torch.Tensor], None] | None = None) -> None:
+    def __init__(self, fail: Callable[[PictureBatch], None] | None = None) -> None:
         self.batches: list[int] = []
         self.fail = fail
 
-    def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+    def __call__(self, faces: PictureBatch) -> PictureBatch:
         self.batches.append(len(faces))
         if self.fail:
             self.fail(faces)
@@ -69,7 +69,7 @@ def test_faces_of_many_frames_share_a_batch_and_order_is_kept(smooth_image: Make
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(smooth_image: Make) -> None:
-    def small_memory(faces: torch.Tensor) -> None:
+    def small_memory(faces: PictureBatch) -> None:
         if len(faces) > 1:
             raise torch.OutOfMemoryError
 
@@ -81,7 +81,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(smooth_image: 
 
 def test_a_face_the_network_fails_on_keeps_its_pixels_and_is_reported(smooth_image: Make) -> None:
     class Broken(Model):
-        def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+        def __call__(self, faces: PictureBatch) -> PictureBatch:
             out = super().__call__(faces)
             out[0] = float("nan")
             return out
@@ -117,8 +117,8 @@ def test_gray_photos_get_gray_faces(smooth_image: Make) -> None:
     gray = np.repeat(smooth_image(120, 240)[..., :1], 3, axis=2)
 
     class Coloured(Model):
-        def __call__(self, faces: torch.Tensor) -> torch.Tensor:
-            return faces + torch.tensor([0.4, 0, -0.4])[:, None, None]
+        def __call__(self, faces: PictureBatch) -> PictureBatch:
+            return faces + np.array([0.4, 0, -0.4], np.float32)[:, None, None]
 
     out = restorer(Coloured()).restore(Frame(0, gray, "gray", is_gray=True))
     assert (out.image == out.image[..., :1]).all()
@@ -144,7 +144,7 @@ def test_no_memory_at_any_stage_halves_then_tells_and_goes_on(smooth_image: Make
     """Network: smaller batches, then the one face that never fits keeps its own pixels."""
     bad = 3  # the second face of the second frame
 
-    def never_the_fourth(faces: torch.Tensor) -> None:
+    def never_the_fourth(faces: PictureBatch) -> None:
         seen = sum(model.batches[:-1]) if max(model.batches) == 1 else None
         if len(faces) > 1 or seen == bad:
             raise error
@@ -213,7 +213,7 @@ def test_a_result_that_no_memory_holds_is_refused_before_it_is_made(
 
 
 def test_a_network_that_fails_otherwise_says_why(smooth_image: Make) -> None:
-    def broken(faces: torch.Tensor) -> None:
+    def broken(faces: PictureBatch) -> None:
         raise RuntimeError("cuDNN error:\nCUDNN_STATUS_EXECUTION_FAILED")
 
     (out,) = restorer(Model(broken), batch_size=4).stream(frames(smooth_image, 1))
@@ -226,7 +226,7 @@ def test_two_devices_work_at_once_and_give_what_one_gives_in_order(smooth_image:
     alone = [out.image for out in restorer(Model(), batch_size=2).stream(given) if isinstance(out, Restored)]
     both = threading.Barrier(2, timeout=20)  # opens only when two networks run at the same time
 
-    def meet(_: torch.Tensor) -> None:
+    def meet(_: PictureBatch) -> None:
         both.wait()
 
     models = [Model(meet) for _ in range(2)]
@@ -260,7 +260,7 @@ def test_one_frame_is_pasted_while_the_network_has_the_next(
     is_pasting = threading.Event()
     seen: list[bool] = []
 
-    def second_waits(faces: torch.Tensor) -> None:
+    def second_waits(faces: PictureBatch) -> None:
         seen.append(not seen or is_pasting.wait(20))  # the second face comes while the first frame is pasted
 
     monkeypatch.setattr("gfpcli.pipeline.restorer.paste_faces", lambda *_, **__: is_pasting.set())
@@ -406,7 +406,7 @@ def test_an_aligned_picture_is_one_face_of_the_network_s_size(smooth_image: Make
 
 
 def test_an_aligned_picture_must_be_square_and_its_face_must_succeed(smooth_image: Make) -> None:
-    def broken(faces: torch.Tensor) -> None:
+    def broken(faces: PictureBatch) -> None:
         raise RuntimeError("no")
 
     with pytest.raises(InputError, match="wide: 60x50 is not square, as --aligned needs"):

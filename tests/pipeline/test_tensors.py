@@ -1,40 +1,60 @@
-"""Images to tensors and back: colour order, range, rounding, depth."""
+"""Torch's side of the ports: no copies that are not needed, and memory that is free again after a failure."""
 
 from __future__ import annotations
+
+import gc
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
-from gfpcli.pipeline.tensors import DTYPES, from_unit, to_images, to_tensor, to_unit
+from gfpcli.pipeline.arrays import to_batch
+from gfpcli.pipeline.tensors import DTYPES, ArrayNet, inference, place, to_images, to_tensor
+
+CPU = torch.device("cpu")
 
 
-def test_faces_go_to_rgb_from_minus_1_to_1_and_back() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[0, 1] = (0, 51, 255)  # BGR
-    batch = to_tensor([image, image])
-    assert batch.shape == (2, 3, 4, 4) and batch.dtype == torch.float32
-    assert torch.allclose(batch[1, :, 0, 1], torch.tensor([1.0, -0.6, -1.0]))
-    for levels in (image, np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5):
-        (back,) = to_images(to_tensor([levels]))
-        assert (back == levels).all() and back.dtype == np.uint8 and back.flags.c_contiguous
+def test_a_batch_of_pictures_is_placed_without_a_copy_and_others_channels_last() -> None:
+    batch = to_batch([np.zeros((8, 6, 3), np.uint8)] * 2)
+    with inference():
+        placed = place(batch, CPU)
+        assert placed.is_inference() and placed.is_contiguous(memory_format=torch.channels_last)
+    assert placed.data_ptr() == batch.ctypes.data
+    plain = np.ascontiguousarray(batch)
+    for given in (plain, plain[..., ::-1]):
+        assert place(given, CPU).is_contiguous(memory_format=torch.channels_last)
+        assert (place(given, CPU).numpy() == given).all()
+    assert place(batch, CPU, torch.bfloat16).dtype == torch.bfloat16
 
 
-def test_faces_beyond_the_range_are_cut_and_others_rounded() -> None:
-    levels = torch.tensor([-3.0, -1.0, 0.0, 0.0039, 1.0, 3.0]).repeat(1, 3, 1, 1)
-    assert to_images(levels)[0][0, :, 0].tolist() == [0, 0, 128, 128, 255, 255]
+def test_networks_give_float32_arrays() -> None:
+    net = ArrayNet(lambda batch: batch * 2, CPU, torch.bfloat16)
+    out = net(np.full((1, 3, 2, 2), 0.5, np.float32))
+    assert out.dtype == np.float32 and (out == 1).all()
+    pair = ArrayNet(lambda batch: (batch, batch.sum((1, 2, 3))), CPU).answers(np.ones((2, 3, 2, 2), np.float32))
+    assert [each.shape for each in pair] == [(2, 3, 2, 2), (2,)]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_pictures_go_to_rgb_from_0_to_1_and_back(dtype: type) -> None:
-    top = np.iinfo(dtype).max
-    image = np.array([[[0, top // 5, top], [1, 2, 3]]], dtype)
-    unit = to_unit(image)
-    assert unit.shape == (1, 3, 1, 2) and torch.allclose(unit[0, :, 0, 0], torch.tensor([1.0, 0.2, 0.0]))
-    back = from_unit(unit[0], np.dtype(dtype))
-    assert (back == image).all() and back.dtype == dtype and back.flags.c_contiguous
-    cut = from_unit(torch.tensor([-0.5, 0.4 / top, 1.5])[:, None, None], np.dtype(dtype))
-    assert cut.ravel().tolist() == [top, 0, 0]
+def test_what_failed_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def greedy(batch: torch.Tensor) -> torch.Tensor:
+        held = torch.zeros(9)
+        alive.append(weakref.ref(held))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(alive[-1]() is None))
+    with pytest.raises(torch.OutOfMemoryError):
+        ArrayNet(greedy, CPU)(np.zeros((1, 3, 2, 2), np.float32))
+    gc.collect()
+    assert emptied == [True], "the tensor was gone before the cache was emptied"
+
+
+def test_pictures_go_to_tensors_and_back() -> None:
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
+    assert to_tensor([image]).shape == (1, 3, 4, 4) and (to_images(to_tensor([image]))[0] == image).all()
 
 
 def test_precisions_have_their_names() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from gfpcli.adapters.realesrgan import RRDBNet, SRVGGNetCompact, load_enlarging_net
 from gfpcli.errors import BackgroundError
 from gfpcli.pipeline import upsample
-from gfpcli.pipeline.upsample import EnlargingNet, NetUpsampler, faster, fit
+from gfpcli.pipeline.tensors import ArrayNet, EnlargingNet
+from gfpcli.pipeline.upsample import NetUpsampler, Tiling, fit
+from gfpcli.types import PictureBatch
 
 Make = Callable[[int, int], NDArray[np.uint8]]
 CPU = torch.device("cpu")
@@ -36,20 +39,18 @@ def rrdb(scale: int, *, n_blocks: int, gain: float = 1.0) -> EnlargingNet:
     return load_enlarging_net(net.state_dict(), source="x")
 
 
-class Nearest(nn.Module):
-    """Twice as large; `watch` sees each batch first, and may raise."""
-
-    def __init__(self, watch: Callable[[Tensor], None] = lambda batch: None) -> None:
-        super().__init__()
-        self.watch = watch
-
-    def forward(self, batch: Tensor) -> Tensor:
-        self.watch(batch)
-        return nn.functional.interpolate(batch, scale_factor=2.0)
+def upsampler_of(enlarging: EnlargingNet, **asked: Any) -> NetUpsampler:
+    return NetUpsampler(ArrayNet(enlarging.net, CPU), enlarging.tiling, **asked)
 
 
-def nearest(watch: Callable[[Tensor], None] = lambda batch: None) -> EnlargingNet:
-    return EnlargingNet(Nearest(watch), 2, 1, reach=1, halo=1, pixel_bytes=1)
+def nearest(look: Callable[[PictureBatch], None] = lambda batch: None, **asked: Any) -> NetUpsampler:
+    """Twice as large; `look` sees each batch first, and may raise."""
+
+    def run(batch: PictureBatch) -> PictureBatch:
+        look(batch)
+        return batch.repeat(2, axis=2).repeat(2, axis=3)
+
+    return NetUpsampler(run, Tiling(2, 1, reach=1, halo=1, pixel_bytes=1), **asked)
 
 
 @pytest.mark.parametrize(
@@ -57,48 +58,48 @@ def nearest(watch: Callable[[Tensor], None] = lambda batch: None) -> EnlargingNe
 )
 def test_tiles_give_what_the_whole_image_gives(enlarging: EnlargingNet, smooth_image: Make) -> None:
     image = smooth_image(75, 117)
-    whole = NetUpsampler(enlarging, CPU, tile=1000).enlarge(image)
-    tiled = NetUpsampler(enlarging, CPU, tile=32).enlarge(image)
+    whole = upsampler_of(enlarging, tile=1000).enlarge(image)
+    tiled = upsampler_of(enlarging, tile=32).enlarge(image)
     assert whole.std() > 5
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
 def test_a_net_that_reaches_further_than_tiles_see_shows_no_seams(smooth_image: Make) -> None:
     enlarging = rrdb(2, n_blocks=6, gain=2.0)
-    assert enlarging.halo < enlarging.reach
+    assert enlarging.tiling.halo < enlarging.tiling.reach
     image = smooth_image(128, 160)
-    whole = NetUpsampler(enlarging, CPU, tile=1000).enlarge(image)
-    tiled = NetUpsampler(enlarging, CPU, tile=64).enlarge(image)
+    whole = upsampler_of(enlarging, tile=1000).enlarge(image)
+    tiled = upsampler_of(enlarging, tile=64).enlarge(image)
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
 def test_sixteen_bits_stay(smooth_image: Make) -> None:
     image = smooth_image(40, 50).astype(np.uint16) * 3 + 7
-    out = NetUpsampler(nearest(), CPU)(image, (80, 100))
+    out = nearest()(image, (80, 100))
     assert out.dtype == np.uint16 and (out == image.repeat(2, axis=0).repeat(2, axis=1)).all()
 
 
 def test_gray_stays_gray_and_colour_is_not_swapped(smooth_image: Make) -> None:
     gray = np.repeat(smooth_image(40, 50)[..., :1], 3, axis=2)
-    assert NetUpsampler(srvgg(), CPU).enlarge(smooth_image(40, 50)).std(axis=2).max() > 5
-    assert NetUpsampler(srvgg(), CPU).enlarge(gray).std(axis=2).max() == 0
-    seen: list[Tensor] = []
+    assert upsampler_of(srvgg()).enlarge(smooth_image(40, 50)).std(axis=2).max() > 5
+    assert upsampler_of(srvgg()).enlarge(gray).std(axis=2).max() == 0
+    seen: list[PictureBatch] = []
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 2] = 255
-    out = NetUpsampler(nearest(seen.append), CPU).enlarge(red)
+    out = nearest(seen.append).enlarge(red)
     assert seen[0][0, :, 0, 0].tolist() == [1, 0, 0] and (out[0, 0] == (0, 0, 255)).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 2), (31, 5)])
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (62, 80), (100, 9)])
 def test_any_size_to_any_size(shape: tuple[int, int], size: tuple[int, int], smooth_image: Make) -> None:
-    out = NetUpsampler(rrdb(2, n_blocks=1), CPU)(smooth_image(*shape), size)
+    out = upsampler_of(rrdb(2, n_blocks=1))(smooth_image(*shape), size)
     assert out.shape == (*size, 3) and out.dtype == np.uint8
 
 
 def test_smaller_is_the_mean_of_what_was_enlarged(smooth_image: Make) -> None:
     image = smooth_image(40, 50)
-    assert (NetUpsampler(nearest(), CPU)(image, (40, 50)) == image).all()
+    assert (nearest()(image, (40, 50)) == image).all()
     assert fit(image, (40, 50)) is image
 
 
@@ -106,7 +107,7 @@ def test_a_tile_that_does_not_fit_is_halved_and_all_begins_anew(smooth_image: Ma
     image = smooth_image(100, 200)
     sizes: list[int] = []
 
-    def small_memory(batch: Tensor) -> None:
+    def small_memory(batch: PictureBatch) -> None:
         sizes.append(max(batch.shape[2:]))
         if batch.shape[3] > 60:
             raise RuntimeError(
@@ -114,44 +115,40 @@ def test_a_tile_that_does_not_fit_is_halved_and_all_begins_anew(smooth_image: Ma
             )
 
     heard: list[tuple[int, int]] = []
-    upsampler = NetUpsampler(
-        nearest(small_memory), CPU, tile=1000, watch=lambda n_done, n_all: heard.append((n_done, n_all))
-    )
+    upsampler = nearest(small_memory, tile=1000, watch=lambda n_done, n_all: heard.append((n_done, n_all)))
     assert (upsampler.enlarge(image) == image.repeat(2, axis=0).repeat(2, axis=1)).all()
     assert sizes[:3] == [200, 101, 51] and [n_all for n_done, n_all in heard if n_done == 0] == [1, 2, 8]
 
 
 def test_memory_too_small_for_any_tile_and_other_failures_are_told(smooth_image: Make) -> None:
-    def never(batch: Tensor) -> None:
+    def never(batch: PictureBatch) -> None:
         raise torch.OutOfMemoryError
 
-    def broken(batch: Tensor) -> None:
+    def broken(batch: PictureBatch) -> None:
         raise RuntimeError("the third\nis wrong")
 
-    def late(batch: Tensor) -> None:
+    def late(batch: PictureBatch) -> None:
         batch[batch > 0.5] = float("nan")
 
     for watch, told in ((never, "32 px does not fit"), (broken, "failed on a tile: the third$"), (late, "not finite")):
         with pytest.raises(BackgroundError, match=told):
-            NetUpsampler(nearest(watch), CPU, tile=64).enlarge(smooth_image(100, 100))
+            nearest(watch, tile=64).enlarge(smooth_image(100, 100))
 
 
 @pytest.mark.parametrize(("free", "tile"), [(1 << 40, 512), (400 << 20, 256), (90 << 20, 128), (1, 32)])
 def test_the_tile_follows_free_memory(free: int, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upsample, "free_memory", lambda: free)
-    enlarging = EnlargingNet(nn.Identity(), 2, 1, reach=14, halo=14, pixel_bytes=1200)
-    assert NetUpsampler(enlarging, CPU).choose_tile() == tile
-    assert NetUpsampler(enlarging, CPU).choose_tile(reserved=free) == 32
+    upsampler = NetUpsampler(lambda batch: batch, Tiling(2, 1, reach=14, halo=14, pixel_bytes=1200))
+    assert upsampler.choose_tile() == tile
+    assert upsampler.choose_tile(reserved=free) == 32
+    there = replace(upsampler, device_room=lambda: free, largest=1024)
+    assert there.choose_tile(reserved=free) == (1024 if free == 1 << 40 else tile)
 
 
-def test_a_faster_precision_is_taken_only_where_it_agrees(smooth_image: Make) -> None:
-    fast = faster(srvgg(), CPU, torch.bfloat16)
-    assert fast is not None
-    seen: list[torch.dtype] = []
-    upsampler = NetUpsampler(nearest(), CPU, Nearest(lambda batch: seen.append(batch.dtype)), torch.bfloat16)
+def test_16_bit_pictures_do_not_take_the_faster_network(smooth_image: Make) -> None:
+    seen: list[str] = []
+    exact, fast = nearest(lambda batch: seen.append("exact")), nearest(lambda batch: seen.append("fast"))
+    upsampler = replace(exact, fast=fast.net)
     for image in (smooth_image(9, 9), smooth_image(9, 9).astype(np.uint16)):
         upsampler.enlarge(image)
-    assert seen == [torch.bfloat16], "8-bit images only: 16 bit would be lost"
-    wild = srvgg()
-    wild.net.body[0].weight.data *= 1e6  # type: ignore[index, union-attr]
-    assert faster(wild, CPU, torch.float16) is None
+    assert seen == ["fast", "exact"], "16 bit would be lost"

@@ -37,6 +37,12 @@ def test_adversarial_terms(upstream: types.ModuleType) -> None:
     assert close(losses.generator_gan(patch), part(patch, True, is_disc=False))
 
 
+def test_the_hinge_stops_at_one() -> None:
+    real, fake = [torch.tensor([2.0, 0.5]), torch.tensor([[1.5]])], [torch.tensor([-3.0, 0.0]), torch.tensor([[0.5]])]
+    assert float(losses.discriminator_hinge(real, fake)) == pytest.approx((0.25 + 0.5) + (0 + 1.5))
+    assert float(losses.generator_hinge(fake)) == pytest.approx(1.5 - 0.5)
+
+
 def test_r1(upstream: types.ModuleType) -> None:
     real = torch.randn(3, 3, 8, 8, requires_grad=True)
     score = (real**3).mean(dim=(1, 2, 3))

@@ -47,6 +47,18 @@ def test_the_fastest_candidate_that_matches_is_chosen_and_remembered() -> None:
     assert autotune.fastest_matching(few, same, "here") == "exact"  # the remembered one is no longer a candidate
 
 
+def test_the_first_candidate_that_matches_is_chosen_however_slow_and_remembered() -> None:
+    calls: list[str] = []
+    candidates = [
+        candidate("exact", 0, 1, calls), autotune.Candidate("broken", broken), candidate("wrong", 0, 2, calls),
+        candidate("slow", 0.05, 1, calls), candidate("quick", 0, 1, calls),
+    ]  # fmt: skip
+    assert autotune.first_matching(candidates, same, "here") == "slow" and "quick" not in calls
+    calls.clear()
+    assert autotune.first_matching(candidates, same, "here") == "slow" and calls == []
+    assert autotune.first_matching(candidates[:3], same, "there") == "exact"
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"here": 3}'])
 def test_a_damaged_memory_costs_a_probe_only(content: str) -> None:
     cache_folder().mkdir(parents=True, exist_ok=True)
@@ -61,9 +73,9 @@ def test_a_cache_that_cannot_be_written_costs_a_probe_only(monkeypatch: pytest.M
 
 
 def test_faces_match_by_psnr_and_masks_by_overlap() -> None:
-    face = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    face = np.linspace(-1, 1, 3 * 64 * 64, dtype=np.float32).reshape(1, 3, 64, 64)
     assert autotune.faces_match(face, face + 0.015) and not autotune.faces_match(face, face + 0.025)  # 42.5 and 38 dB
-    assert not autotune.faces_match(face, face * torch.nan)
+    assert not autotune.faces_match(face, face * np.float32("nan"))
     mask = np.zeros((100, 100), np.float32)
     mask[:, :50] = 1
     moved = np.roll(mask, 1, axis=1)

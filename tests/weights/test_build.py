@@ -14,6 +14,7 @@ from facexlib.parsing.parsenet import ParseNet
 from gfpcli.errors import ChecksumError, DownloadError, UsageError
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions, VideoOptions
+from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.pipeline.upsample import NetUpsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.build import load_restorer
@@ -145,7 +146,7 @@ def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monk
     told: list[str] = []
     upsampler = load_restorer(options, parts, warn=told.append).upsampler
     assert isinstance(upsampler, NetUpsampler) and upsampler.tile == 77 and not told
-    assert upsampler.fast is not None and upsampler.dtype == torch.bfloat16
+    assert isinstance(upsampler.fast, ArrayNet) and upsampler.fast.dtype == torch.bfloat16
     state = {key: 1e4 * value for key, value in read_state(BUILTINS["compact-x2"]).items()}
     torch.save(state, tmp_path / "wild.pth")
     wild = load_restorer(options, replace(parts, background=tmp_path / "wild.pth"), warn=told.append).upsampler

@@ -16,7 +16,7 @@ from facexlib.parsing.parsenet import ParseNet
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from gfpcli.adapters.facexlib import load_masker
+from gfpcli.adapters.facexlib import load_maskers
 from gfpcli.adapters.onnxruntime import open_onnx
 from gfpcli.cli.app import app
 from gfpcli.errors import CheckpointError, UsageError
@@ -83,7 +83,8 @@ def test_parsenet_is_the_same_as_onnx(tmp_path: Path) -> None:
     path = saved(parsenet(), tmp_path / "parse.safetensors")
     assert export_network(path, "x", "mask", "fp32", tmp_path / "parse.onnx").most_levels < 0.01
     faces = [read_frame(PORTRAIT, 0).image[80:240, 190:350]]
-    by_torch = load_masker(read_state(path), source="x", device=torch.device("cpu"))
+    maskers = load_maskers(read_state(path), source="x", device=torch.device("cpu"), dtypes=("fp32",))
+    by_torch = maskers["fp32 at 512"]
     by_onnx = onnx_masker(tmp_path / "parse.onnx", RestoreOptions(), n_batch=1)
     (want,), (got,) = (replace(masker, size=128)(faces) for masker in (by_torch, by_onnx))
     assert np.ptp(want) > 0.5 and np.abs(want - got).max() < 1 / 255

@@ -12,8 +12,9 @@ import torch
 
 from gfpcli.errors import DeviceError
 from gfpcli.model.gfpgan import GFPGANClean
-from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.weights import autotune
+from gfpcli.pipeline.arrays import to_batch
+from gfpcli.types import PictureBatch
+from gfpcli.weights import autotune, face_model
 from gfpcli.weights.build import _may_have_latents
 from gfpcli.weights.cache import BUILTINS, cache_folder
 from gfpcli.weights.face_model import load_face_model
@@ -32,25 +33,34 @@ def test_fp16_on_a_processor_is_refused() -> None:
 
 
 def test_bf16_matches_fp32() -> None:
-    faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    faces = np.random.default_rng(0).uniform(-1, 1, (2, 3, 256, 256)).astype(np.float32)
     out = [
-        load_face_model(BUILTINS["compact"], CPU, precision, is_compiled=False)(faces).detach()
+        load_face_model(BUILTINS["compact"], CPU, precision, is_compiled=False)(faces)
         for precision in ("fp32", "bf16")
     ]
-    error = (out[0] - out[1]).square().mean().item()
+    error = float(np.square(out[0] - out[1]).mean())
     assert error > 0 and 10 * np.log10(4 / error) > 40
 
 
-def test_a_small_network_is_run_in_fp32_without_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("has_bf16", "matches", "wanted"), [
+    (True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32),
+])  # fmt: skip
+def test_a_small_network_is_never_timed_and_runs_in_bf16_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, matches: bool, wanted: torch.dtype
+) -> None:
     monkeypatch.setattr(autotune, "fastest_matching", broken)
-    assert load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False).dtype == torch.float32
+    monkeypatch.setattr(face_model, "has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(autotune, "faces_match", lambda one, other: matches)
+    for _ in range(2):  # as the first time, so later
+        assert load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False).dtype == wanted
+        monkeypatch.setattr(autotune, "faces_match", broken)  # it is remembered
 
 
 def test_auto_precision_takes_what_the_probe_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autotune, "SMALL", 0)
     seen: list[list[str]] = []
 
-    def second(candidates: list[autotune.Candidate[torch.Tensor]], matches: Callable[..., bool], key: str) -> str:
+    def second(candidates: list[autotune.Candidate[PictureBatch]], matches: Callable[..., bool], key: str) -> str:
         seen.append([each.name for each in candidates])
         assert matches(candidates[0].run(), candidates[1].run())  # bf16 on the probe face
         assert "cpu" in key and "compact.safetensors" in key
@@ -59,7 +69,7 @@ def test_auto_precision_takes_what_the_probe_says(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(autotune, "fastest_matching", second)
     net = load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False)
     assert net.dtype == torch.bfloat16 and seen == [["fp32", "bf16"]]
-    assert net(autotune.probe_batch(256)).dtype == torch.float32
+    assert net(autotune.probe_batch(256)).dtype == np.float32
 
 
 def test_what_is_compiled_is_run_and_what_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,8 +109,7 @@ def test_a_face_is_run_by_what_the_probe_compiled(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(autotune.COMPILER_FOLDER, str(cache_folder()))
     model = load_face_model(BUILTINS["compact"], CPU, "fp32", is_compiled=True)
     n_at_load = len(compilations)
-    with torch.inference_mode():
-        model(to_tensor(autotune.probe_faces(256)[1:]))
+    model(to_batch(autotune.probe_faces(256)[1:]))
     assert len(compilations) == n_at_load > 0
 
 
@@ -129,7 +138,6 @@ def test_a_gan_is_compiled_by_halves_which_clips_run_apart(monkeypatch: pytest.M
     assert compiled
     coder, n_at_load = replace(plain, net=compiled).coder, len(compilations)
     assert coder
-    with torch.inference_mode():
-        face = to_tensor(autotune.probe_faces(64)[1:])
-        assert torch.allclose(coder.decode(coder.encode(face)), plain(face), atol=1e-5)
+    face = to_batch(autotune.probe_faces(64)[1:])
+    assert np.allclose(coder.decode(coder.encode(face)), plain(face), atol=1e-5)
     assert len(compilations) == n_at_load >= 2
