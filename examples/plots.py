@@ -27,21 +27,26 @@ LABELS = {"photos": "photos of 200 px", "megapixels": "megapixels of a photo (4 
 
 
 def plot_growth(told: dict[str, Any]) -> None:
-    """Time against the amount of work, with the straight lines that fit best, and the peak of memory."""
+    """Time against the amount of work, with the straight lines that fit best, and the peak of memory.
+
+    Seconds by the clock are left out where the machine had other work too: they would show that work.
+    """
+    is_busy = told["load"] > 1
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), constrained_layout=True)
     for axis, (what, points) in zip(axes.flat, told["rows"].items(), strict=True):
         amounts, seconds, cpu_s, peaks_mb = np.array(points, np.float64).T
-        for name, times, color, mark in (("s", seconds, "tab:blue", "o"), ("processor s", cpu_s, "tab:green", "s")):
+        lines = [("processor s", cpu_s, "tab:green", "s"), *([] if is_busy else [("s", seconds, "tab:blue", "o")])]
+        for name, times, color, mark in lines:
             slope, start = np.polyfit(amounts, times, 1)
             axis.plot(amounts, slope * amounts + start, color=color, alpha=0.5)
             axis.plot(amounts, times, mark, color=color, label=f"{start:.1f} {name} + {slope:.3f} {name} each")
-        axis.set(xlabel=LABELS[what], ylabel="time", ylim=(0, None))
+        axis.set(xlabel=LABELS[what], ylabel="seconds", ylim=(0, max(line[1].max() for line in lines) * 1.3))
         memory = axis.twinx()
         memory.plot(amounts, peaks_mb / 1e3, "x:", color="tab:orange")
-        memory.set(ylim=(0, max(peaks_mb) / 1e3 * 1.4))
+        memory.set(ylim=(0, max(peaks_mb) / 1e3 * 1.8))
         memory.set_ylabel("peak memory, GB", color="tab:orange")
         axis.legend(loc="upper left")
-    busy = f", other work at the same time (load {told['load']:.0f})" if told["load"] > 1 else ""
+    busy = f", beside other work (load {told['load']:.0f}): processor time only" if is_busy else ""
     figure.suptitle(f"{told['machine']}, {told['threads']} threads, built-in weights{busy}", fontsize=9)
     figure.savefig(PICTURES / "growth.png", dpi=80)
 

@@ -17,8 +17,8 @@ NOTED = (  # instructions that networks are fast by, as Linux names them on x86 
     "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
 ISA_LIMIT = "ONEDNN_MAX_CPU_ISA"  # read by oneDNN when it runs its first operation in a process
-BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # one of these is enough
-INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}
+BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # one of these is enough
+INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}
 WITHOUT_BF16 = "AVX512_CORE_VNNI"  # value of it: all that comes before bf16 in oneDNN's order
 ISA_LINE = "onednn_verbose,v1,info,cpu,isa:"
 ANY_OPERATION = "import torch; torch.ones(1, 1).to_mkldnn()"
@@ -52,12 +52,12 @@ def has_bf16() -> bool:
     """
     limit = os.environ.get(ISA_LIMIT, "").upper()
     is_limited = limit not in ("", "ALL", "DEFAULT") and not any(each in limit for each in ("BF16", "FP16", "AMX"))
-    return bool(BF16 & _flags()) and not is_limited
+    return bool(BF16_INSTRUCTIONS & _flags()) and not is_limited
 
 
 def has_int8() -> bool:
     """Whether the CPU multiplies integers of 8 bit by instructions for it, as far as Linux tells."""
-    return bool(INT8 & _flags())
+    return bool(INT8_INSTRUCTIONS & _flags())
 
 
 def cpu_features() -> CpuFeatures:

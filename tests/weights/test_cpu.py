@@ -64,3 +64,17 @@ def test_a_limited_processor_is_another_machine(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(cpu.ISA_LIMIT, cpu.WITHOUT_BF16)
     limited = autotune.machine_of(torch.device("cpu"))
     assert limited != free and cpu.WITHOUT_BF16 in limited and cpu.WITHOUT_BF16 not in free
+
+
+@pytest.mark.parametrize(("flags", "limit", "bf16", "int8"), [
+    ("flags : avx2 avx512_bf16 avx512_vnni", "", True, True), ("flags : avx2 avx_vnni", "", False, True),
+    ("flags : avx512_bf16", "AVX512_CORE_VNNI", False, False), ("flags : avx512_bf16", "avx512_core_bf16", True, False),
+    ("Features : asimddp i8mm bf16", "", True, True), ("", "", False, False),
+])  # fmt: skip
+def test_what_a_network_may_be_run_in_is_known_without_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, limit: str, bf16: bool, int8: bool
+) -> None:
+    monkeypatch.setattr(cpu, "CPU_INFO", tmp_path / "cpuinfo")
+    cpu.CPU_INFO.write_text(flags)
+    monkeypatch.setenv(cpu.ISA_LIMIT, limit)
+    assert (cpu.has_bf16(), cpu.has_int8()) == (bf16, int8)
