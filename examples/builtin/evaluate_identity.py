@@ -31,7 +31,7 @@ from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.guard import Decision, Guard, pasted
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.steps import Share
-from gfpcli.train.degrade import Degradation, degrade
+from gfpcli.train.degrade import Degradation, Round, degrade
 from gfpcli.types import Crop, Face, Frame
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS
@@ -82,7 +82,7 @@ class Shown:
 def damaged(faces: list[Picture], name: str) -> list[Picture]:
     sigma, noise, shrink, quality = DAMAGES[name]
     return [
-        degrade(face, Degradation(sigma, sigma, 0.0, shrink, noise, i, quality, None, None, False), kernel_size=21)
+        degrade(face, Degradation(Round(sigma, sigma, 0.0, shrink, noise, i, quality)), kernel_size=21)
         for i, face in enumerate(faces)
     ]
 

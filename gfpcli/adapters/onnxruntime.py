@@ -254,6 +254,11 @@ class OnnxFaceModel:
         step = len(shown) if self.contract.is_batched else 1
         return np.concatenate([self._run(shown[start : start + step]) for start in range(0, len(shown), step)])
 
+    @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"onnxruntime {self.net.facts.precision}" if self.net.facts else "onnxruntime"
+
     def _run(self, faces: PictureBatch) -> PictureBatch:
         given: dict[str, NDArray[Any]] = {self.contract.picture: faces}
         if self.contract.weight:

@@ -34,7 +34,7 @@ VERSION_KEY, PLAN_VERSION = "gfp_plan", 1
 MOST_PLAN_BYTES = 1 << 30
 N_LANDMARKS = 5
 LEAST_BOX = 2.0  # px: a smaller box holds nothing
-MIRRORED = -0.5  # sine of the angle from the eyes' line down to the mouth: below it the two sides were swapped
+MIRRORED_BELOW = -0.5  # sine of the angle from the eyes' line down to the mouth: below it the two sides were swapped
 SHA256_DIGITS = 64
 PHOTO_KEYS = ("photo", "sha256", "width", "height", "faces")
 FACE_KEYS = ("box", "landmarks", "score", "person", "blur", "planned_strength", "strength", "action")
@@ -235,7 +235,7 @@ def _landmarks_of(value: Any, photo: PlannedPhoto, place: _Place) -> tuple[tuple
     for x, y in landmarks:
         if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
             place.refuse(f"landmark {_shown([x, y])} lies far outside the picture of {width}x{height} px")
-    if _turn_of(landmarks) < MIRRORED:
+    if _turn_of(landmarks) < MIRRORED_BELOW:
         place.refuse("landmarks are mirrored: the eye and the mouth corner at the left of an upright face come first")
     return landmarks
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gfpcli.errors import FaceError
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale
-from gfpcli.pipeline.quality import quality_of, size_of, strength_for
+from gfpcli.pipeline.quality import face_side, quality_of, strength_for
 from gfpcli.pipeline.steps import FacesRestored, NetworkFace, Share, Verdict
 from gfpcli.types import Crop, Identifier
 
@@ -58,7 +58,7 @@ class Guard:
             asked = float(np.mean([strength_for(quality_of(crop)) for crop, _ in looks]))
         if self.identifier is None or asked == 0:
             return Decision(asked)
-        limit = float(np.interp(np.mean([size_of(crop) for crop, _ in looks]), *np.transpose(self.limits)))
+        limit = float(np.interp(np.mean([face_side(crop) for crop, _ in looks]), *np.transpose(self.limits)))
         inputs = self.identifier([crop.image for crop, _ in looks])
         identity = 0.0
         for coarse, fine in LEVELS:

@@ -66,7 +66,7 @@ class LandmarkRefiner:
         first, _ = self._measure(image, views, is_mirrored=False)
         points, logits = self._measure_around(image, first, sides, FOLLOWED_VIEWS)
         return [
-            moved_to(face, new, score_of(logit)) if is_near(face, rough, new) else None
+            moved_to(face, new, probability_of(logit)) if is_near(face, rough, new) else None
             for face, rough, new, logit in zip(faces, first, points, logits, strict=True)
         ]
 
@@ -137,7 +137,7 @@ def _best_turn(faces: Sequence[Face]) -> Face:
     """The upright face, unless a turned one is far more likely. Scores are means with the 0.5 they began with."""
     logits = [2 * logit_of(face.score) for face in faces]
     best = max(range(len(faces)), key=lambda i: logits[i] - (BOX_TURN_MARGIN if i else 0))
-    return Face(faces[best].box, faces[best].landmarks, score_of(logits[best]))
+    return Face(faces[best].box, faces[best].landmarks, probability_of(logits[best]))
 
 
 def is_near(face: Face, rough: NDArray[np.float64], landmarks: NDArray[np.float64]) -> bool:
@@ -193,10 +193,10 @@ def view_of(
 
 def combine(score: float, logit: float) -> float:
     """The mean of a score and a logit, as a score."""
-    return score_of((logit_of(score) + logit) / 2)
+    return probability_of((logit_of(score) + logit) / 2)
 
 
-def score_of(logit: float) -> float:
+def probability_of(logit: float) -> float:
     """0..1: the probability that a logit stands for."""
     return float(1 / (1 + np.exp(-logit)))
 

@@ -102,6 +102,7 @@ class Restorer:
     coder: FaceCoder | None = None  # `model` in two halves, where it is a GFP-GAN network
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
     files: NetworkFiles | None = None  # that the networks came from
+    computes_in: str = ""  # runtime and precision of `model`
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
@@ -314,7 +315,8 @@ class Restorer:
         crops, faces = tuple(crop for crop, *_ in done), tuple(face for _, face, *_ in done)
         made, strengths = [made for *_, made, _ in done], [strength for *_, strength in done]
         if self.options.aligned:
-            return _aligned_result(aligned, crops, faces, outcomes, strengths, timings)
+            result = _aligned_result(aligned, crops, faces, outcomes, strengths, timings)
+            return replace(result, computed_in=self.computes_in)
         canvas = self._enlarge(frame) if masked.background is None else masked.background
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
@@ -324,7 +326,8 @@ class Restorer:
         alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start
         facts = aligned.faces, crops, faces, masked.masks, outcomes
-        return Restored(frame, canvas, self.options.scale, *facts, alpha, timings)
+        computed_in = self.computes_in if crops else ""
+        return Restored(frame, canvas, self.options.scale, *facts, alpha, timings, computed_in)
 
     def _enlarge(self, frame: Frame) -> Image:
         """The frame's picture at its final size, an array of its own."""

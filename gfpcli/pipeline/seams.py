@@ -24,9 +24,9 @@ STEEPEST = float(np.log(1.2)) / 0.03  # growth of the logarithm of the detail's 
 LEAST_LEVELS = 0.5  # rms grey levels, added to both: what is weaker is not seen
 UNSEEN = 1 / 64  # of the detail's strength: a step that no mask need hide
 LEAST_MASK = 1 / 64  # from which a mask counts as begun
-MEASURED_SIZE = 256  # px that detail is measured at, as in a larger face there is little that is finer
-N_PLACES = 64  # along an edge, where its strength is known: finer would only take longer
-Plane = NDArray[np.float32]
+DETAIL_SIZE = 256  # px that detail is measured at, as in a larger face there is little that is finer
+N_AROUND = 64  # along an edge, where its strength is known: finer would only take longer
+DetailPlane = NDArray[np.float32]
 
 
 def faded_in(face: NDArray[np.uint8], crop: NDArray[np.uint8], mask: Mask, strength: float = 1.0) -> NDArray[np.uint8]:
@@ -41,7 +41,7 @@ def faded_in(face: NDArray[np.uint8], crop: NDArray[np.uint8], mask: Mask, stren
         return face
     size = face.shape[:2]
     change = np.asarray(cv2.subtract(face, crop, dtype=cv2.CV_32F), np.float32)
-    small = cv2.GaussianBlur(_resized(change, N_PLACES), (0, 0), SPLIT * N_PLACES)
+    small = cv2.GaussianBlur(_scaled_to(change, N_AROUND), (0, 0), SPLIT * N_AROUND)
     coarse = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
     change -= coarse
     change *= cv2.merge([cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)] * 3)
@@ -59,26 +59,26 @@ def fade_in(
     ]
 
 
-def fine_share(face: NDArray[np.uint8], crop: NDArray[np.uint8], mask: Mask, strength: float) -> Plane:
-    """(N_PLACES, N_PLACES) 0..1: how much of the fine change is pasted, on top of what the mask lets through."""
-    weight = _resized(mask, N_PLACES)
-    depth = cv2.distanceTransform((weight > LEAST_MASK).astype(np.uint8), cv2.DIST_L2, 5) / N_PLACES
-    gain = _detail_of(face) / _detail_of(crop)
+def fine_share(face: NDArray[np.uint8], crop: NDArray[np.uint8], mask: Mask, strength: float) -> DetailPlane:
+    """(N_AROUND, N_AROUND) 0..1: how much of the fine change is pasted, on top of what the mask lets through."""
+    weight = _scaled_to(mask, N_AROUND)
+    depth = cv2.distanceTransform((weight > LEAST_MASK).astype(np.uint8), cv2.DIST_L2, 5) / N_AROUND
+    gain = _detail_around(face) / _detail_around(crop)
     grown = np.exp(STEEPEST * depth)
     limit = np.where(gain > 1, grown - 1, 1 - 1 / grown) + UNSEEN
     wanted = np.abs(gain - 1) * np.float32(strength) * weight
     return np.asarray(np.where(wanted <= limit, 1, limit / np.maximum(wanted, 1e-6)), np.float32)
 
 
-def _detail_of(face: NDArray[np.uint8]) -> Plane:
-    """(N_PLACES, N_PLACES) grey levels: RMS of the detail around each place."""
-    gray = _resized(np.asarray(cv2.cvtColor(face, cv2.COLOR_BGR2GRAY), np.float32), MEASURED_SIZE)
-    gray -= cv2.GaussianBlur(gray, (0, 0), FINEST * MEASURED_SIZE)
-    power = cv2.GaussianBlur(_resized(np.square(gray), N_PLACES), (0, 0), AROUND * N_PLACES)
+def _detail_around(face: NDArray[np.uint8]) -> DetailPlane:
+    """(N_AROUND, N_AROUND) grey levels: RMS of the detail around each place."""
+    gray = _scaled_to(np.asarray(cv2.cvtColor(face, cv2.COLOR_BGR2GRAY), np.float32), DETAIL_SIZE)
+    gray -= cv2.GaussianBlur(gray, (0, 0), FINEST * DETAIL_SIZE)
+    power = cv2.GaussianBlur(_scaled_to(np.square(gray), N_AROUND), (0, 0), AROUND * N_AROUND)
     return np.asarray(np.sqrt(power + LEAST_LEVELS**2), np.float32)
 
 
-def _resized(plane: Plane, size: int) -> Plane:
+def _scaled_to(plane: DetailPlane, size: int) -> DetailPlane:
     """A square plane averaged down to `size`; one of that size as it is."""
     if len(plane) == size:
         return plane

@@ -135,7 +135,9 @@ def _load_on(
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=n_batch, template=template)
     coder = model.coder if isinstance(model, FaceNet) else None
-    return Restorer(lambda images: [], model, masker, chosen, upsampler, coder=coder)
+    return Restorer(
+        lambda images: [], model, masker, chosen, upsampler, coder=coder, computes_in=model.computes_in
+    )  # fmt: skip
 
 
 def _face_model_of(
@@ -151,7 +153,9 @@ def _face_model_of(
         return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
     own_template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
     if _may_be_onnx(options, path) and (
-        faster := faster_onnx_model(path, device, fidelity=options.fidelity, accepted=options.accept_licence)
+        faster := faster_onnx_model(
+            path, device, n_inputs=n_inputs, fidelity=options.fidelity, accepted=options.accept_licence
+        )
     ):
         return faster, own_template
     net = load_face_model(

@@ -43,6 +43,11 @@ class FaceNet:
         return place(faces, self.device, self.dtype)
 
     @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"torch {next(name for name, dtype in DTYPES.items() if dtype == self.dtype)}"
+
+    @property
     def coder(self) -> FaceCoder | None:
         """The network in its two halves; None where it has none."""
         if isinstance(self.net, GFPGAN):

@@ -1,4 +1,4 @@
-"""Where the CPU has no bf16: a face network by onnxruntime, in int8 or fp32, if that agrees with torch's fp32."""
+"""On a CPU a face network by onnxruntime, in int8 or fp32, where that is fast and agrees with torch's fp32."""
 
 from __future__ import annotations
 
@@ -19,30 +19,33 @@ IN_INT8, IN_FP32 = "onnxruntime int8", "onnxruntime fp32"
 
 
 def faster_onnx_model(
-    path: Path, device: torch.device, *, fidelity: float | None, accepted: Sequence[str]
+    path: Path, device: torch.device, *, n_inputs: int, fidelity: float | None, accepted: Sequence[str]
 ) -> OnnxFaceModel | None:
     """The network as onnxruntime runs it; None where torch is the better choice.
 
-    The first time a network is exported, and its copy in int8 made and compared. A small network is taken in int8
-    where that agrees, a large one in whatever is fastest.
+    The first time a network is exported, and its copy in int8 made and compared: seconds for the built-in network, a
+    minute for one of 512 px. Where torch has bf16 that is worth it for a large network in a long run only. A small
+    network is taken in int8 where that agrees, a large one in whatever is fastest.
 
     Args:
-        fidelity, accepted: as of `load_face_model`.
+        n_inputs, fidelity, accepted: as of `load_face_model`.
 
     Raises:
         GfpError: what was chosen earlier cannot be made again.
     """
-    versions = _versions()
-    if device.type != "cpu" or cpu.has_bf16() or not versions:
+    versions, has_bf16 = _versions(), cpu.has_bf16()
+    is_small = path.stat().st_size < 2 * autotune.SMALL  # bytes: not read for that; a weight takes two at least
+    is_worth_it = not has_bf16 or (n_inputs >= autotune.COMPILE_FROM and not is_small)
+    if device.type != "cpu" or not versions or not is_worth_it:
         return None
-    reference = cache(partial(load_face_model, path, device, "fp32", is_compiled=False, fidelity=fidelity,
-                              accepted=accepted))  # fmt: skip
+    by_torch = partial(load_face_model, path, device, is_compiled=False, fidelity=fidelity, accepted=accepted)
     ways = {IN_FP32: partial(_load, path, fidelity, is_int8=False)}
     if cpu.has_int8():
         ways = {IN_INT8: partial(_load, path, fidelity, is_int8=True), **ways}
-    candidates = [_candidate("torch", reference), *(_candidate(name, cache(load)) for name, load in ways.items())]
-    key = f"{autotune.file_identity(path)}, {autotune.machine_of(device)}, {versions}, {' '.join(ways)}"
-    is_small = path.stat().st_size < 2 * autotune.SMALL  # bytes: not read for that, two for each weight at least
+    halves = {"torch bf16": partial(by_torch, "bf16")} if has_bf16 else {}
+    loaders: dict[str, Callable[[], FaceModel]] = {"torch fp32": partial(by_torch, "fp32"), **halves, **ways}
+    candidates = [_candidate(name, cache(load)) for name, load in loaders.items()]
+    key = f"{autotune.file_identity(path)}, {autotune.machine_of(device)}, {versions}, {' '.join(loaders)}"
     choose = autotune.first_matching if is_small else autotune.fastest_matching
     chosen = choose(candidates, autotune.faces_match, key)
     return ways[chosen]() if chosen in ways else None
