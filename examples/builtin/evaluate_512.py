@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import niqe, psnr
 from gfpcli.adapters.efficientnet_lite0 import lite0_file, load_lite0
+from gfpcli.model.checkpoint import load_face_net
 from gfpcli.model.efficientnet_lite import EfficientNetLite0
 from gfpcli.pipeline.align import aligned_crop
 from gfpcli.pipeline.paste import paste_faces
@@ -38,7 +39,6 @@ from gfpcli.train.degrade import Degradation, Round, degrade
 from gfpcli.train.face_metrics import load_face_judge
 from gfpcli.types import Frame
 from gfpcli.weights.cache import BUILTINS
-from gfpcli.weights.face_model import load_face_model
 from gfpcli.weights.identifier import load_identifier
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -69,7 +69,7 @@ def damaged(faces: list[Picture], name: str) -> list[Picture]:
 
 def restorer_of(path: Path) -> Restore:
     """512 px faces through the network of a file."""
-    net = load_face_model(path, torch.device("cpu"), "fp32", is_compiled=False)
+    net = load_face_net(path)
 
     def restore(face: Picture) -> Picture:
         crop = aligned_crop(Frame(0, face, "face"), net.size)
@@ -140,7 +140,7 @@ class Judges:
 
 def seconds_a_face(path: Path, n: int = 9) -> tuple[float, float]:
     """Median of `n` faces: wall clock and CPU time of the network, with the threads torch was given."""
-    net = load_face_model(path, torch.device("cpu"), "fp32", is_compiled=False)
+    net = load_face_net(path)
     x = torch.rand(1, 3, net.size, net.size) * 2 - 1
     walls, cpus = [], []
     with torch.inference_mode():

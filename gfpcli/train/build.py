@@ -106,10 +106,8 @@ def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | 
     if not options.start:
         return None
     names = (PRIOR_NAME,) if options.stage == "prior" else (*BUILT_IN_MODELS, *MODELS)
-    if options.start in names and options.start in BUILT_IN_MODELS:
-        return BUILTINS[options.start]
     if options.start in names:
-        return get(options.start, "leave --from out")
+        return BUILTINS.get(options.start) or get(options.start, "leave --from out")
     if (path := _weight_file(options.start)) is not None:
         return path
     raise UsageError(f"--from {options.start!r}: choose one of {', '.join(names)}, or a checkpoint file")
