@@ -25,7 +25,7 @@ from gfpcli.pipeline.retinaface import RetinaFaceDetector
 from gfpcli.pipeline.tensors import DTYPES, EnlargingNet
 from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
-from gfpcli.types import Detector, FaceModel, Identifier, Masker, Upsampler
+from gfpcli.types import Detector, Identifier, Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn, choose_parts
@@ -89,12 +89,13 @@ def load_restorer(
         replicas=tuple(others), files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
     )  # fmt: skip
     is_for_clips = isinstance(options, VideoOptions) and [each.type for each in devices] == ["cpu"]
-    return frames_side_by_side(whole) if is_for_clips and _is_small(first.model) else whole
+    return frames_side_by_side(whole) if is_for_clips and _is_light(first) else whole
 
 
-def _is_small(model: FaceModel) -> bool:
-    """Whether a face network is a small one that torch runs."""
-    return isinstance(model, FaceNet) and isinstance(model.net, nn.Module) and autotune.is_small(model.net)
+def _is_light(restorer: Restorer) -> bool:
+    """Whether several frames fit into memory at once: a small face network that torch runs, and no background one."""
+    net = restorer.model.net if isinstance(restorer.model, FaceNet) else None
+    return isinstance(net, nn.Module) and autotune.is_small(net) and restorer.upsampler is resize_background
 
 
 def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[Detector, Identifier, IdentityScale]:

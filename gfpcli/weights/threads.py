@@ -15,6 +15,7 @@ import torch
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import FaceModel, PictureBatch
 
+MOST_AT_ONCE = 8  # batches in work: twice as many frames wait before and behind
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -38,7 +39,7 @@ class OneThreadModel:
 
 
 def frames_side_by_side(restorer: Restorer) -> Restorer:
-    """The same restorer, made for a stream of frames on the CPU: as many batches of faces at once as there are cores.
+    """The same restorer, made for a stream of frames on the CPU: as many batches of faces at once as torch has threads.
 
     Its outputs do not depend on the number of cores.
     """
@@ -46,7 +47,7 @@ def frames_side_by_side(restorer: Restorer) -> Restorer:
     follower, identifier = restorer.follower, restorer.guard.identifier
     guard = replace(restorer.guard, identifier=identifier and on_one_thread(identifier, n_threads))
     return replace(
-        restorer, model=OneThreadModel(restorer.model, n_threads), n_at_once=n_threads, guard=guard,
+        restorer, model=OneThreadModel(restorer.model, n_threads), n_at_once=min(n_threads, MOST_AT_ONCE), guard=guard,
         detector=on_one_thread(restorer.detector, n_threads), follower=follower and on_one_thread(follower, n_threads),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Frame, PictureBatch, Restored
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts
-from gfpcli.weights.threads import OneThreadModel, on_one_thread
+from gfpcli.weights.threads import MOST_AT_ONCE, OneThreadModel, on_one_thread
 from tests.clips import talking
 
 OPTIONS = VideoOptions(model="compact", detector="builtin", mask="soft", device="cpu", offline=True, precision="fp32")
@@ -51,7 +51,8 @@ def test_a_call_takes_one_thread_and_leaves_the_setting_as_it_was() -> None:
 
 
 def test_clips_alone_are_restored_so(restorer: Restorer) -> None:
-    assert isinstance(restorer.model, OneThreadModel) and restorer.n_at_once == torch.get_num_threads()
+    assert isinstance(restorer.model, OneThreadModel)
+    assert restorer.n_at_once == min(torch.get_num_threads(), MOST_AT_ONCE)
     photos = RestoreOptions(model="compact", detector="builtin", device="cpu", offline=True, precision="fp32")
     assert not isinstance(load_restorer(photos, choose_parts(photos, warn=print)).model, OneThreadModel)
 
