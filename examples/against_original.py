@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -37,8 +37,10 @@ from safetensors.torch import load_file
 from scenes import portraits, twenty_faces, wall, write_photos
 
 from gfpcli.adapters._compat import prepare_basicsr
+from gfpcli.adapters.facexlib import load_maskers
 from gfpcli.files.ledger import Ledger
 from gfpcli.memory import keep_memory
+from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.photo import batch as restore
 from gfpcli.photo.batch import FinishedPhoto, PhotoRun
@@ -65,7 +67,7 @@ QUICK_CASES = "portrait,group"
 class Clock:
     """Seconds and calls by stage."""
 
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, its time added to `stage`."""
@@ -154,7 +156,9 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
     parts = choose_parts(options, warn=LOG.warning)
     restorer = load_restorer(options, parts)
     if args.masks:
-        restorer = replace(restorer, masker=restorer.masker.variants(("fp32", "bf16"))[args.masks])  # type: ignore
+        state, cpu = read_state(weights["mask"]), torch.device("cpu")
+        maskers = load_maskers(state, source=str(weights["mask"]), device=cpu, dtypes=("fp32", "bf16"))
+        restorer = replace(restorer, masker=maskers[args.masks])
     LOG.info("gfp: network %s, masks of %s px", restorer.model.dtype, restorer.masker.size)  # type: ignore
     timed = _Timed(restorer.model.size, clock.timed("net", restorer.model))
     detector, masker = clock.timed("detect", restorer.detector), clock.timed("mask", restorer.masker)

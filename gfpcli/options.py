@@ -103,8 +103,8 @@ class FaceOptions(Options):
     """
 
     # the files that these names lead to are in the fingerprint
-    model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint or ONNX file", short="-m",
-                        panel=FACES, in_fingerprint=False)  # fmt: skip
+    model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, compact-512, or a checkpoint or ONNX file",
+                        short="-m", panel=FACES, in_fingerprint=False)  # fmt: skip
     scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=IN_OUT, within=(1, 8))
     strength: str = option(
         "auto", "0 keeps the photo's face, 1 takes the network's; auto: by the blur and noise measured on each face",

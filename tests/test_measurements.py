@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from gfpcli.weights.cpu import CpuFeatures
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -69,6 +71,7 @@ def test_growth_is_told_and_drawn(
         return runs.Run(2.0 + 0.5 * n, 1.0 + n, 1 << 30, n, ())
 
     monkeypatch.setattr(growth, "run_gfp", fake)
+    monkeypatch.setattr(growth, "cpu_features", lambda: CpuFeatures("A processor", (), "AVX2", ""))
     monkeypatch.setattr(growth, "QUICK", growth.Amounts((1, 2), (1, 2), (1, 2), (2, 3)))
     monkeypatch.setattr("sys.argv", ["growth", "--quick", "--json", str(tmp_path / "growth.json")])
     caplog.set_level(logging.INFO)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from gfpcli.errors import CheckpointError
 from gfpcli.memory import hand_back_memory
@@ -24,7 +25,7 @@ from gfpcli.pipeline.retinaface import RetinaFaceDetector
 from gfpcli.pipeline.tensors import DTYPES, EnlargingNet
 from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
-from gfpcli.types import Detector, Identifier, Masker, Upsampler
+from gfpcli.types import Detector, FaceModel, Identifier, Masker, Upsampler
 from gfpcli.weights import autotune
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn, choose_parts
@@ -42,6 +43,7 @@ from gfpcli.weights.onnx_parts import (
     onnx_masker,
     onnx_upsampler,
 )
+from gfpcli.weights.threads import frames_side_by_side
 from gfpcli.weights.upsampler import upsampler_of
 
 if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run whose photos are all done do not need
@@ -82,10 +84,17 @@ def load_restorer(
         return replace(first, replicas=tuple(others), files=parts)
     upright = _detector_on(devices[0], options, parts.detector)
     detector = _turning_detector(options, upright)
-    return replace(
+    whole = replace(
         first, detector=detector, follower=upright.follow, n_detect=N_DETECT.get(devices[0].type, 1),
         replicas=tuple(others), files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
     )  # fmt: skip
+    is_for_clips = isinstance(options, VideoOptions) and [each.type for each in devices] == ["cpu"]
+    return frames_side_by_side(whole) if is_for_clips and _is_small(first.model) else whole
+
+
+def _is_small(model: FaceModel) -> bool:
+    """Whether a face network is a small one that torch runs."""
+    return isinstance(model, FaceNet) and isinstance(model.net, nn.Module) and autotune.is_small(model.net)
 
 
 def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[Detector, Identifier, IdentityScale]:

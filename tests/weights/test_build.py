@@ -57,6 +57,17 @@ def test_auto_without_a_network_works_and_says_why(monkeypatch: pytest.MonkeyPat
         choose_parts(RestoreOptions(model="gfpgan-1.4"), warn=told.append)
 
 
+def test_the_builtin_restorer_of_512_px_goes_by_its_name() -> None:
+    told: list[str] = []
+    options = RestoreOptions(model="compact-512", mask="soft", device="cpu", precision="fp32", offline=True)
+    parts = choose_parts(options, warn=told.append)
+    assert (parts.model, parts.detector) == (BUILTINS["compact-512"], BUILTINS["builtin"]) and not told
+    assert load_restorer(options, parts).model.size == 512
+    state, core = read_state(parts.model), read_state(BUILTINS["compact"])
+    assert all(torch.equal(state[f"core.{key}"], value) for key, value in core.items())  # as the card says
+    assert parts.model.stat().st_size < 24e6
+
+
 @pytest.mark.parametrize("offline", [True, False])
 def test_own_weights_with_the_builtin_detector_are_told_so(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
     monkeypatch.setenv("GFP_MIRROR", "http://127.0.0.1:9")
