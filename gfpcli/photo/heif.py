@@ -30,6 +30,7 @@ from gfpcli.photo.pixels import (
     encoder_errors,
     fitting_profile,
     plane_of,
+    samples_of,
     scale_from_16,
     scale_to_16,
 )
@@ -99,11 +100,11 @@ def encode_heif(
         OutputError: the codec cannot hold the picture.
     """
     depth: int = bits or (8 if image.dtype == np.uint8 else 10)
-    samples = _ordered_samples(image, alpha, is_gray, depth)
     colour = (nclx or SRGB)._replace(matrix=RGB_MATRIX if is_lossless and not is_gray else (nclx or SRGB).matrix)
     chroma = "4:4:4" if is_lossless else subsampling
     plain_exif = exif[6:] if exif and exif.startswith(b"Exif\0\0") else exif
     with encoder_errors(name, kind):
+        samples = _ordered_samples(image, alpha, is_gray, depth)
         if kind == "AVIF":
             level = 100 if is_lossless else min(quality, 99)
             coded = _encode_avif(samples, depth, level, chroma, colour, is_gray)
@@ -197,14 +198,12 @@ def _primary_pixels(samples: Samples, bits: int, items: Items, data: bytes) -> P
 
 def _ordered_samples(image: Image, alpha: Plane | None, is_gray: bool, depth: int) -> Samples:
     """(H, W) gray, or (H, W, 2, 3 or 4) gray or RGB with alpha, of the depth's own range."""
-    planes = [image[..., :1] if is_gray else image[..., ::-1], *([] if alpha is None else [alpha[..., None]])]
-    samples = np.concatenate(planes, axis=2)
+    samples = samples_of(image, alpha, is_gray=is_gray)
     if samples.dtype == np.uint8 and depth > 8:
         samples = samples.astype(np.uint16) * 257
     if samples.dtype == np.uint16:
         samples = scale_from_16(cast("NDArray[np.uint16]", samples), depth)
-    samples = samples.astype(np.uint8 if depth == 8 else np.uint16, copy=False)
-    return cast(Samples, np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
+    return cast(Samples, samples.astype(np.uint8 if depth == 8 else np.uint16, copy=False))
 
 
 def _encode_avif(samples: Samples, depth: int, level: int, chroma: str, colour: Nclx, is_gray: bool) -> bytes:

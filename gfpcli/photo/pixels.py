@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,9 +99,24 @@ def plane_of(samples: Samples, channel: int) -> Plane:
 
 def as_bgr(samples: Samples) -> Image:
     """(H, W), (H, W, 1) gray or (H, W, 3) RGB to contiguous (H, W, 3) BGR."""
-    samples = cast(Samples, samples[..., None] if samples.ndim == 2 else samples)
-    ordered = np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples[..., ::-1]
-    return cast(Image, np.ascontiguousarray(ordered))
+    is_gray = samples.ndim == 2 or samples.shape[2] == 1
+    return cast(Image, np.asarray(cv2.cvtColor(samples, cv2.COLOR_GRAY2BGR if is_gray else cv2.COLOR_RGB2BGR)))
+
+
+def samples_of(image: Image, alpha: Plane | None, *, is_gray: bool) -> Samples:
+    """A picture as encoders take it, contiguous: (H, W) gray, or (H, W, 2, 3 or 4) gray or RGB, alpha last.
+
+    Args:
+        image: (H, W, 3) BGR.
+        alpha: (H, W) of the same depth.
+    """
+    if is_gray:
+        gray = np.ascontiguousarray(image[..., 0])
+        return cast(Samples, gray if alpha is None else np.stack([gray, alpha], axis=2))
+    rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB if alpha is None else cv2.COLOR_BGR2RGBA))
+    if alpha is not None:
+        rgb[..., 3] = alpha
+    return cast(Samples, rgb)
 
 
 def scale_to_16(samples: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:

@@ -65,7 +65,8 @@ def _plain_pixels(picture: Pillow.Image, data: bytes, icc: bytes | None) -> Pixe
         notes.append("converted from CMYK to sRGB" + ("" if profile else ", without a profile"))
         return Pixels(as_bgr(cmyk_to_rgb(np.asarray(picture), profile)), notes=tuple(notes))
     has_alpha = "A" in picture.mode or "transparency" in picture.info
-    samples = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
+    mode = "RGBA" if has_alpha else "RGB"
+    samples = np.asarray(picture if picture.mode == mode else picture.convert(mode))
     image = cv2.cvtColor(samples, cv2.COLOR_RGBA2BGR if has_alpha else cv2.COLOR_RGB2BGR)
     alpha = cast(Plane, np.ascontiguousarray(samples[..., 3])) if has_alpha else None
     return Pixels(np.asarray(image, np.uint8), alpha, is_gray, icc, nclx=png_colour(data), notes=tuple(notes))

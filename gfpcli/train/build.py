@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from gfpcli.adapters.basicsr import perceptual_loss
+from gfpcli.adapters.efficientnet_lite0 import lite0_file, load_lite0
 from gfpcli.errors import CheckpointError, InputError, UsageError, WeightsError
 from gfpcli.files.atomic import write_bytes
 from gfpcli.model.arcface import ArcFaceR18
@@ -17,9 +18,10 @@ from gfpcli.options import RestoreOptions
 from gfpcli.train.data import FaceDataset, read_components, split_faces
 from gfpcli.train.distributed import World, local_device
 from gfpcli.train.faces import CUT, FoundFaces, find_all_faces
+from gfpcli.train.identity_loss import arcface_loss, builtin_identity_loss
 from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers
-from gfpcli.train.nets import load_discriminators, make_nets
-from gfpcli.train.objective import Objective, Perceptual
+from gfpcli.train.nets import Nets, load_discriminators, make_nets
+from gfpcli.train.objective import Identity, ImageFeatures, Objective, Perceptual
 from gfpcli.train.options import COMPONENTS, TrainOptions
 from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.train.state import STATE, check_same, load_state, read_training_state
@@ -39,6 +41,7 @@ class WeightFiles:
     prior: Path | None
     vgg: Path | None
     arcface: Path | None
+    lite: Path | None
     components: Path | None
     discriminators: dict[str, Path]  # as `load_discriminators` takes them
 
@@ -58,11 +61,13 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
             raise type(error)(f"{error}; to train without it: {switch}") from error
 
     loss = options.loss
-    vgg = arcface = None
+    vgg = arcface = lite = None
     if loss.perceptual or loss.style:
         vgg = get("vgg19", "--set loss.perceptual=0 --set loss.style=0")
-    if loss.identity:
-        arcface = get("arcface-r18", "--set loss.identity=0")
+    if loss.identity and options.identity_net == "arcface":
+        arcface = get("arcface-r18", "--set identity_net=builtin, or --set loss.identity=0")
+    if loss.lite:
+        lite = _lite_file("--set loss.lite=0")
     discriminators = {}
     if options.discriminators == "official":
         switch = "--set discriminators=fresh"
@@ -81,7 +86,14 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
         is_official = options.components == "ffhq-components"
         switch = "--set components=auto"
         components = get("ffhq-components", switch) if is_official else Path(options.components)
-    return WeightFiles(_start_of(options, get), prior, vgg, arcface, components, discriminators)
+    return WeightFiles(_start_of(options, get), prior, vgg, arcface, lite, components, discriminators)
+
+
+def _lite_file(switch: str) -> Path:
+    try:
+        return lite0_file()
+    except WeightsError as error:
+        raise WeightsError(f"{error}; to train without it: {switch}") from error
 
 
 def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | None:
@@ -117,17 +129,25 @@ def load_run(
     load_discriminators(nets, files.discriminators)
     if not is_fresh and (folder / STATE).exists():
         load_state(folder / STATE, nets, make_optimizers(options, nets), options)
-    perceptual: Perceptual | None = None
-    if files.vgg:
-        perceptual = perceptual_loss(files.vgg).to(target)
-    arcface = load_arcface(files.arcface).to(target) if files.arcface else None
+    objective = make_objective(options, files, nets, target)
     samples, held_out = open_samples(data, folder, options, files.components, world, callbacks.note, detected)
     for net in nets.named().values():
         net.to(target)
     for net in nets.discriminators():
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster in bf16
-    objective = Objective(options, nets, perceptual, arcface)
     return TrainingRun(options, folder, samples, held_out, nets, objective, target, world, callbacks)
+
+
+def make_objective(options: TrainOptions, files: WeightFiles, nets: Nets, device: torch.device) -> Objective:
+    """The loss terms, with the frozen networks that they need on the device. Raises CheckpointError."""
+    perceptual: Perceptual | None = perceptual_loss(files.vgg).to(device) if files.vgg else None
+    identity: Identity | None = None
+    if files.arcface:
+        identity = arcface_loss(load_arcface(files.arcface).to(device))
+    elif options.loss.identity:
+        identity = builtin_identity_loss(BUILTINS["identity"], device)
+    lite: ImageFeatures | None = load_lite0(files.lite).to(device) if files.lite else None
+    return Objective(options, nets, perceptual, identity, lite)
 
 
 def is_begun(folder: Path, options: TrainOptions) -> bool:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gfpcli.errors import CheckpointError, InputError
 from gfpcli.files.atomic import os_errors_as
 from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.train.degrade import degrade, draw_degradation
+from gfpcli.train.degrade import degrade, draw_degradation, target_of
 from gfpcli.train.faces import TrainingFace
 from gfpcli.train.options import COMPONENTS, TrainOptions
 from gfpcli.train.sources import PictureSource
@@ -202,6 +202,7 @@ class FaceDataset(torch.utils.data.Dataset["Sample | InputError"]):
         if np.random.default_rng((*key, UNDEGRADED)).random() >= self.options.clean_share:
             drawn = draw_degradation(self.options.degrade, rng)
             low = degrade(image, drawn, kernel_size=self.options.degrade.kernel_size)
+            image = target_of(image, drawn)
         return Sample(face.name, low, image, components.boxes())
 
     def _components_of(self, face: TrainingFace, size: int) -> Components:

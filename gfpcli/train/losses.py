@@ -115,6 +115,17 @@ def _autocorrelation(faces: Tensor) -> Tensor:
     return F.avg_pool2d(torch.cat(products, dim=1), 2 * WINDOW, WINDOW) / (power + 1e-5)
 
 
+def feature_distance(mine: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """How unlike the features (N, C, H, W) of two batches are at several levels: the sum over the levels, 0 to 4 each.
+
+    At each level the mean over all places of the squared distance between the features there, which are scaled to unit
+    length first (LPIPS, Zhang et al., 2018, with equal weights for all channels).
+    """
+    levels = zip(mine, wanted, strict=True)
+    distances = [(F.normalize(one) - F.normalize(other)).square().sum(dim=1).mean() for one, other in levels]
+    return torch.stack(distances).sum()
+
+
 def pyramid(outputs: Sequence[Tensor], true: Tensor) -> Tensor:
     """The sum of L1 at every size from 8 px up; `outputs` are those of the U-Net's RGB heads, smallest first."""
     total = true.new_zeros(())

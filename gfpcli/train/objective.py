@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfpcli.model.arcface import gray_for_identity
 from gfpcli.model.gfpgan import GFPGAN
 from gfpcli.train import losses
 from gfpcli.train.data import Batch
@@ -18,6 +17,8 @@ from gfpcli.train.options import COMPONENTS, TrainOptions
 
 Terms = dict[str, Tensor]
 Perceptual = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Identity = Callable[[Tensor, Tensor], Tensor]
+ImageFeatures = Callable[[Tensor], tuple[Tensor, ...]]
 OWN_TERMS = {
     "gradient": losses.gradient, "lowpass": losses.lowpass, "texture": losses.texture,
     "checkerboard": losses.checkerboard,
@@ -30,13 +31,15 @@ class Objective:
 
     Attributes:
         perceptual: gives (perceptual, style) of two batches; None where both terms are off.
-        arcface: in eval mode, with frozen weights; None where the identity term is off.
+        identity: gives the identity term of two batches; None where it is off.
+        lite: the features of EfficientNet-Lite0, frozen; None where no term needs them.
     """
 
     options: TrainOptions
     nets: Nets
     perceptual: Perceptual | None = None
-    arcface: nn.Module | None = None
+    identity: Identity | None = None
+    lite: ImageFeatures | None = None
 
     def is_adversarial(self, iteration: int) -> bool:
         """Whether there are discriminators that train in this iteration."""
@@ -61,6 +64,15 @@ class Objective:
         fake = fake.float()
         if pyramid:
             terms["pyramid"] = loss.pyramid * losses.pyramid([rgb.float() for rgb in pyramid], true)
+        terms |= self._likeness(fake, true)
+        if self.is_adversarial(iteration):
+            terms |= self._generator_gan(fake, batch)
+        return fake, terms
+
+    def _likeness(self, fake: Tensor, true: Tensor) -> Terms:
+        """The terms that compare the generator's faces with the true ones."""
+        loss = self.options.loss
+        terms: Terms = {}
         if loss.l1:
             terms["l1"] = loss.l1 * F.l1_loss(fake, true)
         for name, term in OWN_TERMS.items():
@@ -69,14 +81,13 @@ class Objective:
         if self.perceptual is not None:
             content, style = self.perceptual(fake, true)
             terms |= {"perceptual": loss.perceptual * content, "style": loss.style * style}
-        if self.arcface is not None:
-            identity = self.arcface(gray_for_identity(fake))
+        if self.identity is not None:
+            terms["identity"] = loss.identity * self.identity(fake, true)
+        if self.lite is not None:
             with torch.no_grad():
-                target = self.arcface(gray_for_identity(true))
-            terms["identity"] = loss.identity * F.l1_loss(identity, target)
-        if self.is_adversarial(iteration):
-            terms |= self._generator_gan(fake, batch)
-        return fake, terms
+                wanted = self.lite(true)
+            terms["lite"] = loss.lite * losses.feature_distance(self.lite(fake), wanted)
+        return terms
 
     def _generator_gan(self, fake: Tensor, batch: Batch) -> Terms:
         """The generator's terms that come from the discriminators."""

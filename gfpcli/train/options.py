@@ -8,71 +8,20 @@ from pathlib import Path
 
 from gfpcli.errors import UsageError
 from gfpcli.options import RUN, SPEED, TRAINING, CommandOptions, check_one_of, check_within, option, option_of
+from gfpcli.train.degrade_options import DegradeOptions
 
-Range = tuple[float, float]
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
 ARCHITECTURES = ("paper", "clean", "compact-unet")
 AT_LEAST_0 = ("workers", "warmup", "clip", "shake", "rate", "rate_d", "pyramid_until", "gan_from", "emphasis")
 AT_LEAST_1 = ("iterations", "batch_size", "accumulate", "r1_every", "log_every", "validate_every", "save_every",
               "n_valid", "multiplier", "per_identity", "ema")  # fmt: skip
-RANGE_LIMITS = {  # outside of them a step of the degradation fails or has no meaning
-    "sigma": (0.01, 1000), "shrink": (0.25, 10_000), "noise": (0, 10_000), "quality": (0, 100),
-    "brightness": (0, 100), "contrast": (0, 100), "saturation": (0, 100), "hue": (-1, 1),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DegradeOptions:
-    """The ranges from which each degradation is drawn, uniformly.
-
-    Raises:
-        UsageError: a range that runs backwards or leaves RANGE_LIMITS, a chance outside 0..1, an even kernel size.
-    """
-
-    kernel_size: int = option(41, "edge of the blur kernel, px, odd")
-    iso_chance: float = option(0.5, "chance of an isotropic blur; else it is stretched and turned")
-    sigma: Range = option((0.1, 10.0), "standard deviation of the blur, px")
-    shrink: Range = option((0.8, 8.0), "factor by which the face is made smaller")
-    noise: Range = option((0.0, 20.0), "standard deviation of the Gaussian noise, of 255")
-    quality: Range = option((60.0, 100.0), "JPEG quality")
-    shift_chance: float = option(0.3, "chance that each channel is shifted by up to `shift`")
-    shift: float = option(20.0, "largest shift of a channel, of 255")
-    jitter_chance: float = option(0.3, "chance that brightness, contrast, saturation and hue are changed")
-    brightness: Range = option((0.5, 1.5), "factor of the brightness")
-    contrast: Range = option((0.5, 1.5), "factor of the contrast")
-    saturation: Range = option((0.0, 1.5), "factor of the saturation")
-    hue: Range = option((-0.1, 0.1), "shift of the hue, turns")
-    gray_chance: float = option(0.01, "chance of a gray face")
-
-    def __post_init__(self) -> None:
-        for name, (least, most) in RANGE_LIMITS.items():
-            low, high = getattr(self, name)
-            if high < low:
-                raise UsageError(f"degradation {name}: {low} to {high} runs backwards")
-            if not least <= low <= high <= most:  # also refuses NaN
-                raise UsageError(f"degradation {name}: {low} to {high} is not between {least} and {most}")
-        for name in ("iso_chance", "shift_chance", "jitter_chance", "gray_chance"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"degradation {name}: {getattr(self, name)} is not between 0 and 1")
-        check_within("set degrade.shift", self.shift, 0, 255)
-        if not 1 <= self.kernel_size <= 1023 or self.kernel_size % 2 == 0:
-            raise UsageError(f"degradation kernel_size: {self.kernel_size} is not an odd number from 1 to 1023")
-
-
-DEGRADATIONS = {
-    "paper": DegradeOptions(),
-    "mild": DegradeOptions(sigma=(0.1, 4.0), shrink=(0.8, 4.0), noise=(0.0, 10.0), shift_chance=0.0, jitter_chance=0.0),
-    "video": DegradeOptions(
-        sigma=(0.1, 6.0), shrink=(1.0, 6.0), noise=(0.0, 8.0), quality=(20.0, 80.0), gray_chance=0.0
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class LossOptions:
     """The weight of each loss term. With 0 the term is not computed, and networks only it needs are not loaded.
 
-    `gradient`, `lowpass`, `texture` and `checkerboard` are not in the paper.
+    `gradient`, `lowpass`, `texture`, `checkerboard` and `lite` are not in the paper.
 
     Raises:
         UsageError: a negative weight.
@@ -90,7 +39,8 @@ class LossOptions:
     r1: float = option(10.0, "gamma of the whole-face discriminator's R1 penalty")
     component_gan: float = option(1.0, "GAN loss of the discriminators of eyes and mouth")
     component_style: float = option(200.0, "L1 of Gram matrices of those discriminators' features")
-    identity: float = option(10.0, "L1 of ArcFace features")
+    identity: float = option(10.0, "difference of identity features, of the network `identity_net`")
+    lite: float = option(0.0, "difference of EfficientNet-Lite0 features; needs no download: gfpcli[lite]")
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -112,6 +62,7 @@ class TrainOptions:
     start: str = option("", "go on from compact, gfpgan-1.4, ..., or a file", flag="--from")
     prior: str = option("", "StyleGAN2 in the decoder: stylegan2-ffhq or a file; none: random weights")
     is_prior_fixed: bool = option(True, "keep the weights of the prior as they are")
+    identity_net: str = option("arcface", "network of the identity term: arcface (the paper's) or builtin")
     discriminators: str = option("fresh", "fresh or official (the released ones, for the paper's layout)")
     iterations: int = option(800_000, "iterations of the whole run")
     batch_size: int = option(3, "faces for each process and step")
@@ -142,12 +93,13 @@ class TrainOptions:
     validate_every: int = option(5_000, "iterations from one validation to the next")
     save_every: int = option(1_000, "iterations from one saved state to the next")
     n_valid: int = option(16, "faces of a validation")
-    degrade: DegradeOptions = option(DegradeOptions(), "degradation: paper, mild, video, or single values")
+    degrade: DegradeOptions = option(DegradeOptions(), "degradation: a name (paper, ..., real-life), or single values")
     loss: LossOptions = option(LossOptions(), "weights of the loss terms")
 
     def __post_init__(self) -> None:
         check_one_of("set arch", self.arch, ARCHITECTURES)
         check_one_of("set discriminators", self.discriminators, ("fresh", "official"))
+        check_one_of("set identity_net", self.identity_net, ("arcface", "builtin"))
         check_one_of("set precision", self.precision, ("fp32", "bf16"))
         if self.size not in (32, 64, 128, 256, 512, 1024) or (self.arch == "compact-unet" and self.size != 256):
             sizes = "256" if self.arch == "compact-unet" else "32, 64, 128, 256, 512 or 1024"

@@ -134,14 +134,27 @@ def _check_sums(path: Path) -> None:
 
 
 def check_same(path: Path, before: Mapping[str, Any], options: TrainOptions) -> None:
-    """Raises UsageError where an option that changes the computation is not the one the run was begun with."""
-    now = to_plain(asdict(options))
+    """Raises UsageError where an option that changes the computation is not the one the run was begun with.
+
+    An option that an earlier version did not have counts as its default, which leaves out what came with it.
+    """
+    now, before = to_plain(asdict(options)), with_defaults(before)
     names = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
     if names:
         changed = "; ".join(f"{key}={_difference(before.get(key), now[key])}" for key in names)
         raise UsageError(
             f"{path.parent} was begun with other options ({changed}): give the same, or another --output"
         )
+
+
+def with_defaults(before: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in a state file, those that its version did not have at their defaults."""
+    defaults = to_plain(asdict(TrainOptions()))
+    filled = {**defaults, **before}
+    for name, value in defaults.items():
+        if isinstance(value, dict):
+            filled[name] = {**value, **filled[name]}
+    return filled
 
 
 def changes_of(content: Mapping[str, Any], options: TrainOptions, facts: RunFacts) -> list[str]:

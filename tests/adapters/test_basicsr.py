@@ -12,7 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models import vgg19
 
-from gfpcli.adapters.basicsr import VGG_LAYERS, gaussian_kernel, niqe, perceptual_loss, psnr, ssim
+from gfpcli.adapters.basicsr import (
+    VGG_LAYERS,
+    gaussian_kernel,
+    niqe,
+    perceptual_loss,
+    psnr,
+    shaped_kernel,
+    sinc_kernel,
+    ssim,
+)
 from gfpcli.errors import CheckpointError
 
 Make = Callable[[int, int], NDArray[np.uint8]]
@@ -67,3 +76,14 @@ def test_kernels_sum_to_one_and_turn() -> None:
     kernel = gaussian_kernel(21, 4.0, 1.0, 0.0)
     assert kernel.sum() == pytest.approx(1)
     assert np.allclose(gaussian_kernel(21, 4.0, 1.0, np.pi / 2), kernel.T, atol=1e-6)
+
+
+def test_kernels_of_other_shapes() -> None:
+    """A power of 1 is the Gaussian; a plateau and a higher power are flatter in the middle; a sinc rings."""
+    gauss = gaussian_kernel(21, 2.0, 3.0, 0.4)
+    assert np.allclose(shaped_kernel(21, 2.0, 3.0, 0.4, power=1.0, is_plateau=False), gauss)
+    for is_plateau in (False, True):
+        kernel = shaped_kernel(21, 2.0, 2.0, 0.0, power=2.0, is_plateau=is_plateau)
+        assert kernel.sum() == pytest.approx(1) and kernel[10, 11] / kernel[10, 10] > gauss[10, 11] / gauss[10, 10]
+    sinc = sinc_kernel(21, math.pi / 3)
+    assert sinc.sum() == pytest.approx(1) and sinc.min() < -0.001 and sinc.max() == sinc[10, 10]

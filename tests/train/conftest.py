@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gfpcli.errors import InputError
+from gfpcli.model.efficientnet_lite import EfficientNetLite0
 from gfpcli.pipeline.align import TEMPLATE_512
 from gfpcli.train.data import FaceDataset
 from gfpcli.train.distributed import World
@@ -24,6 +25,7 @@ from gfpcli.train.nets import make_nets
 from gfpcli.train.objective import Objective
 from gfpcli.train.options import TRAIN_PRESETS, LossOptions, TrainOptions
 
+PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
 MakeRun = Callable[..., TrainingRun]
 
 
@@ -68,6 +70,24 @@ def samples_of(options: TrainOptions, n_faces: int = 4) -> FaceDataset:
     return FaceDataset(FakeSource(pictures), None, faces, options)
 
 
+def lite_of(options: TrainOptions) -> EfficientNetLite0 | None:
+    """With random weights, in the layout of the package, where a term needs it."""
+    if not options.loss.lite:
+        return None
+    torch.manual_seed(7)
+    return EfficientNetLite0().eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def one_photo() -> NDArray[np.uint8]:
+    """A portrait in the middle of a photo, (512, 512, 3) BGR: detail as in real faces."""
+    photo = cv2.imread(str(PHOTOS / "astronaut_small.jpg"))
+    height, width = photo.shape[:2]
+    side = min(height, width)
+    square = photo[:side, (width - side) // 2 :][:, :side]
+    return np.asarray(cv2.resize(square, (512, 512), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Makes a run in `tmp_path/run`; `notes` collects its lines."""
@@ -78,7 +98,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         callbacks = TrainCallbacks(lambda *_: None, lambda *_: None, (notes if notes is not None else []).append)
         samples = samples_of(options, n_faces)
         held = replace(samples, faces=())
-        objective = Objective(options, nets)
+        objective = Objective(options, nets, lite=lite_of(options))
         device = torch.device("cpu")
         return TrainingRun(options, tmp_path / folder, samples, held, nets, objective, device, World(), callbacks)
 

@@ -29,7 +29,7 @@ from gfpcli.train.validate import Validation
 from tests.train.conftest import MakeRun, options_of
 
 EVERYTHING = {"pyramid": 1.0, "gan": 0.1, "component_gan": 1.0, "component_style": 200.0, "gradient": 0.5,
-              "lowpass": 1.0, "texture": 1.0, "checkerboard": 1.0}  # fmt: skip
+              "lowpass": 1.0, "texture": 1.0, "checkerboard": 1.0, "lite": 1.0}  # fmt: skip
 
 
 def lines_of(run: TrainingRun) -> list[dict[str, float]]:
@@ -77,7 +77,7 @@ def test_every_term_is_there_finite_and_named(make_run: MakeRun) -> None:
     training_loop(run)
     rows = lines_of(run)
     parts = ("left_eye", "right_eye", "mouth")
-    always = {"l1", "gradient", "lowpass", "texture", "checkerboard", "pyramid", "gan", "d", "psnr"} | {
+    always = {"l1", "gradient", "lowpass", "texture", "checkerboard", "pyramid", "lite", "gan", "d", "psnr"} | {
         f"{k}_{p}" for k in ("gan", "style", "d") for p in parts
     }
     assert all(always <= row.keys() for row in rows)
@@ -86,7 +86,8 @@ def test_every_term_is_there_finite_and_named(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "term", ["gan", "component_gan", "component_style", "pyramid", "gradient", "lowpass", "texture", "checkerboard"]
+    "term",
+    ["gan", "component_gan", "component_style", "pyramid", "gradient", "lowpass", "texture", "checkerboard", "lite"],
 )
 def test_a_term_that_is_off_is_gone(make_run: MakeRun, term: str) -> None:
     run = make_run(iterations=1, loss={**EVERYTHING, term: 0.0})
@@ -281,6 +282,17 @@ def test_other_options_are_refused_by_name(make_run: MakeRun) -> None:
     training_loop(make_run(iterations=1))
     with pytest.raises(UsageError, match=r"rate=0.001, now 0.5.*loss=l1 1.0, now 2.0"):
         training_loop(make_run(iterations=2, rate=0.5, loss={"l1": 2.0}))
+
+
+def test_an_option_that_came_later_counts_as_its_default(make_run: MakeRun) -> None:
+    run = make_run(iterations=1)
+    training_loop(run)
+    state = torch.load(run.folder / STATE, weights_only=True)
+    del state["options"]["identity_net"], state["options"]["loss"]["lite"]
+    torch.save(state, run.folder / STATE)
+    assert training_loop(make_run(iterations=2)).iteration == 2
+    with pytest.raises(UsageError, match=r"identity_net=arcface, now builtin; loss=lite 0.0, now 1.0"):
+        training_loop(make_run(iterations=3, identity_net="builtin", loss={"lite": 1.0}))
 
 
 def test_a_wrong_or_cut_state_is_one_clear_error(make_run: MakeRun, tmp_path: Path) -> None:

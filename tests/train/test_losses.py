@@ -90,6 +90,16 @@ def test_pyramid() -> None:
     assert close(losses.pyramid(outputs, true), torch.as_tensor(want))
 
 
+def test_feature_distance_compares_directions_at_each_level() -> None:
+    one = torch.zeros(1, 2, 1, 2)
+    one[0, 0] = 3.0  # (3, 0) at both places
+    other = one.clone()
+    other[0, :, 0, 1] = torch.tensor([0.0, 5.0])  # a right angle at the second place: a squared distance of 2
+    assert float(losses.feature_distance([one], [7 * one])) == 0
+    assert float(losses.feature_distance([one], [other])) == pytest.approx(1)
+    assert float(losses.feature_distance([one, one], [other, -one])) == pytest.approx(1 + 4)
+
+
 def test_ema_is_the_reference_at_32_images() -> None:
     assert losses.ema_decay_of(32, 10_000) == pytest.approx(0.5 ** (32 / 10000))
 
