@@ -32,6 +32,7 @@ SUFFIX = "ExecutionProvider"  # of onnxruntime's names of providers
 NOT_TAKEN = ("Azure", "Tensorrt", "NvTensorRTRTX")  # only if asked for: far away, or slow to start
 ALIASES = {"directml": "dml"}
 LEAST = {"image": 32, "view": VIEW_SIZE}  # px of the smallest picture that a detector's networks take
+N_ELSEWHERE = 4  # faces in one call of a provider whose memory nobody tells; fewer where they do not fit
 QUIET = 4  # onnxruntime's log level: fatal errors only; what it raises is told by us
 
 
@@ -206,6 +207,11 @@ class OnnxFaceModel:
     size: int  # px of crops and of restored faces
     seen: int  # px that the network takes
     weight: float  # 0..1, fed where it takes one
+
+    @property
+    def n_batch(self) -> int:
+        """Faces in one call: one on the CPU, where several are no faster."""
+        return 1 if self.net.session.get_providers()[0] == f"CPU{SUFFIX}" else N_ELSEWHERE
 
     def __call__(self, faces: PictureBatch, /) -> PictureBatch:
         """(N, 3, S, S) RGB in [-1, 1], to the same. Raises RuntimeError as `OnnxNet.run`."""
