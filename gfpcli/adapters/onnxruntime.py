@@ -136,7 +136,7 @@ def read_facts(path: Path, metadata: Mapping[str, str]) -> ExportFacts | None:
 
 
 def open_part(path: Path, kind: str, *, provider: str, device: str) -> tuple[OnnxNet, ExportFacts]:
-    """A detector, mask or background as `gfp export` makes it.
+    """A part other than a restorer, as `gfp export` makes it.
 
     Raises:
         CheckpointError: the file holds something else, or was not exported by gfp.
@@ -144,9 +144,9 @@ def open_part(path: Path, kind: str, *, provider: str, device: str) -> tuple[Onn
     """
     net = open_onnx(path, provider=provider, device=device)
     if net.facts is None:
-        raise CheckpointError(f"{path}: not made by `gfp export`, as a {kind} must be: there is no standard for it")
+        raise CheckpointError(f"{path}: not made by `gfp export`, as {kind}s must be: there is no standard")
     if net.facts.kind != kind:
-        raise CheckpointError(f"{path}: holds a {net.facts.kind}, not a {kind}")
+        raise CheckpointError(f"{path}: its kind is {net.facts.kind}, not {kind}")
     return net, net.facts
 
 

@@ -36,7 +36,7 @@ N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, whi
 
 
 @dataclass(frozen=True, slots=True)
-class _Faces:
+class _FacePart:
     """The face network, and what goes with it."""
 
     model: FaceModel
@@ -148,35 +148,35 @@ def _load_on(
     device: torch.device | None, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: TileProgress
 ) -> Restorer:
     """A restorer without a detector: aligned pictures and replicas need none."""
-    faces = _faces_of(device, options, parts.model, n_inputs, warn)
+    faces = _face_part_of(device, options, parts.model, n_inputs, warn)
     masker = _masker_of(options, parts, device, faces.n_batch, warn)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=faces.n_batch, template=faces.template)
     return Restorer(lambda images: [], faces.model, masker, chosen, upsampler, coder=faces.coder)
 
 
-def _faces_of(
+def _face_part_of(
     device: torch.device | None, options: FaceOptions, path: Path, n_inputs: int, warn: Warn
-) -> _Faces:
+) -> _FacePart:
     if onnx := onnx_file_of(path, "restorer", options, warn):
-        return _onnx_faces(onnx, options, warn)
+        return _onnx_face_part(onnx, options, warn)
     from gfpcli.weights.torch_parts import torch_face_model
 
     assert device is not None  # torch runs a network
     net = torch_face_model(path, options, device, n_inputs)
     template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
     n_batch = options.batch_size or autotune.batch_size(device, net.size, net.dtype)
-    return _Faces(net, template, n_batch, net.coder)
+    return _FacePart(net, template, n_batch, net.coder)
 
 
-def _onnx_faces(path: Path, options: FaceOptions, warn: Warn) -> _Faces:
+def _onnx_face_part(path: Path, options: FaceOptions, warn: Warn) -> _FacePart:
     if options.precision not in ("auto", "fp32") or options.compile:
         warn(f"{path}: --precision and --compile are torch's; the file runs in the precision that it was made in")
     model = onnx_parts.onnx_face_model(path, options)
     if isinstance(options, VideoOptions) and options.smooth > 0 and onnx_parts.may_have_latents(model.net.facts):
         warn(f"{path}: the latents of a GFP-GAN network are averaged over frames by torch only, not by onnxruntime")
     template = options.template if options.template != "auto" else template_of(path, model.net.facts, warn)
-    return _Faces(model, template, options.batch_size or model.n_batch)
+    return _FacePart(model, template, options.batch_size or model.n_batch)
 
 
 def _guard_of(options: FaceOptions, parts: Parts, device: torch.device | None, warn: Warn) -> Guard:
