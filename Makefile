@@ -8,7 +8,7 @@ OLDEST := .venv-oldest/bin
 FUZZ_SECONDS ?= 1800
 MUTANTS ?= 150
 
-.PHONY: help setup demo check test oldest torture clips load cluster fuzz mutants bench clean
+.PHONY: help setup demo check test oldest torture clips load cluster fuzz mutants bench gpu clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -69,8 +69,14 @@ fuzz: setup ## coverage-guided fuzzing of the image and metadata readers and the
 mutants: setup ## change the code in MUTANTS small ways: how many do the nearest tests notice (an hour)
 	GFP_TEST_DATA=$(abspath ../shared/data) OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m tests.faults.mutants $(MUTANTS)
 
-bench: setup ## time the original pipeline and this one in turn (about half an hour)
-	$(BIN)/python examples/against_original.py
+bench: setup ## time the original pipeline and this one in turn, and how time grows (an hour; QUICK=1: five minutes)
+	$(BIN)/gfp bench --model compact --detector builtin --mask soft --offline
+	$(BIN)/python examples/against_original.py $(if $(QUICK),--quick,--pairs 5 --json examples/figures/against_original.json)
+	$(BIN)/python examples/growth.py $(if $(QUICK),--quick,--json examples/figures/growth.json)
+	$(if $(QUICK),,$(BIN)/python examples/plots.py)
+
+gpu: setup ## what a GPU makes of it: networks, photos, a clip of 1080p, within ten minutes (without one: says so)
+	$(BIN)/python examples/gpu.py
 
 clean: ## remove what was made
 	rm -rf .venv .venv-oldest out build mutants *.egg-info

@@ -1,8 +1,11 @@
 """Time the original pipeline (package `gfpgan`) and gfp in turn with the same weights and photos.
 
     python examples/against_original.py --pairs 5 --cases portrait,group
+    python examples/against_original.py --quick        the first two cases once, in about three minutes
 
-Each has a process of its own, so that neither runs with the other's settings; the two are asked in turn.
+Each has a process of its own, so that neither runs with the other's settings; they are asked in turn. On a CPU with
+bf16 gfp is also run as on one without (oneDNN, which runs the convolutions, is told to use no later instructions than
+AVX512-VNNI); the original computes in fp32, for which that changes nothing.
 The face network and ParseNet get random weights in the official layouts, the detector is the built-in one in both (the
 original's own is larger and slower). How masks are made is what agrees on the probe with these weights, unless
 `--masks "fp32 at 512"` says it by hand. Timings hold for this machine only.
@@ -21,7 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,8 @@ import numpy as np
 import torch
 from facexlib.detection.retinaface import RetinaFace
 from facexlib.parsing.parsenet import ParseNet
-from numpy.typing import NDArray
 from safetensors.torch import load_file
+from scenes import portraits, twenty_faces, wall, write_photos
 
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.files.ledger import Ledger
@@ -47,14 +50,15 @@ from gfpcli.weights import autotune
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.cpu import ISA_LIMIT, WITHOUT_BF16, cpu_features
 
 LOG = logging.getLogger("against_original")
-PHOTOS = Path(__file__).parent / "photos"
 THRESHOLD = 0.97  # the original's, of the detector
-SIDES = ("original", "gfp")
+ORIGINAL, GFP, LIMITED = SIDES = ("original", "gfp", "gfp without bf16")
 READY = "ready\n"
 WEIGHTS = ("model", "mask", "detector")
 CASES = ("portrait", "group", "24 megapixels", "100 small", "frames")
+QUICK_CASES = "portrait,group"
 
 
 @dataclass
@@ -78,33 +82,20 @@ class Clock:
 
 def make_case(name: str, folder: Path, part: int, n_parts: int) -> None:
     """The photos of a case, as JPEG, from the two public-domain portraits; of the 100 small ones the part of a pair."""
-    pair = [np.asarray(cv2.imread(str(path)), np.uint8) for path in sorted(PHOTOS.glob("*.jpg"))]
-    folder.mkdir(parents=True)
+    pair = portraits()
     if name == "portrait":
         pictures = [pair[1]]
     elif name == "group":
-        pictures = [_wall(pair, (2, 3), (900, 1200))]
+        pictures = [wall(pair, (2, 3), (900, 1200))]
     elif name == "24 megapixels":
-        # faces of about 210 px, which the detector knows as such at full size as well as at 1280 px
-        small = cv2.resize(pair[1], (600, 704), interpolation=cv2.INTER_CUBIC)
-        grey = cv2.copyMakeBorder(small, 148, 148, 300, 300, cv2.BORDER_CONSTANT, value=(128,) * 3)
-        pictures = [_wall([grey, np.asarray(cv2.flip(grey, 1), np.uint8)], (4, 5), (4000, 6000))]
+        pictures = [twenty_faces()]
     elif name == "100 small":
-        pictures = [
-            cv2.resize(pair[i % 2], (256, 256), interpolation=cv2.INTER_AREA) for i in range(part, 100, n_parts)
-        ]
+        small = [np.asarray(cv2.resize(each, (256, 256), interpolation=cv2.INTER_AREA), np.uint8) for each in pair]
+        pictures = [small[i % 2] for i in range(part, 100, n_parts)]
     else:  # a slow pan; ten frames of a clip, as the original would take most of an hour for ten seconds
-        pictures = [_wall(pair, (1, 2), (360, 660))[:, i : i + 640] for i in range(10)]
-    for i, picture in enumerate(pictures):
-        cv2.imwrite(str(folder / f"{i:03d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
-
-
-def _wall(pair: list[NDArray[np.uint8]], grid: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Portraits side by side, in rows, in a picture of (height, width)."""
-    cell = size[1] // grid[1], size[0] // grid[0]
-    rows = [[cv2.resize(pair[(x + y) % 2], cell) for x in range(grid[1])] for y in range(grid[0])]
-    wall = cv2.vconcat([cv2.hconcat(row) for row in rows])
-    return np.asarray(cv2.resize(wall, size[::-1]), np.uint8)
+        wide = wall(pair, (1, 2), (360, 660))
+        pictures = [wide[:, i : i + 640] for i in range(10)]
+    write_photos(folder, pictures)
 
 
 def make_weights(folder: Path) -> None:
@@ -214,7 +205,10 @@ def begin(name: str, weights: Path, args: argparse.Namespace) -> Side:
     command = [sys.executable, __file__, "--serve", name, "--weights", str(weights), "--precision", args.precision,
                "--masks", args.masks]  # fmt: skip
     command += ["--compile"] if args.compile else []
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    limit = {ISA_LIMIT: WITHOUT_BF16} if name == LIMITED else {}
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **limit}
+    )
     assert child.stdout and child.stdout.readline() == READY
     return Side(name, child)
 
@@ -225,11 +219,11 @@ def serve(args: argparse.Namespace) -> None:
     os.dup2(2, 1)  # what libraries print
     weights = {name: args.weights / f"{name}.pth" for name in WEIGHTS}
     clock = Clock()
-    if args.serve == "gfp":
+    if args.serve == ORIGINAL:
+        run = load_original(weights, clock)
+    else:
         keep_memory()  # as the command does
         run = load_ours(weights, clock, args)
-    else:
-        run = load_original(weights, clock)
     answers.write(READY)
     answers.flush()
     for line in sys.stdin:
@@ -244,25 +238,47 @@ def serve(args: argparse.Namespace) -> None:
         answers.flush()
 
 
-def compare(case: str, folder: Path, sides: list[Side], n_pairs: int) -> list[float]:
-    """Both in turn; the ratios of their times, in order of size."""
+def compare(case: str, folder: Path, sides: list[Side], n_rounds: int) -> dict[str, list[float]]:
+    """All in turn; for each side but the original how many times as fast it was in each round, in order of size."""
     told: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
-    for i in range(n_pairs):
+    for i in range(n_rounds):
         source = folder / f"{case} {i}"
-        make_case(case, source, i, n_pairs)
+        make_case(case, source, i, n_rounds)
         for side in sides:
             told[side.name].append(side.ask(source, folder / f"{case} {i} {side.name}"))
-    seconds = [[each["seconds"] for each in told[side.name]] for side in sides]
-    ratios = sorted(a / b for a, b in zip(*seconds, strict=True))
-    LOG.info("%s: %.2f times as fast (%.2f to %.2f), median of %d pairs", case, statistics.median(ratios),
-             ratios[0], ratios[-1], n_pairs)  # fmt: skip
+    seconds = {name: [each["seconds"] for each in answers] for name, answers in told.items()}
+    ratios = {
+        name: sorted(a / b for a, b in zip(seconds[ORIGINAL], own, strict=True))
+        for name, own in seconds.items() if name != ORIGINAL
+    }  # fmt: skip
+    for name, each in ratios.items():
+        LOG.info("%s, %s: %.2f times as fast (%.2f to %.2f), median of %d pairs", case, name, statistics.median(each),
+                 each[0], each[-1], n_rounds)  # fmt: skip
     for name, answers in told.items():
-        whole = sum(each["seconds"] for each in answers)
-        spent = sum((Counter(each["spent"]) for each in answers), Counter())
-        parts = {**spent, "rest": whole - sum(spent.values())}
-        line = ", ".join(f"{stage} {part / n_pairs:.2f} s ({part / whole:.0%})" for stage, part in parts.items())
-        peak = max(each["peak"] for each in answers) / 1e9
-        LOG.info("  %-8s %d faces, %.2f s: %s; peak %.2f GB", name, answers[0]["faces"], whole / n_pairs, line, peak)
+        log_stages(name, answers)
+    return ratios
+
+
+def log_stages(name: str, answers: list[dict[str, Any]]) -> None:
+    """Where the time of a side went."""
+    whole = sum(each["seconds"] for each in answers)
+    spent = sum((Counter(each["spent"]) for each in answers), Counter())
+    parts = {**spent, "rest": whole - sum(spent.values())}
+    n_rounds = len(answers)
+    line = ", ".join(f"{stage} {part / n_rounds:.2f} s ({part / whole:.0%})" for stage, part in parts.items())
+    peak = max(each["peak"] for each in answers) / 1e9
+    LOG.info("  %-16s %d faces, %.2f s: %s; peak %.2f GB", name, answers[0]["faces"], whole / n_rounds, line, peak)
+
+
+def measure(args: argparse.Namespace, folder: Path, names: list[str]) -> dict[str, dict[str, list[float]]]:
+    """The ratios of every case, by case and side."""
+    weights = args.weights or folder / "weights"
+    if not args.weights:
+        make_weights(weights)
+    sides = [begin(name, weights, args) for name in names]
+    ratios = {case: compare(case, folder, sides, args.pairs) for case in args.cases.split(",")}
+    for side in sides:
+        side.child.communicate()
     return ratios
 
 
@@ -275,25 +291,26 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--json", type=Path, help="file for the ratios, which examples/plots.py draws")
     parser.add_argument("--weights", type=Path, help="folder of these; made where not given")
-    parser.add_argument("--serve", choices=SIDES, help="be one of the two sides (it calls itself so)")
+    parser.add_argument("--quick", action="store_true", help=f"the same as --pairs 1 --cases {QUICK_CASES}")
+    parser.add_argument("--serve", choices=SIDES, help="be one of the sides (it calls itself so)")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.serve:
         serve(args)
         return
+    if args.quick:
+        args.pairs, args.cases = 1, QUICK_CASES
+    features, n_threads = cpu_features(), torch.get_num_threads()
+    LOG.info("%s; %d threads, torch %s", features.line(), n_threads, torch.__version__)
+    if not features.has_bf16:
+        LOG.info("this CPU has no bf16: no column with it")
+    names = [name for name in SIDES if features.has_bf16 or name != LIMITED]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        weights = args.weights or folder / "weights"
-        if not args.weights:
-            make_weights(weights)
-        LOG.info("%s, %d threads", autotune.machine_of(torch.device("cpu")), torch.get_num_threads())
-        sides = [begin(side, weights, args) for side in SIDES]
-        ratios = {case: compare(case, folder, sides, args.pairs) for case in args.cases.split(",")}
-        for side in sides:
-            side.child.communicate()
+        ratios = measure(args, Path(name), names)
     if args.json:
-        told = {"machine": autotune.machine_of(torch.device("cpu")), "ratios": ratios}
-        args.json.write_text(json.dumps(told, indent=1))
+        machine = f"{autotune.machine_of(torch.device('cpu'))}; medians of {args.pairs} pairs"
+        told = {"machine": machine, "cpu": asdict(features), "ratios": ratios}
+        args.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

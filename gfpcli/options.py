@@ -22,7 +22,8 @@ CODECS = ("copy-of-source", "h264", "h265", "av1", "vp9", "prores")
 HARDWARE = ("_nvenc", "_qsv", "_amf", "_videotoolbox", "_vaapi", "_v4l2m2m", "_mf")  # ends of encoders' names
 LEAST_TILE = 32  # px
 THREADS = 2  # that decode
-IDENTITY_LIMIT = 0.8  # least score of a guarded face, chosen on damaged training faces: MODEL_CARD.md
+# least score of a guarded face by the px of the photo across its crop; chosen on damaged training faces: MODEL_CARD.md
+IDENTITY_LIMITS = ((32.0, 0.96), (64.0, 0.8))
 MOST_DIGITS = 9  # of a number in a word, such as cuda:1
 MOST_DEVICE = 127  # torch counts devices in 8 bits, and takes cuda:256 for cuda:0
 PANELS = IN_OUT, FACES, BACKGROUND, TRAINING, SPEED, MACHINES, RUN = (
@@ -180,10 +181,13 @@ class FaceOptions(Options):
         return None if self.strength == "auto" else float(self.strength)
 
     @property
-    def identity_limit(self) -> float | None:
-        """The least identity score, 0..1; None where faces are not guarded."""
-        words = {"on": IDENTITY_LIMIT, "off": None}
-        return words[self.identity_guard] if self.identity_guard in words else float(self.identity_guard)
+    def identity_limits(self) -> tuple[tuple[float, float], ...]:
+        """Pairs of a face's size, px of the photo across its crop, and its least identity score, 0..1.
+
+        Between them the score is interpolated. No pairs where faces are not guarded.
+        """
+        words = {"on": IDENTITY_LIMITS, "off": ()}
+        return words[self.identity_guard] if self.identity_guard in words else ((0.0, float(self.identity_guard)),)
 
 
 @dataclass(frozen=True)
@@ -334,6 +338,10 @@ class VideoOptions(RunOptions, FaceOptions):
     end: float = option(0.0, "leave out what comes after, s; 0 = nothing", panel=IN_OUT, within=(0, 1e9))
     smooth: float = option(0.5, "temporal stability, 0 to 1; 0 = each frame alone", panel=FACES, within=(0, 1))
     detect_every: int = option(0, "look for faces in every N-th frame; 0 = automatic", panel=FACES, within=(0, 60))
+    look_every: int = option(
+        0, "look for new faces in every N-th frame only, and follow known ones between; 1 = follow none, 0 = every "
+        "half second (with --smooth 0: 1)", panel=FACES, within=(0, 60),
+    )  # fmt: skip
     rate: float = option(25.0, "frames/s of a folder of frames", panel=IN_OUT, within=(0.1, 1000))
     frames_dir: str = option("", "also keep each finished frame as PNG in this folder", panel=IN_OUT)
     preview: int = option(0, "N: only a before/after strip of N frames and a short clip", panel=IN_OUT, within=(0, 32))

@@ -133,6 +133,7 @@ class Restored:
     outcomes: tuple[FaceOutcome, ...]
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # (H*scale, W*scale)
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds
+    computed_in: str = ""  # as of `Outcome`
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class Outcome:
     faces: tuple[FaceRecord, ...] = ()  # of a photo
     clip: ClipFacts | None = None  # of a clip
     licence: str = ""  # of the model
+    computed_in: str = ""  # runtime and precision of the face network, such as "torch bf16"; empty where it did not run
 
     @property
     def n_kept(self) -> int:
@@ -224,7 +226,8 @@ class Outcome:
         """The record that `--json` writes; a clip's has counts in place of faces."""
         what: dict[str, Any] = {"faces": [face.to_json() for face in self.faces]}
         costs: dict[str, Any] = {"seconds": self.seconds}
-        model = {"model": self.model, **({"licence": self.licence} if self.licence else {})}
+        known = {"licence": self.licence, "computed_in": self.computed_in}
+        model = {"model": self.model, **{name: value for name, value in known.items() if value}}
         if clip := self.clip:
             what = {"n_frames": clip.n_frames, "n_faces": clip.n_faces}
             costs = {"flicker": clip.flicker, **costs, "fps": clip.fps}
@@ -284,6 +287,12 @@ class Detector(Protocol):
     """Finds the faces of several images of any sizes: one tuple for each image, best score first."""
 
     def __call__(self, images: Sequence[Image], /) -> Sequence[tuple[Face, ...]]: ...
+
+
+class Follower(Protocol):
+    """Finds the faces of one image in another one, shortly before or after: None for each that is not found."""
+
+    def __call__(self, image: Image, faces: Sequence[Face], /) -> Sequence[Face | None]: ...
 
 
 class Landmarker(Protocol):

@@ -8,8 +8,9 @@ face of at least that size out.
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,46 @@ def _n_threads() -> int:
     """As many as this process may use: Ray's workers and `gfp bench` set OpenCV's number, OMP_NUM_THREADS torch's."""
     most = os.environ.get("OMP_NUM_THREADS", "")
     return min(cv2.getNumThreads(), int(most)) if most.isdecimal() and int(most) else cv2.getNumThreads()
+
+
+def write_int8(source: Path, target: Path, examples: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+    """Writes an ONNX file with its convolutions in int8: weights by output channel, activations by their range.
+
+    Args:
+        examples: inputs by name, whose activations show the ranges (static quantisation).
+
+    Raises:
+        WeightsError: onnx or onnxruntime is not installed.
+    """
+    try:
+        import onnx
+        from onnxruntime import quantization as quantisation
+    except ImportError as error:
+        raise WeightsError(f"{source}: {NEEDS_ONNXRUNTIME} ({error})") from error
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # its advice on the graph
+    try:
+        quantisation.quantize_static(
+            source, target, _Examples(iter(examples)), quant_format=quantisation.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"], per_channel=True, activation_type=quantisation.QuantType.QUInt8,
+            weight_type=quantisation.QuantType.QInt8,
+        )  # fmt: skip
+    finally:
+        logging.disable(before)
+    made = onnx.load(str(target))
+    told = {each.key: each.value for each in onnx.load(str(source)).metadata_props}
+    onnx.helper.set_model_props(made, {**told, "gfpcli.precision": "int8"})
+    onnx.save(made, str(target))
+
+
+class _Examples:
+    """What onnxruntime's calibration asks for, by the shape of its `CalibrationDataReader`."""
+
+    def __init__(self, examples: Iterator[Mapping[str, NDArray[np.float32]]]) -> None:
+        self.examples = examples
+
+    def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+        return next(self.examples, None)
 
 
 def choose_providers(available: Sequence[str], provider: str, device: str) -> list[Any]:
@@ -218,6 +259,11 @@ class OnnxFaceModel:
         shown = faces if self.size == self.seen else _smaller(faces, self.seen)
         step = len(shown) if self.contract.is_batched else 1
         return np.concatenate([self._run(shown[start : start + step]) for start in range(0, len(shown), step)])
+
+    @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"onnxruntime {self.net.facts.precision}" if self.net.facts else "onnxruntime"
 
     def _run(self, faces: PictureBatch) -> PictureBatch:
         given: dict[str, NDArray[Any]] = {self.contract.picture: faces}

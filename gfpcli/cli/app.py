@@ -200,7 +200,9 @@ def export(
     app,
     "gfp train --data faces/ -o runs/a --preset compact",
     "gfp train --data ffhq/ -o runs/b --prior stylegan2-ffhq --set degrade=mild --set loss.gan=0.05",
-    "gfp train --data faces/ -o runs/c --preview-degradation sheet.png",
+    "gfp train --data faces/ -o runs/p --preset prior-256 && gfp train --data faces/ -o runs/c --set size=256 "
+    "--prior runs/p/best",
+    "gfp train --data faces/ -o runs/d --preview-degradation sheet.png",
     name="train",
 )
 def train_restorer(
@@ -213,7 +215,7 @@ def train_restorer(
     ],
     options: TrainCommandOptions,
 ) -> None:
-    """Train a restorer (GFP-GAN) on your own faces. Under torchrun it is distributed."""
+    """Train a restorer (GFP-GAN), or its prior (StyleGAN2), on your own faces. Under torchrun it is distributed."""
     from gfpcli.cli.train_options import train_options
 
     training = train_options(options.preset, options.config, list(options.changes), options.given)

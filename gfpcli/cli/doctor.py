@@ -18,15 +18,18 @@ from gfpcli.types import Frame
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import WEIGHTS, cache_folder, cached, verify
 from gfpcli.weights.choose import choose_parts
+from gfpcli.weights.cpu import cpu_features
 from gfpcli.weights.devices import choose_devices
 
 
 def examine() -> int:
     """Prints one line for each thing looked at; gives the number of things that are wrong."""
+    features = cpu_features()
     lines = [
         ("gfpcli", __version__), ("python", f"{platform.python_version()} ({sys.executable})"),
-        ("torch", torch.__version__), ("device", _device()), ("precision", _precision()),
-        ("ffmpeg", _ffmpeg()), ("cache", _cache()), ("self-test", _self_test()),
+        ("torch", torch.__version__), ("cpu", features.line()), ("device", _device()),
+        ("precision", _precision(features.has_bf16)), ("ffmpeg", _ffmpeg()), ("cache", _cache()),
+        ("self-test", _self_test()),
     ]  # fmt: skip
     for name, value in lines:
         typer.echo(f"{name:10} {value}")
@@ -39,10 +42,10 @@ def _device() -> str:
     return f"{device.type} ({what})"
 
 
-def _precision() -> str:
+def _precision(cpu_has_bf16: bool) -> str:
     if torch.cuda.is_available():
         return "fp32, fp16, " + ("bf16" if torch.cuda.is_bf16_supported() else "no bf16")
-    return "fp32, bf16 (fast only where the CPU has AVX512-BF16 or AMX)"
+    return "fp32, bf16" if cpu_has_bf16 else "fp32, bf16 (slower here: the CPU has neither AVX512-BF16 nor AMX)"
 
 
 def _ffmpeg() -> str:

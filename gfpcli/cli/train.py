@@ -26,10 +26,11 @@ from gfpcli.train.faces import CUT
 from gfpcli.train.loop import TrainCallbacks, TrainingRun, Values, training_loop
 from gfpcli.train.nets import make_nets
 from gfpcli.train.options import TrainOptions
+from gfpcli.train.prior_figure import FIGURE_TITLES
 from gfpcli.train.run_log import GRIDS
 from gfpcli.train.sources import open_source
 from gfpcli.train.state import STATE, TrainProgress
-from gfpcli.train.validate import Validation, contact_sheet
+from gfpcli.train.validate import Validated, contact_sheet
 
 TIME_WIDTH = 14  # columns of the time left, with the spaces between
 
@@ -63,7 +64,7 @@ def run_train(
             callbacks.note(
                 f"{len(run.samples.faces)} faces to train on, {len(run.held_out.faces)} held out; {terms_of(options)}"
             )
-            if not run.held_out.faces:
+            if not run.held_out.faces and options.stage != "prior":
                 callbacks.note("no face is held out: validation looks at training faces")
         start = time.monotonic()
         progress = training_loop(run)
@@ -83,9 +84,11 @@ def as_many_as_fit(start: str, words: Iterable[str], room: int) -> str:
 
 def tell_end(run: TrainingRun, progress: TrainProgress, minutes: float) -> None:
     """Tells where the results are."""
+    best = f"PSNR {progress.best:.2f} dB; gfp restore PHOTO --model {run.folder / 'best'}"
+    if run.options.stage == "prior":
+        best = f"{FIGURE_TITLES[run.options.figure]} {-progress.best:.4f}; gfp train --prior {run.folder / 'best'}"
     run.callbacks.note(
-        f"{progress.iteration} iterations, {progress.n_images} images, {minutes:.1f} minutes; "
-        f"best PSNR {progress.best:.2f} dB; gfp restore PHOTO --model {run.folder / 'best'}"
+        f"{progress.iteration} iterations, {progress.n_images} images, {minutes:.1f} minutes; best {best}"
     )
 
 
@@ -100,11 +103,12 @@ def tell_training_plan(data: Path, folder: Path, options: TrainOptions, *, is_fr
     source = open_source(data, besides=folder)
     nets = make_nets(options, None, None)
     for name, net in nets.named().items():
-        if name != "g_ema":
-            count = sum(weight.numel() for weight in net.parameters())
+        count = sum(weight.numel() for weight in net.parameters())
+        if name != "g_ema" and count:
             tell(f"{name}: {count / 1e6:.2f} M parameters")
     n_images = options.iterations * options.batch_size * options.accumulate
-    tell(f"{len(source.names)} pictures in {data}; {options.arch} at {options.size} px")
+    what = f"prior of {options.arch}" if options.stage == "prior" else options.arch
+    tell(f"{len(source.names)} pictures in {data}; {what} at {options.size} px")
     tell(f"{options.iterations} iterations of {options.batch_size * options.accumulate}: {n_images} images")
     tell(terms_of(options))
     goes_on = not is_fresh and is_begun(folder, options)
@@ -113,6 +117,8 @@ def tell_training_plan(data: Path, folder: Path, options: TrainOptions, *, is_fr
 
 def write_degradation_sheet(data: Path, folder: Path, options: TrainOptions, target: Path, *, quiet: bool) -> None:
     """Writes a contact sheet of faces and draws of their degradation. Raises GfpError."""
+    if options.stage == "prior":
+        raise UsageError("--preview-degradation: a prior is trained on faces as they are")
     if target.suffix.lower() != ".png":
         raise UsageError(f"--preview-degradation {target}: give a name that ends in .png")
     with ExitStack() as stack:
@@ -176,10 +182,7 @@ def show_run(options: TrainOptions, world: World, stack: ExitStack, *, quiet: bo
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             line(f"{progress.iteration}/{options.iterations}: {shown}; {rate:.1f} faces/s, {left / 60:.1f} min left")
 
-    def validation(iteration: int, result: Validation) -> None:
-        line(
-            f"validation {iteration}: PSNR {result.before[0]:.2f} -> {result.psnr:.2f} dB, SSIM {result.before[1]:.4f} "
-            f"-> {result.ssim:.4f}, NIQE {result.before[2]:.2f} -> {result.niqe:.2f}"
-        )
+    def validation(iteration: int, result: Validated) -> None:
+        line(f"validation {iteration}: {result.told}")
 
     return TrainCallbacks(step, validation, line)

@@ -74,8 +74,9 @@ class ClipRun:
             if isinstance(opened, Outcome):
                 return opened
             watch = partial(listener.frames, job.source)
-            done = restore_clip(opened.clip, self.restorer(), opened.workspace, watch, opened.record_output)
-            return self.close(opened, done)
+            restorer = self.restorer()
+            done = restore_clip(opened.clip, restorer, opened.workspace, watch, opened.record_output)
+            return replace(self.close(opened, done), computed_in=restorer.computes_in if done.n_faces else "")
         return failed[0]
 
     @contextmanager

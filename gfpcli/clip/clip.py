@@ -29,7 +29,8 @@ from gfpcli.clip.deflicker import deflicker
 from gfpcli.clip.dissolve import MIXTURE_REACH
 from gfpcli.clip.encode import Encoder, TimedImage, choose_encoder, encode_segment
 from gfpcli.clip.flicker import FlickerMeter
-from gfpcli.clip.hold import hold_strengths
+from gfpcli.clip.follow import follow_faces
+from gfpcli.clip.hold import Held, hold_strengths
 from gfpcli.clip.label import label_tags, write_label, xmp_in
 from gfpcli.clip.mux import Trim, check_times, join_segments, mux, plan_streams, segment_times, shown_times, stored_size
 from gfpcli.clip.pixels import UPRIGHT, is_richer
@@ -62,6 +63,8 @@ from gfpcli.types import Failed, Frame, Restored
 MAX_DECODED = 8  # decoded frames that may wait
 MAX_RESTORED = 4  # finished frames that may wait for the encoder
 DETECT_EVERY = 2  # frames, where the options leave it open; measured: see examples/video.md
+LOOK_SECONDS = Fraction(1, 2)  # from one look for new faces to the next, where the options leave it open
+LOOK_BYTES = 256 << 20  # of the frames that wait for the next look; with more they are looked at oftener
 
 NTSC_NEAR = 0.005  # frames/s, by which people round these rates
 MAX_TOLD = 5  # places that a note names
@@ -106,9 +109,20 @@ class Clip:
         return self.options.detect_every or (1 if self.options.smooth == 0 else DETECT_EVERY)
 
     @property
+    def look_every(self) -> int:
+        """Frames from one look of the detector over whole frames to the next."""
+        every, asked = self.detect_every, self.options.look_every
+        if asked or self.options.smooth == 0:
+            return max(every, asked)
+        height, width = self.info.size
+        most = LOOK_BYTES // (height * width * (6 if self.info.is_deep else 3))
+        return max(every, min(int(self.info.rate * LOOK_SECONDS), most) // every * every)
+
+    @property
     def n_context(self) -> int:
         """Frames before a segment that its first faces and cuts depend on."""
-        return max(window_reach(self.detect_every), MIXTURE_REACH + FADE_REACH) + 2
+        followed = 0 if self.look_every == self.detect_every else 2 * self.look_every
+        return max(window_reach(self.detect_every) + followed, MIXTURE_REACH + FADE_REACH) + 2
 
     def decode(self, resume: ResumePoint | None = None) -> Generator[Frame, None, None]:
         """Its frames, decoded in a thread ahead, from where `resume` says. Raises InputError."""
@@ -166,11 +180,13 @@ def restore_clip(
     count = counting(clip, finished, on_progress)
     resume = finished[-1].resume if finished else ResumePoint(clip.begin, 0)
     context: ContextFrames = deque(maxlen=clip.n_context)
+    held = finished[-1].held if finished else ()
     with closing(clip.decode(resume)) as frames:
         tracked = unfinished(track_clip(clip, restorer, frames), resume, context)
         for number, segment in split_segments(tracked, len(finished)):
             path = workspace.path_of(number, clip.encoder.suffix)
-            workspace.add(restore_segment(clip, restorer, segment, path, context, count))
+            workspace.add(restore_segment(clip, restorer, segment, path, context, count, held=held))
+            held = workspace.segments[-1].held
     return finish_clip(clip, workspace, record_output)
 
 
@@ -188,17 +204,27 @@ def counting(clip: Clip, finished: Sequence[EncodedSegment], on_progress: ClipPr
 
 def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Iterator[TrackedFrame]:
     """Each frame with its faces, as the options ask."""
-    every = clip.detect_every
-    detected = detect_faces(frames, restorer.detect, every=every)
+    every, look_every = clip.detect_every, clip.look_every
+    if look_every == every or restorer.follower is None:
+        detected = detect_faces(frames, restorer.detect, every=every)
+    else:
+        detected = follow_faces(frames, restorer.detect, restorer.follow, every=every, look_every=look_every)
     if clip.options.smooth > 0:
         detected = find_dissolves(detected)
     return track_faces(detected, smooth=clip.options.smooth, every=every)
 
 
 def restore_frames(
-    restorer: Restorer, tracked: Iterator[TrackedFrame], smooth: float
+    restorer: Restorer, tracked: Iterator[TrackedFrame], smooth: float, held: list[Held]
 ) -> Iterator[tuple[TrackedFrame, Restored]]:
-    """Each frame with its restored image. Raises GfpError for a frame that cannot be finished: a clip drops none."""
+    """Each frame with its restored image.
+
+    Args:
+        held: as of `hold_strengths`.
+
+    Raises:
+        GfpError: a frame cannot be finished: a clip drops none.
+    """
     waiting: deque[TrackedFrame] = deque()
     cuts: set[int] = set()
 
@@ -207,10 +233,10 @@ def restore_frames(
             waiting.append(each)
             if each.is_cut:
                 cuts.add(each.frame.index)
-            yield Detected(each.frame, each.faces, shares=(Share(fade=each.fade),) * len(each.faces))
+            yield detected_of(each)
 
     steady = partial(deflicker, cuts=cuts, smooth=smooth)
-    judge = partial(hold_strengths, guard=restorer.guard, cuts=cuts)
+    judge = partial(hold_strengths, guard=restorer.guard, cuts=cuts, held=held)
     codes = partial(average_codes, cuts=cuts, smooth=smooth) if smooth > 0 else None
     for result in restorer.stream_detected(detected(), steady, judge, codes):
         if isinstance(result, Failed):
@@ -218,14 +244,21 @@ def restore_frames(
         yield waiting.popleft(), result
 
 
+def detected_of(tracked: TrackedFrame) -> Detected:
+    """The frame as the restorer takes it."""
+    return Detected(tracked.frame, tracked.faces, shares=(Share(fade=tracked.fade),) * len(tracked.faces))
+
+
 def restore_segment(
     clip: Clip, restorer: Restorer, tracked: Iterator[TrackedFrame], path: Path, context: ContextFrames,
-    count: SegmentProgress, *, layers_of: Callable[[Restored], Layers] = attrgetter("image", "alpha"),
+    count: SegmentProgress, *, held: Sequence[Held] = (),
+    layers_of: Callable[[Restored], Layers] = attrgetter("image", "alpha"),
 ) -> EncodedSegment:  # fmt: skip
     """Restores the frames of one segment and encodes them into `path`, in a thread behind the networks.
 
     Args:
         context: of the frames before; gets those of the segment.
+        held: the faces of the frame before, whose strengths hold on.
         layers_of: what is encoded of each restored frame: a picture, and its transparency where it has some.
 
     Raises:
@@ -234,7 +267,7 @@ def restore_segment(
     meter = FlickerMeter()
     faces: Counter[str] = Counter()  # by status
     failed_at: list[float] = []
-    n_frames = 0
+    n_frames, holding = 0, list(held)
     with encode_segment(path, clip.encoder) as segment:
 
         def encode(pair: tuple[TrackedFrame, Restored]) -> Restored:
@@ -246,7 +279,7 @@ def restore_segment(
             meter.add(each, result.image)
             return result
 
-        results = restore_frames(restorer, tracked, clip.options.smooth)
+        results = restore_frames(restorer, tracked, clip.options.smooth, holding)
         for result in map_ahead(encode, results, workers=1, depth=MAX_RESTORED):
             own = Counter(outcome.status for outcome in result.outcomes)
             faces.update(own)
@@ -261,6 +294,7 @@ def restore_segment(
         delay=segment.delay, context_start=context[0][0], context_index=context[0][1], n_frames=n_frames,
         n_faces=faces["restored"], n_failed=faces["failed"], flicker=meter.total, n_pairs=meter.n_pairs,
         n_kept=faces["kept"], n_unchanged=faces["unchanged"], failed_at=tuple(failed_at),
+        held=tuple(holding),
     )  # fmt: skip
 
 

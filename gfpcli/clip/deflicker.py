@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.clip.flow import flow_between, grey_of, is_seen_in_both, warp_back
+from gfpcli.clip.flow import FAST, FINE, flow_between, grey_of, is_seen_in_both, warp_back
 from gfpcli.clip.track import match_face
 from gfpcli.errors import FaceError
 from gfpcli.pipeline.steps import AlignedFaces, EncodedFaces, FacesRestored
@@ -30,7 +30,12 @@ NEW_SHARE = 0.3  # of a face that is the frame's own at --smooth 0.5, where the 
 MOVED_LEVELS = 16.0  # grey levels by which the moved face may differ and still be the same
 FLOW_EDGE = 2.0  # px: sigma by which the border of what the flow is trusted in is softened
 
+MEAN_OF_3 = np.full((1, 3), 1 / 3, np.float32)
+
 OfFrame = TypeVar("OfFrame", EncodedFaces, FacesRestored)
+
+
+Picture = TypeVar("Picture", NDArray[np.uint8], NDArray[np.float32])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,17 +104,18 @@ def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], 
         return BlendedFace(crop.face, grey, picture)
     earlier = next(each for each in known if each.face is match)
     moved, trust = _moved_onto(earlier, grey, len(face))
-    difference = cv2.GaussianBlur(np.abs(moved - picture).mean(axis=2), (0, 0), BLUR * len(face))
-    weight = share * trust * np.exp(-0.5 * np.square(difference / MOVED_LEVELS))
+    weight = share * trust * agreement_of(moved, picture, MOVED_LEVELS)
     # one pixel of the frame, in pixels of the crop: what is finer stays the frame's own
     pixel = max(1.0, float(np.sqrt(abs(np.linalg.det(crop.frame_to_crop[:, :2])))))
-    correction = cv2.GaussianBlur(weight[..., None] * (moved - picture), (0, 0), pixel)
-    return BlendedFace(crop.face, grey, picture + correction)
+    moved -= picture
+    moved *= weight[..., None]
+    picture += cv2.GaussianBlur(moved, (0, 0), pixel)
+    return BlendedFace(crop.face, grey, picture)
 
 
 def _moved_onto(earlier: BlendedFace, grey: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], Mask]:
     """The earlier picture (S, S, 3) as it lies in the crop `grey`, and (S, S) how far that can be trusted, 0..1."""
-    there, back = flow_between(grey, earlier.grey), flow_between(earlier.grey, grey)
+    there, back = flow_between(grey, earlier.grey, FINE), flow_between(earlier.grey, grey, FAST)
     trust = is_seen_in_both(there, back).astype(np.float32)
     if size != FLOW_SIZE:
         there = np.asarray(cv2.resize(there, (size, size)), np.float32) * np.float32(size / FLOW_SIZE)
@@ -156,9 +162,23 @@ def average_face(face: NDArray[np.uint8], others: Sequence[NDArray[np.uint8]], s
     own = face.astype(np.float32)
     total, weights = own.copy(), np.ones(own.shape[:2], np.float32)
     for other in others:
-        difference = cv2.GaussianBlur(np.abs(other - own).mean(axis=2), (0, 0), BLUR * len(own))
-        weight = np.exp(-0.5 * np.square(difference / (NOISE_LEVELS * smooth)))
-        total += weight[..., None] * other
+        weight = agreement_of(face, other, NOISE_LEVELS * smooth)
+        cv2.accumulateProduct(cv2.merge([weight] * 3), other.astype(np.float32), total)
         weights += weight
-    correction = cv2.GaussianBlur(total / weights[..., None] - own, (0, 0), BLUR * len(own))
-    return np.asarray(np.clip(np.round(own + correction), 0, 255), np.uint8)
+    total /= weights[..., None]
+    total -= own
+    own += cv2.GaussianBlur(total, (0, 0), BLUR * len(own))
+    return np.asarray(np.clip(np.rint(own, out=own), 0, 255, out=own), np.uint8)
+
+
+def agreement_of(one: Picture, other: Picture, levels: float) -> Mask:
+    """(S, S), 0..1: how little two (S, S, 3) pictures of one type differ around each pixel.
+
+    Args:
+        levels: grey levels of difference at which it is 0.6.
+    """
+    difference = cv2.transform(cv2.absdiff(one, other).astype(np.float32, copy=False), MEAN_OF_3)
+    agreement = np.asarray(cv2.GaussianBlur(difference, (0, 0), BLUR * len(one)), np.float32)
+    agreement *= agreement
+    agreement *= -0.5 / levels**2
+    return np.asarray(np.exp(agreement, out=agreement))

@@ -7,13 +7,14 @@ the one that a run over the whole clip makes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from gfpcli.clip.clip import Clip, restore_segment, track_clip
+from gfpcli.clip.hold import Held
 from gfpcli.clip.segments import (
     ContextFrames,
     EncodedSegment,
@@ -42,24 +43,29 @@ def plan_segments(clip: Clip, finished: EncodedSegment | None, number: int) -> G
         cut = (DetectedFrame(frame, None, is_cut) for frame, is_cut in with_cuts(frames))
         for at, segment in split_segments(unfinished(cut, resume, context), number):
             start = ResumePoint(*context[0], after=context[-1][0]) if context else ResumePoint(clip.begin, 0)
-            n_frames = 0
-            for n_frames, each in enumerate(segment, 1):  # noqa: B007  # the last number is used
+            n_frames, is_cut = 0, False
+            for n_frames, each in enumerate(segment, 1):
                 context.append((time_of(each.frame), each.frame.index))
-            yield SegmentPlan(at, start, context[-1][0], n_frames)
+                is_cut = is_cut or n_frames == 1 and each.is_cut
+            yield SegmentPlan(at, start, context[-1][0], n_frames, is_cut)
 
 
-def restore_alone(clip: Clip, restorer: Restorer, plan: SegmentPlan, path: Path) -> EncodedSegment:
-    """Restores one segment into `path`. Raises GfpError as `restore_segment`."""
-    segment = _restore_planned(clip, restorer, plan, path)
+def restore_alone(
+    clip: Clip, restorer: Restorer, plan: SegmentPlan, path: Path, held: Sequence[Held] = ()
+) -> EncodedSegment:
+    """Restores one segment into `path`. `held` and errors: as of `restore_segment`."""
+    segment = _restore_planned(clip, restorer, plan, path, held)
     if plan.fits(segment) or not clip.info.can_seek:
         return segment
     # A file with wrong times gives other frames after a seek: decode from its start, as the plan did
-    return _restore_planned(replace(clip, info=replace(clip.info, can_seek=False)), restorer, plan, path)
+    return _restore_planned(replace(clip, info=replace(clip.info, can_seek=False)), restorer, plan, path, held)
 
 
-def _restore_planned(clip: Clip, restorer: Restorer, plan: SegmentPlan, path: Path) -> EncodedSegment:
+def _restore_planned(
+    clip: Clip, restorer: Restorer, plan: SegmentPlan, path: Path, held: Sequence[Held]
+) -> EncodedSegment:
     context: ContextFrames = deque(maxlen=clip.n_context)
     with closing(clip.decode(plan.resume)) as frames:
         tracked = unfinished(track_clip(clip, restorer, frames), plan.resume, context)
         segment = islice(tracked, plan.n_frames)
-        return restore_segment(clip, restorer, segment, path, context, lambda n_frames, n_faces: None)
+        return restore_segment(clip, restorer, segment, path, context, lambda n_frames, n_faces: None, held=held)

@@ -13,6 +13,7 @@ from itertools import count, groupby, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from gfpcli.clip.hold import Held
 from gfpcli.clip.track import DetectedFrame, TrackedFrame
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as, sha256_of, write_bytes
@@ -47,6 +48,7 @@ class SegmentPlan:
     resume: ResumePoint
     last: Fraction  # seconds of the source's clock, of its last frame
     n_frames: int
+    is_cut: bool = True  # it begins with a shot: nothing is known of its faces
 
     def fits(self, segment: EncodedSegment) -> bool:
         """Whether `segment` holds the planned frames."""
@@ -73,6 +75,7 @@ class EncodedSegment:
     failed_at: tuple[float, ...] = ()  # times of the frames with faces that failed; not in older work folders
     n_kept: int = 0  # faces that stay as in the input, over all frames: see `Verdict.is_kept`
     n_unchanged: int = 0  # faces at strength 0, over all frames
+    held: tuple[Held, ...] = ()  # the faces of its last frame, whose strengths hold in the next segment
 
     @property
     def number(self) -> int:
@@ -219,6 +222,7 @@ def _from_line(line: str) -> EncodedSegment:
     values: dict[str, Any] = json.loads(line)
     values |= {key: Fraction(values[key]) for key in times}
     values["failed_at"] = tuple(map(float, values.get("failed_at", ())))
+    values["held"] = tuple(map(Held.from_json, values.get("held", ())))
     return EncodedSegment(**values)
 
 

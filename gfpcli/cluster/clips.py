@@ -18,7 +18,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from gfpcli.clip.batch import ClipRun, OpenClip
+from gfpcli.clip.carry import held_before, unfinished_of
 from gfpcli.clip.clip import Clip, SegmentProgress, counting, finish_clip
+from gfpcli.clip.hold import Held
 from gfpcli.clip.parallel import plan_segments, restore_alone
 from gfpcli.clip.segments import EncodedSegment, SegmentPlan
 from gfpcli.cluster.pool import TaskDied, ray_session, run_on_actors
@@ -58,6 +60,8 @@ class SegmentTask:
     clip: Clip
     folder: Path  # of its clip's finished segments
     plan: SegmentPlan
+    earlier: tuple[SegmentPlan, ...] = ()  # the segments of its shot before it, as far as none of them is finished
+    held: tuple[Held, ...] = ()  # the faces of the frame before those
 
 
 class ClipWorker:
@@ -83,7 +87,8 @@ def restored_by(restorer: Restorer, task: SegmentTask) -> EncodedSegment | str:
     clip = task.clip
     path = task.folder / f"{task.plan.number:06d}-{uuid4().hex}{clip.encoder.suffix}"
     try:
-        return restore_alone(clip, restorer, task.plan, path)
+        held = held_before(clip, restorer, task.earlier, task.held, task.folder)
+        return restore_alone(clip, restorer, task.plan, path, held)
     except Exception as error:
         with suppress(OSError):
             path.unlink()
@@ -119,14 +124,20 @@ class ClipScheduler:
     def tasks_of(self, place: int, clip: SharedClip, opened: OpenClip, step: SegmentProgress) -> Iterator[SegmentTask]:
         """Those of one clip, until it has failed. Raises InputError."""
         parts = opened.workspace.segments
+        shot: list[SegmentPlan] = []  # its segments so far
+        held = parts[-1].held if parts else ()
         with closing(plan_segments(opened.clip, parts[-1] if parts else None, len(parts))) as segments:
             for segment in segments:
+                if segment.is_cut:
+                    shot, held = [], ()
                 known = opened.workspace.find(segment.number)
                 if known and segment.fits(known):  # restored by an earlier run, before some that come earlier
                     step(known.n_frames, known.n_faces)
-                    continue
-                clip.n_out += 1
-                yield SegmentTask(place, opened.clip, opened.workspace.folder, segment)
+                else:
+                    clip.n_out += 1
+                    earlier = unfinished_of(shot, held, opened.workspace)
+                    yield SegmentTask(place, opened.clip, opened.workspace.folder, segment, *earlier)
+                shot.append(segment)
                 if clip.outcome:
                     return
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gfpcli.errors import CheckpointError, OutputError, os_reason
 from gfpcli.files.atomic import os_errors_as, write_with
-from gfpcli.model.compact import compact_from_state
+from gfpcli.model.compact import compact_512_from_state, compact_from_state
 from gfpcli.model.gfpgan import GFPGANClean, shape_of
 from gfpcli.model.paper import GFPGANPaper
 
@@ -23,6 +23,7 @@ ROOM = 1 << 20  # bytes and numbers that a file may hold beyond its size: names,
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")  # by trainers
 KINDS = {
     "compact-unet": "a compact restorer",
+    "compact-512": "a compact restorer of 512 px",
     "gfpgan-clean": "a GFPGAN (clean) restorer",
     "gfpgan-paper": "a GFPGAN (paper) restorer",
     "stylegan2": "a StyleGAN2 generator",
@@ -37,6 +38,7 @@ MARKS = {  # two keys that only this kind has
     "gfpgan-paper": ("conv_body_first.0.weight", "stylegan_decoder.style_conv1.weight"),
     "stylegan2": ("style_conv1.modulated_conv.weight", "to_rgb1.modulated_conv.weight"),
     "compact-unet": ("head.weight", "middle.conv1.weight"),
+    "compact-512": ("core.head.weight", "large.conv1.weight"),
     "retinaface": ("ClassHead.0.conv1x1.weight", "fpn.output1.0.weight"),
     "parsenet": ("out_mask_conv.conv2d.weight", "out_img_conv.conv2d.weight"),
     "rrdbnet": ("conv_first.weight", "conv_body.weight"),
@@ -116,6 +118,8 @@ def face_net_of(state: Mapping[str, Tensor], *, source: str) -> nn.Module:
     try:
         if kind == "compact-unet":
             net: nn.Module = compact_from_state(state)
+        elif kind == "compact-512":
+            net = compact_512_from_state(state)
         elif kind == "gfpgan-clean":
             net = GFPGANClean(shape_of(state))
         elif kind == "gfpgan-paper":

@@ -1,4 +1,7 @@
-"""The built-in restorer's network: a residual U-Net on 256 px faces. Attribute names are checkpoint keys."""
+"""The built-in restorer's networks: a residual U-Net on 256 px faces, and the same grown to 512 px.
+
+Attribute names are checkpoint keys.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from gfpcli.model.stylegan2 import SLOPE
 DEFAULT_WIDTHS = (48, 96, 160, 224, 256)
 FOLD = 4  # pixels folded into channels before the first convolution
 N_FINE = 16  # channels of the layers at full size
+N_LARGE = 32  # channels of the 512 px network's own layers
+N_SEEN = 16  # of these, channels of the core's features that they see
+SHRINK = 2  # the core of the 512 px network works at 1/SHRINK of its size
 N_GROUPS = 8  # of the normalisation; every width is a multiple of it
 
 
@@ -95,6 +101,10 @@ class CompactUNet(nn.Module):
         self.fine = FineLayers(self.tail.in_channels, N_FINE)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.with_features(x)[0]
+
+    def with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (N, 3, S, S) and the last features (N, widths[0], S/4, S/4)."""
         feat = self.head(F.pixel_unshuffle(x, FOLD))
         skips = []
         for pair, shrink in zip(self.down, self.shrink, strict=True):
@@ -107,7 +117,66 @@ class CompactUNet(nn.Module):
             feat = pair(torch.cat([feat, skips.pop()], dim=1))
         feat = F.leaky_relu(feat, SLOPE)
         out = x + F.pixel_shuffle(self.tail(feat), FOLD)
-        return out if self.fine is None else out + self.fine(out, x, feat)
+        return (out if self.fine is None else out + self.fine(out, x, feat)), feat
+
+
+class LargeLayers(nn.Module):
+    """Last convolutions of the 512 px network: on pixels folded two by two, which is fast, then one at full size.
+
+    They draw from noise as FineLayers do. The core's features are enlarged smoothly: unfolded, they gave a lattice of
+    8 px in the first trial. Besides what is added there is a gain of the core's residual, by which a face that needs
+    little can be left as it is.
+    """
+
+    noise: Tensor
+
+    def __init__(self, n_feat: int, n_large: int) -> None:
+        super().__init__()
+        self.seen = nn.Conv2d(n_feat, N_SEEN, 3, 1, 1)
+        self.conv1 = nn.Conv2d(N_SEEN + 3 + 4 * SHRINK**2, n_large, 3, 1, 1)
+        self.conv2 = nn.Conv2d(n_large, n_large, 3, 1, 1)
+        self.conv3 = _silent(nn.Conv2d(n_large // SHRINK**2 + 4, 4, 3, 1, 1))
+        seeded = torch.Generator().manual_seed(1)
+        self.register_buffer("noise", torch.randn(1, 1, CompactUNet512.size, CompactUNet512.size, generator=seeded))
+
+    def forward(self, residual: Tensor, x: Tensor, feat: Tensor) -> Tensor:
+        """What is added to the input `x` (N, 3, S, S), given the core's residual (N, 3, S/2, S/2) and its features."""
+        n, _, height, width = x.shape
+        noise = x.new_empty(n, 1, height, width).normal_() if self.training else self.noise[..., :height, :width]
+        picture = torch.cat([x, noise.expand(n, 1, height, width)], dim=1)  # (N, 4, S, S)
+        seen = F.interpolate(self.seen(feat), scale_factor=float(FOLD), mode="bilinear", align_corners=False)
+        large = torch.cat([seen, residual, F.pixel_unshuffle(picture, SHRINK)], dim=1)  # (N, N_SEEN + 19, S/2, S/2)
+        for conv in (self.conv1, self.conv2):
+            large = F.leaky_relu(conv(large), SLOPE)
+        added: Tensor = self.conv3(torch.cat([F.pixel_shuffle(large, SHRINK), picture], dim=1))  # (N, 4, S, S)
+        enlarged = F.interpolate(residual, scale_factor=float(SHRINK), mode="bilinear", align_corners=False)
+        return enlarged * (1 + added[:, 3:]) + added[:, :3]
+
+
+class CompactUNet512(nn.Module):
+    """CompactUNet as core at half size, and layers at 512 px that see the whole picture.
+
+    With a core that has been trained it begins as that core: its residual, enlarged, is added to the input.
+
+    Args:
+        core: the network at half size.
+        n_large: channels of the layers on 2x2 folded pixels, a multiple of 4.
+
+    Input and output: (N, 3, 512, 512) RGB in [-1, 1]; the output is not clamped.
+    """
+
+    size = 512
+
+    def __init__(self, core: CompactUNet, n_large: int = N_LARGE) -> None:
+        super().__init__()
+        self.core = core
+        self.large = LargeLayers(core.tail.in_channels, n_large)
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = F.avg_pool2d(x, SHRINK)
+        out, feat = self.core.with_features(small)
+        added: Tensor = self.large(out - small, x, feat)
+        return x + added
 
 
 def _silent(conv: nn.Conv2d) -> nn.Conv2d:
@@ -123,3 +192,9 @@ def compact_from_state(state: Mapping[str, Tensor]) -> CompactUNet:
     widths = (state["head.weight"].shape[0], *(state[f"shrink.{i}.weight"].shape[0] for i in range(n_levels)))
     n_fine = state["fine.conv2.weight"].shape[0] if "fine.conv2.weight" in state else 0
     return CompactUNet(widths, n_fine)
+
+
+def compact_512_from_state(state: Mapping[str, Tensor]) -> CompactUNet512:
+    """As `compact_from_state`, of the 512 px network."""
+    core = {key.removeprefix("core."): value for key, value in state.items() if key.startswith("core.")}
+    return CompactUNet512(compact_from_state(core), state["large.conv1.weight"].shape[0])

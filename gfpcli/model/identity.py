@@ -9,7 +9,7 @@ from gfpcli.model.landmarks import Residual
 from gfpcli.model.views import IDENTITY_VIEW
 
 N_FEATURES = 128  # the teacher's
-FINE, MIDDLE, COARSEST = 32, 96, 192  # channels at 1/4, 1/8 and 1/16 of the square
+FIRST_WIDTH, MIDDLE, COARSEST = 32, 96, 192  # channels at 1/4, 1/8 and 1/16 of the square
 N_LAST_PLACES = IDENTITY_VIEW // 16  # of the last features
 
 
@@ -27,8 +27,8 @@ class IdentityNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _shrunk(4 * 3, FINE), Residual(FINE), Residual(FINE),
-            _shrunk(FINE, MIDDLE), Residual(MIDDLE),
+            _shrunk(4 * 3, FIRST_WIDTH), Residual(FIRST_WIDTH), Residual(FIRST_WIDTH),
+            _shrunk(FIRST_WIDTH, MIDDLE), Residual(MIDDLE),
             _shrunk(MIDDLE, COARSEST), Residual(COARSEST),
         )  # fmt: skip
         self.places = nn.Conv2d(COARSEST, COARSEST, N_LAST_PLACES, groups=COARSEST, bias=False)

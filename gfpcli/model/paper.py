@@ -14,6 +14,7 @@ from gfpcli.model.stylegan2 import GAIN, SLOPE, StyleGAN2Decoder
 
 FIR = (1.0, 3.0, 3.0, 1.0)
 HALF = 0.5**0.5
+MAPPING_RATE = 0.01  # of the learning rate: the mapping network's (StyleGAN2, appendix B)
 
 
 def fir(x: Tensor, pad: tuple[int, int], gain: float = 1.0) -> Tensor:
@@ -52,6 +53,19 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight * self.weight.shape[1] ** -0.5, self.bias)
+
+
+class MappingLayer(EqualLinear):
+    """Equalised linear layer that learns at MAPPING_RATE, and its fused activation."""
+
+    def __init__(self, n_style: int) -> None:
+        super().__init__(n_style, n_style)
+        with torch.no_grad():
+            self.weight.div_(MAPPING_RATE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * (MAPPING_RATE * self.weight.shape[1] ** -0.5)
+        return F.leaky_relu(F.linear(x, weight, self.bias * MAPPING_RATE), SLOPE) * GAIN
 
 
 class EqualConv(nn.Module):
@@ -181,8 +195,8 @@ class PaperDecoder(StyleGAN2Decoder):
 
     @staticmethod
     def mlp_layer(n_style: int) -> list[nn.Module]:
-        """One layer of the mapping network, its activation fused upstream."""
-        return [EqualLinear(n_style, n_style)]
+        """One layer of the mapping network, with its activation inside."""
+        return [MappingLayer(n_style)]
 
 
 def _fused_modulation_head(n_in: int, n_out: int, start: float) -> nn.Sequential:

@@ -5,7 +5,7 @@ Attribute names are checkpoint keys. Modulation scales the activations, so the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -118,19 +118,43 @@ class StyleGAN2Decoder(nn.Module):
 
     @staticmethod
     def mlp_layer(n_style: int) -> list[nn.Module]:
-        """One layer of the mapping network; faces come with their latent, so it only holds the checkpoint's weights."""
+        """One layer of the mapping network. GFP-GAN's faces come with their latent: it is run for a prior only."""
         return [nn.Linear(n_style, n_style), nn.LeakyReLU(SLOPE)]
 
-    def forward(self, latent: Tensor, conditions: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """`conditions`: (scale, shift) of each level from 8x8 up; they act on the last channels, all or half."""
-        noises = [getattr(self.noises, f"noise{i}") for i in range(len(self.style_convs) + 1)]
+    @property
+    def n_codes(self) -> int:
+        """L, the style codes of a latent."""
+        return 2 * len(self.to_rgbs) + 2
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Normal draws z (N, n_style) to style codes w (N, n_style)."""
+        return self.style_mlp(z)  # type: ignore[no-any-return]
+
+    def stored_noises(self) -> list[Tensor]:
+        """One (1, 1, H, W) for each convolution, from 4x4 up."""
+        return [getattr(self.noises, f"noise{i}") for i in range(len(self.style_convs) + 1)]
+
+    def forward(
+        self, latent: Tensor, conditions: Sequence[tuple[Tensor, Tensor]] | None = None,
+        noises: Sequence[Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The synthesis network.
+
+        Args:
+            conditions: (scale, shift) of each level from 8x8 up; they act on the last channels, all or half. None: the
+                prior itself.
+            noises: in the sizes of the stored ones, (1 or N, 1, H, W), which are taken where there are none.
+        """
+        noises = self.stored_noises() if noises is None else noises
         out = self.style_conv1(self.constant_input(len(latent)), latent[:, 0], noises[0])
         rgb = self.to_rgb1(out, latent[:, 1], None)
-        for level, (scale, shift) in enumerate(conditions):
+        for level, to_rgb in enumerate(self.to_rgbs):
             at = 2 * level
             out = self.style_convs[at](out, latent[:, at + 1], noises[at + 1])
-            kept = out.shape[1] - scale.shape[1]  # channels the condition leaves alone
-            out = torch.cat([out[:, :kept], out[:, kept:] * scale + shift], dim=1)
+            if conditions is not None:
+                scale, shift = conditions[level]
+                kept = out.shape[1] - scale.shape[1]  # channels the condition leaves alone
+                out = torch.cat([out[:, :kept], out[:, kept:] * scale + shift], dim=1)
             out = self.style_convs[at + 1](out, latent[:, at + 2], noises[at + 2])
-            rgb = self.to_rgbs[level](out, latent[:, at + 3], rgb)
+            rgb = to_rgb(out, latent[:, at + 3], rgb)
         return rgb

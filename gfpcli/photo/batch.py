@@ -297,6 +297,7 @@ class PhotoRun:
             self.outcome(job, "restored" if is_restored else "failed" if errors else "no_face"), scale=result.scale,
             width=width, height=height, seconds=round(result.timings["total"], 3), faces=faces,
             error=f"{job.source}: {told}: {errors[0]}" if errors else None, notes=notes_on_kept(n_kept),
+            computed_in=result.computed_in,
         )  # fmt: skip
 
     def process(self, jobs: list[Job], load: Callable[[], Restorer], emit: Emit) -> None:

@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
+from math import hypot, isfinite
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -33,6 +33,8 @@ from gfpcli.types import FaceAction, FaceRecord, Frame, PlannedFace, PlannedPhot
 VERSION_KEY, PLAN_VERSION = "gfp_plan", 1
 MOST_PLAN_BYTES = 1 << 30
 N_LANDMARKS = 5
+LEAST_BOX = 2.0  # px: a smaller box holds nothing
+MIRRORED_BELOW = -0.5  # sine of the angle from the eyes' line down to the mouth: below it the two sides were swapped
 SHA256_DIGITS = 64
 PHOTO_KEYS = ("photo", "sha256", "width", "height", "faces")
 FACE_KEYS = ("box", "landmarks", "score", "person", "blur", "planned_strength", "strength", "action")
@@ -212,6 +214,8 @@ def _box_of(value: Any, photo: PlannedPhoto, place: _Place) -> tuple[float, ...]
     x0, y0, x1, y1 = box
     if x0 >= x1 or y0 >= y1:
         place.refuse(f"box {_shown(value)} is empty: it must be left, top, right, bottom")
+    if min(x1 - x0, y1 - y0) < LEAST_BOX:
+        place.refuse(f"box {_shown(value)} is smaller than {LEAST_BOX:g} px")
     if x1 <= 0 or y1 <= 0 or x0 >= photo.width or y0 >= photo.height:
         place.refuse(f"box {_shown(value)} lies outside the picture of {photo.width}x{photo.height} px")
     if x1 - x0 > 2 * photo.width or y1 - y0 > 2 * photo.height:
@@ -231,7 +235,17 @@ def _landmarks_of(value: Any, photo: PlannedPhoto, place: _Place) -> tuple[tuple
     for x, y in landmarks:
         if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
             place.refuse(f"landmark {_shown([x, y])} lies far outside the picture of {width}x{height} px")
+    if _turn_of(landmarks) < MIRRORED_BELOW:
+        place.refuse("landmarks are mirrored: the eye and the mouth corner at the left of an upright face come first")
     return landmarks
+
+
+def _turn_of(landmarks: tuple[tuple[float, ...], ...]) -> float:
+    """The sine of the angle from the eyes' line to the mouth, about 1 for any face; 0 where points fall together."""
+    left, right, _, *corners = landmarks
+    eyes = right[0] - left[0], right[1] - left[1]
+    down = [(corners[0][i] + corners[1][i] - left[i] - right[i]) / 2 for i in (0, 1)]
+    return (eyes[0] * down[1] - eyes[1] * down[0]) / max(hypot(*eyes) * hypot(*down), 1e-9)
 
 
 def with_plan(jobs: Sequence[Job], plan: Mapping[str, PlannedPhoto], name: str) -> list[Job]:

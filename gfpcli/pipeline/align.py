@@ -29,6 +29,7 @@ TEMPLATE_ARCFACE = 4 * (
     + (8, 0)
 )
 IDENTITY = np.eye(2, 3)
+LARGEST_ZOOM = 0.3  # of a face that was averaged over squares: the rest of its way is blurred exactly
 BORDER_BGR = (135.0, 133.0, 132.0)  # what the official networks saw outside the photo
 
 
@@ -59,19 +60,35 @@ def to_8_bit(image: Image) -> NDArray[np.uint8]:
 def warp_area(image: NDArray[np.uint8], affine: Affine, size: int) -> NDArray[np.uint8]:
     """Warp (H, W, 3) BGR to (size, size, 3); outside the image lies BORDER_BGR.
 
-    A face that shrinks is first blurred, in its own rectangle only, against aliasing.
+    A face that shrinks is first blurred, in its own rectangle only, against aliasing; one that shrinks
+    much is averaged over squares before, which leaves few pixels for the blur.
     """
     zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
     if zoom >= 0.9:
         return _warped(image, affine, size, cv2.INTER_CUBIC)
-    sigma = 0.45 * np.sqrt(1 / zoom**2 - 1)
-    x0, y0, x1, y1 = _seen_of(image, affine, size, margin=int(3 * sigma) + 2)
+    variance = 0.2025 * (1 / zoom**2 - 1)  # of the blur, px of the image
+    x0, y0, x1, y1 = _seen_of(image, affine, size, margin=int(3 * np.sqrt(variance)) + 2)
     if x0 >= x1 or y0 >= y1:
         return np.full((size, size, 3), BORDER_BGR, np.uint8)
-    part = np.asarray(cv2.GaussianBlur(image[y0:y1, x0:x1], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)
+    factor = max(1, int(LARGEST_ZOOM / zoom))
+    part = _reduced(image[y0:y1, x0:x1], factor)
+    sigma = np.sqrt(variance - (factor**2 - 1) / 12) / factor  # without what the means have blurred
+    part = np.asarray(cv2.GaussianBlur(part, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)
     moved = affine.copy()
-    moved[:, 2] += affine[:, :2] @ (x0, y0)
-    return _warped(part, moved, size, cv2.INTER_LINEAR)
+    moved[:, 2] += affine[:, :2] @ (np.array((x0, y0)) + (factor - 1) / 2)
+    moved[:, :2] *= factor
+    return _warped(part, moved, size, cv2.INTER_LINEAR if factor == 1 else cv2.INTER_CUBIC)
+
+
+def _reduced(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Means of squares of `factor` px; where the last ones are not whole their last pixels count several times."""
+    if factor == 1:
+        return image
+    bottom, right = (-length % factor for length in image.shape[:2])
+    if bottom or right:
+        image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8)
+    small = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def _warped(image: NDArray[np.uint8], affine: Affine, size: int, how: int) -> NDArray[np.uint8]:

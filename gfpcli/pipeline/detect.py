@@ -11,7 +11,7 @@ from gfpcli.pipeline.align import stretch_of
 from gfpcli.pipeline.faults import or_failed
 from gfpcli.pipeline.paste import resize_background
 from gfpcli.pipeline.steps import Detected, Observer, Share
-from gfpcli.types import Detector, Face, Failed, Frame, Image, Landmarker
+from gfpcli.types import Detector, Face, Failed, Follower, Frame, Image, Landmarker
 
 N_DIGITS = 2  # of a pixel's fraction
 NO_MEMORY = "not enough memory to look for faces; try --det-size 640"
@@ -30,6 +30,12 @@ def detect_together(detector: Detector, group: Sequence[Frame], observer: Observ
         return [each for frame in group for each in detect_together(detector, [frame], observer)]
     share = (time.monotonic() - start) / len(group)
     return [Detected(frame, _in_frame(faces, frame), share) for frame, faces in zip(group, found, strict=True)]
+
+
+def follow_together(follower: Follower, frame: Frame, faces: Sequence[Face]) -> list[Face | None]:
+    """Where faces of a frame shortly before or after are in this one."""
+    moved = follower(square_pixels(frame), [_in_square(face, frame) for face in faces])
+    return [face and _in_frame([face], frame)[0] for face in moved]
 
 
 def faces_as_planned(frame: Frame, landmarker: Landmarker) -> Detected:
@@ -55,6 +61,12 @@ def square_pixels(frame: Frame) -> Image:
     stretch = stretch_of(frame.pixel_aspect)
     height, width = frame.image.shape[:2]
     return resize_background(frame.image, (round(height * stretch[1]), round(width * stretch[0])))
+
+
+def _in_square(face: Face, frame: Frame) -> Face:
+    """A face of the frame, in pixels of `square_pixels`."""
+    stretch = stretch_of(frame.pixel_aspect)
+    return Face(face.box * np.tile(stretch, 2), (face.landmarks + 0.5) * stretch - 0.5, face.score)
 
 
 def _in_frame(faces: Sequence[Face], frame: Frame) -> tuple[Face, ...]:

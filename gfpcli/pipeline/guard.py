@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gfpcli.errors import FaceError
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale
-from gfpcli.pipeline.quality import quality_of, strength_for
+from gfpcli.pipeline.quality import face_side, quality_of, strength_for
 from gfpcli.pipeline.steps import FacesRestored, NetworkFace, Share, Verdict
 from gfpcli.types import Crop, Identifier
 
@@ -39,7 +39,12 @@ class Guard:
     strength: float | None  # None: by the crop's quality
     identifier: Identifier | None = None  # None: identity is neither measured nor guarded
     scale: IdentityScale = UNSCALED
-    limit: float = 0.0  # least score, 0..1
+    limits: tuple[tuple[float, float], ...] = ((0.0, 0.0),)  # least score, 0..1, by a crop's size, px of the photo
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every face has one strength, whatever is measured on it."""
+        return self.strength is not None and self.identifier is None
 
     def judged(self, restored: FacesRestored) -> FacesRestored:
         """A frame with the verdicts on its faces, each of which is judged by itself."""
@@ -53,13 +58,14 @@ class Guard:
             asked = float(np.mean([strength_for(quality_of(crop)) for crop, _ in looks]))
         if self.identifier is None or asked == 0:
             return Decision(asked)
+        limit = float(np.interp(np.mean([face_side(crop) for crop, _ in looks]), *np.transpose(self.limits)))
         inputs = self.identifier([crop.image for crop, _ in looks])
         identity = 0.0
         for coarse, fine in LEVELS:
             shown = [pasted(crop.image, face, asked, coarse, fine) for crop, face in looks]
             products = (inputs * self.identifier(shown)).sum(axis=1).tolist()
             identity = float(np.mean([self.scale(product) for product in products]))
-            if identity >= self.limit or share.strength is not None:  # a person's word is obeyed
+            if identity >= limit or share.strength is not None:  # a person's word is obeyed
                 return Decision(asked * fine, coarse / fine, identity)
         return Decision(0.0, 0.0, identity, is_kept=True)
 

@@ -74,7 +74,7 @@ def paste_faces(
             detail is kept.
     """
     affines = [crop_to_canvas_of(crop, scale) for crop in crops]
-    places = [_place_of(affine, _box_of(mask), canvas) for affine, mask in zip(affines, masks, strict=True)]
+    places = [_place_of(affine, _reach_of(mask), canvas) for affine, mask in zip(affines, masks, strict=True)]
     rivals = [[j for j in range(len(faces)) if j != i and _intersect(places[i], places[j])] for i in range(len(faces))]
     before = {i: canvas[places[i]].copy() for i in range(len(faces)) if rivals[i]}
     for i, face in enumerate(faces):
@@ -88,13 +88,13 @@ def paste_faces(
         weight *= np.float32(strengths[i])
         under = before.get(i, place)
         warp = partial(_warp_face, affine=affines[i], place=places[i], depth=canvas.dtype)
-        step = _difference(warp(face), under)
+        step = _float_difference(warp(face), under)
         if keep := detail_kept(face if made is None else made[i], crops[i], masks[i]):
-            step += np.float32(keep) * _difference(under, warp(crops[i].image))
+            step += np.float32(keep) * _float_difference(under, warp(crops[i].image))
         _add_weighted(place, step, weight)
 
 
-def _difference(one: Image | NDArray[np.float32], other: Image | NDArray[np.float32]) -> NDArray[np.float32]:
+def _float_difference(one: Image | NDArray[np.float32], other: Image | NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.subtract(one, other, dtype=cv2.CV_32F), np.float32)
 
 
@@ -137,7 +137,7 @@ def detail_kept(face: NDArray[np.uint8], crop: Crop, mask: Mask) -> float:
     return kept if kept >= LEAST_KEPT else 0.0
 
 
-def _box_of(mask: Mask) -> tuple[int, int, int, int]:
+def _reach_of(mask: Mask) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the square's part on which a mask's values can have an effect, px."""
     left, top, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
     return (left - 1, top - 1, left + width, top + height) if width else (0, 0, 0, 0)
@@ -146,7 +146,7 @@ def _box_of(mask: Mask) -> tuple[int, int, int, int]:
 def _place_of(
     affine: NDArray[np.float64], box: tuple[int, int, int, int], canvas: Image
 ) -> tuple[slice, slice]:
-    """Rows and columns of the canvas that a warped box (of `_box_of`) can touch; empty where it lies outside."""
+    """Rows and columns of the canvas that a warped box (of `_reach_of`) can touch; empty where it lies outside."""
     left, top, right, bottom = box
     around = np.array([(left, top), (right, top), (left, bottom), (right, bottom)], np.float64)
     corners = around @ affine[:, :2].T + affine[:, 2]

@@ -44,8 +44,13 @@ def quality_of(crop: Crop) -> Quality:
     one, two, four = (cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in (1, 2, 4))
     finest = max(_power(luma - one, mask) - ROUNDING, 0.0)
     ratio = np.sqrt(finest / max(_power(two - four, mask), 1e-3))
+    return Quality(float(np.interp(ratio, BAND_RATIOS, BLURS)), noise, face_side(crop))
+
+
+def face_side(crop: Crop) -> float:
+    """Px of the photo across the crop."""
     zoom = float(np.sqrt(abs(np.linalg.det(crop.frame_to_crop[:, :2]))))
-    return Quality(float(np.interp(ratio, BAND_RATIOS, BLURS)), noise, len(luma) / max(zoom, 1e-6))
+    return len(crop.image) / max(zoom, 1e-6)
 
 
 def _power(band: NDArray[np.float32], mask: NDArray[np.float32]) -> float:

@@ -18,6 +18,10 @@ from gfpcli.types import Affine, Face, Image, PictureBatch
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
 SECOND_VIEWS = ((1.0, 0.0),)  # size, and turn in degrees, relative to the view that landmarks give
 THIRD_VIEWS = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))
+FOLLOWED_VIEWS = ((0.95, -4.0), (1.05, 4.0))
+MOST_MOVED = 0.3  # of a face's side from frame to frame: farther off it is not followed
+MOST_UNSURE = 0.1  # of a face's side: by which two measurements of its landmarks may differ
+MOST_GROWN = 1.3  # by which a face may become larger or smaller from frame to frame
 BOX_TURNS = (0, 1, 2, 3)  # quarters in which a box without landmarks is looked at
 BOX_TURN_MARGIN = 2.0  # logit by which a turned face must be likelier than an upright one
 N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
@@ -43,6 +47,28 @@ class LandmarkRefiner:
         for start in range(0, len(faces), N_AT_ONCE):
             refined += self._refine(image, faces[start : start + N_AT_ONCE])
         return tuple(refined)
+
+    def follow(self, image: NDArray[np.uint8], faces: Sequence[Face], /) -> tuple[Face | None, ...]:
+        """The faces of a frame shortly before or after in this image: the same boxes and landmarks, moved.
+
+        Each is measured where it was before, then around what that gave. None for one that went too far to be sure that
+        it is the same, or whose landmarks do not fit. Scores are those of the network alone.
+        """
+        followed: list[Face | None] = []
+        for start in range(0, len(faces), N_AT_ONCE):
+            followed += self._follow(image, faces[start : start + N_AT_ONCE])
+        return tuple(followed)
+
+    def _follow(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face | None]:
+        sides = [float(max(face.box[2:] - face.box[:2])) for face in faces]
+        views = [view_of(face.landmarks.mean(axis=0), roll_of(face.landmarks), side)
+                 for face, side in zip(faces, sides, strict=True)]  # fmt: skip
+        first, _ = self._measure(image, views, is_mirrored=False)
+        points, logits = self._measure_around(image, first, sides, FOLLOWED_VIEWS)
+        return [
+            moved_to(face, new, probability_of(logit)) if is_near(face, rough, new) else None
+            for face, rough, new, logit in zip(faces, first, points, logits, strict=True)
+        ]
 
     def _refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         sides = [float(max(face.box[2:] - face.box[:2])) for face in faces]
@@ -111,7 +137,30 @@ def _best_turn(faces: Sequence[Face]) -> Face:
     """The upright face, unless a turned one is far more likely. Scores are means with the 0.5 they began with."""
     logits = [2 * logit_of(face.score) for face in faces]
     best = max(range(len(faces)), key=lambda i: logits[i] - (BOX_TURN_MARGIN if i else 0))
-    return Face(faces[best].box, faces[best].landmarks, float(1 / (1 + np.exp(-logits[best]))))
+    return Face(faces[best].box, faces[best].landmarks, probability_of(logits[best]))
+
+
+def is_near(face: Face, rough: NDArray[np.float64], landmarks: NDArray[np.float64]) -> bool:
+    """Whether landmarks (5, 2) that were measured twice, first roughly, can be those of a face shortly after."""
+    side = float(max(face.box[2:] - face.box[:2]))
+    moved = np.hypot(*(landmarks - face.landmarks).T).mean()
+    grown = landmark_spread(landmarks) / max(landmark_spread(face.landmarks), 1e-6)
+    is_sure = np.hypot(*(landmarks - rough).T).mean() < MOST_UNSURE * side
+    return bool(is_sure and moved < MOST_MOVED * side and 1 / MOST_GROWN < grown < MOST_GROWN)
+
+
+def moved_to(face: Face, landmarks: NDArray[np.float64], score: float) -> Face:
+    """The face with new landmarks (5, 2), its box moved along with them.
+
+    The box keeps its size: that of a face that turns aside only seems to change by its landmarks.
+    """
+    step = (landmarks - face.landmarks).mean(axis=0)
+    return Face(face.box + np.tile(step, 2), landmarks, score)
+
+
+def landmark_spread(landmarks: NDArray[np.float64]) -> float:
+    """How far five landmarks lie apart: their root mean square distance from their middle."""
+    return float(np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean()))
 
 
 def mirror(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -144,7 +193,12 @@ def view_of(
 
 def combine(score: float, logit: float) -> float:
     """The mean of a score and a logit, as a score."""
-    return float(1 / (1 + np.exp(-(logit_of(score) + logit) / 2)))
+    return probability_of((logit_of(score) + logit) / 2)
+
+
+def probability_of(logit: float) -> float:
+    """0..1: the probability that a logit stands for."""
+    return float(1 / (1 + np.exp(-logit)))
 
 
 def logit_of(score: float) -> float:

@@ -20,10 +20,11 @@ from gfpcli.errors import BackgroundError, FaceError, InputError
 from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
-from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned
+from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned, follow_together
 from gfpcli.pipeline.faults import decode_codes, encode_crops, mask_faces, or_failed, restore_crops
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
+from gfpcli.pipeline.seams import fade_in
 from gfpcli.pipeline.steps import (
     AlignedFaces,
     AverageCodes,
@@ -51,6 +52,7 @@ from gfpcli.types import (
     FaceOutcome,
     FaceStatus,
     Failed,
+    Follower,
     Frame,
     Identifier,
     Image,
@@ -95,10 +97,12 @@ class Restorer:
     identifier: Identifier | None = None  # of `persons`
     persons: PersonFilter | None = None  # whose faces are restored; None: everybody's
     landmarker: Landmarker = no_landmarks  # for the boxes that a person adds to a plan
+    follower: Follower | None = None  # for faces known from a frame shortly before; None: each frame is looked at
     guard: Guard = Guard(1.0)  # chooses each face's strength
     coder: FaceCoder | None = None  # `model` in two halves, where it is a GFP-GAN network
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
     files: NetworkFiles | None = None  # that the networks came from
+    computes_in: str = ""  # runtime and precision of `model`
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Restored | Failed]:
         """Each frame restored, in order; a frame without a face comes out enlarged or untouched, none is dropped."""
@@ -115,13 +119,23 @@ class Restorer:
             judge: chooses how much of it is pasted; None judges each frame's faces by themselves.
             average_codes: may change the latents of a GFP-GAN network; others have none.
         """
-        idle: Idle = SimpleQueue()
-        for each in (self, *self.replicas):
-            idle.put(each)
+        idle = self._idle()
         faces_restored = self.restore_faces(map(self.align, detected), idle, average_codes)
         judged = (judge or self.judge)(deflicker(faces_restored))
         masked = self.mask_and_enlarge(judged, idle)
         return self.paste(masked)
+
+    def faces_of(
+        self, aligned: Iterable[AlignedFaces], average_codes: AverageCodes | None = None
+    ) -> Iterator[FacesRestored | Failed]:
+        """What the face network makes of frames whose faces are cut out, without anything that comes behind it."""
+        return self.restore_faces(aligned, self._idle(), average_codes)
+
+    def _idle(self) -> Idle:
+        idle: Idle = SimpleQueue()
+        for each in (self, *self.replicas):
+            idle.put(each)
+        return idle
 
     def restore(self, frame: Frame) -> Restored:
         """One frame. Raises GfpError where it cannot be finished."""
@@ -140,6 +154,14 @@ class Restorer:
             unknown = [frame for frame in group if frame.planned is None]
             found = iter(detect_together(self.detector, unknown, self.observer))
             yield from (next(found) if frame.planned is None else self._as_planned(frame) for frame in group)
+
+    def follow(self, frame: Frame, faces: Sequence[Face]) -> Sequence[Face | None] | Failed:
+        """Where faces of a frame shortly before or after are in this one; None for each that is not found there."""
+        follower = self.follower
+        if follower is None:
+            return [None] * len(faces)
+        with self.observer("detect"):
+            return or_failed(frame, lambda: follow_together(follower, frame, faces), NO_MEMORY)
 
     def _as_planned(self, frame: Frame) -> Detected | Failed:
         """A frame whose faces a plan tells."""
@@ -293,16 +315,19 @@ class Restorer:
         crops, faces = tuple(crop for crop, *_ in done), tuple(face for _, face, *_ in done)
         made, strengths = [made for *_, made, _ in done], [strength for *_, strength in done]
         if self.options.aligned:
-            return _aligned_result(aligned, crops, faces, outcomes, strengths, timings)
+            result = _aligned_result(aligned, crops, faces, outcomes, strengths, timings)
+            return replace(result, computed_in=self.computes_in)
         canvas = self._enlarge(frame) if masked.background is None else masked.background
         height, width = frame.image.shape[:2]
         ratio = canvas.shape[1] / width, canvas.shape[0] / height
-        paste_faces(canvas, faces, crops, masked.masks, scale=ratio, strengths=strengths, made=made)
+        pasted = fade_in(faces, crops, masked.masks, strengths)
+        paste_faces(canvas, pasted, crops, masked.masks, scale=ratio, strengths=strengths, made=made)
         size = canvas.shape[0], canvas.shape[1]
         alpha = None if frame.alpha is None else resize_background(frame.alpha, size)
         timings["total"] += time.monotonic() - start
         facts = aligned.faces, crops, faces, masked.masks, outcomes
-        return Restored(frame, canvas, self.options.scale, *facts, alpha, timings)
+        computed_in = self.computes_in if crops else ""
+        return Restored(frame, canvas, self.options.scale, *facts, alpha, timings, computed_in)
 
     def _enlarge(self, frame: Frame) -> Image:
         """The frame's picture at its final size, an array of its own."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.pipeline.align import to_8_bit, warp_area
-from gfpcli.pipeline.refine import LandmarkRefiner
+from gfpcli.pipeline.refine import LandmarkRefiner, is_near, moved_to
 from gfpcli.types import Face, Image, PictureBatch
 
 MEAN_BGR = (104.0, 117.0, 123.0)
@@ -28,6 +28,7 @@ VIEW = 224  # px of the square in which landmarks are measured again
 VIEW_FACE = 112  # px of the face's longer side there: the middle anchors' size
 VIEW_THRESHOLD = 0.3  # low: that there is a face is known
 CANDIDATE_SCORE = 0.3  # score from which the landmark refiner is asked
+FOLLOWED_SCORE = 0.88  # of the landmark refiner alone, from which it still sees the face that it followed
 DUPLICATE = 0.2  # of the box's longer side: landmarks nearer than this are those of one face
 FindFaces: TypeAlias = Callable[[PictureBatch], tuple[NDArray[np.float32], ...]]
 """The network: (N, 3, H, W) BGR less MEAN_BGR to boxes (N, A, 4), scores (N, A, 2) and landmarks (N, A, 10)."""
@@ -86,6 +87,15 @@ class RetinaFaceDetector:
         found = self.candidates(shown, threshold)
         return [self._refined(image, faces) for image, faces in zip(shown, found, strict=True)]
 
+    def follow(self, image: Image, faces: Sequence[Face], /) -> tuple[Face | None, ...]:
+        """A `Follower`: by the landmark network, or without one by this network's close look."""
+        shown = to_8_bit(image)
+        if self.refiner is None:
+            return tuple(self._followed(shown, face) for face in faces)
+        moved = self.refiner.follow(shown, faces)
+        least = max(self.threshold, FOLLOWED_SCORE)
+        return tuple(face if face and face.score > least and is_plausible(face) else None for face in moved)
+
     def _refined(self, image: NDArray[np.uint8], candidates: tuple[Face, ...]) -> tuple[Face, ...]:
         """The candidates that are faces, with their landmarks measured again."""
         if self.refiner is None:
@@ -115,8 +125,19 @@ class RetinaFaceDetector:
         zooms = [zoom, zoom / FAR] if longest * zoom > 480 else [zoom]
         return [(max(1, round(width * each)), max(1, round(height * each))) for each in zooms]
 
+    def _followed(self, image: NDArray[np.uint8], face: Face) -> Face | None:
+        seen = self._seen_close(image, face)
+        if seen is None or seen.score <= self.threshold or not is_plausible(seen):
+            return None
+        return moved_to(face, seen.landmarks, seen.score) if is_near(face, seen.landmarks, seen.landmarks) else None
+
     def _measured_again(self, image: NDArray[np.uint8], face: Face) -> Face:
         """The face with landmarks from where the network is most exact: upright, in the middle, at one size."""
+        seen = self._seen_close(image, face)
+        return Face(face.box, seen.landmarks, face.score) if seen else face
+
+    def _seen_close(self, image: NDArray[np.uint8], face: Face) -> Face | None:
+        """The face with the landmarks and the score of a close look; None where none is in the middle of that."""
         eyes = face.landmarks[1] - face.landmarks[0]
         centre = (face.box[:2] + face.box[2:]) / 2
         turn = float(np.degrees(np.arctan2(eyes[1], eyes[0])))
@@ -126,13 +147,13 @@ class RetinaFaceDetector:
         square = warp_area(image, view, VIEW)
         ((boxes, points, scores),) = self._detect_at([square], (VIEW, VIEW), VIEW_THRESHOLD)
         if not len(scores):
-            return face
+            return None
         off = np.hypot(*((boxes[:, :2] + boxes[:, 2:]) / 2 - VIEW / 2).T)
         best = int((scores - off / VIEW_FACE).argmax())
         if off[best] > VIEW_FACE / 4:
-            return face  # a neighbour
+            return None  # a neighbour
         back = np.asarray(cv2.invertAffineTransform(view), np.float64)
-        return Face(face.box, points[best] @ back[:, :2].T + back[:, 2], face.score)
+        return Face(face.box, points[best] @ back[:, :2].T + back[:, 2], float(scores[best]))
 
     def _detect_at(
         self, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], threshold: float

@@ -21,8 +21,10 @@ from gfpcli.train.faces import CUT, FoundFaces, find_all_faces
 from gfpcli.train.identity_loss import arcface_loss, builtin_identity_loss
 from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers
 from gfpcli.train.nets import Nets, load_discriminators, make_nets
-from gfpcli.train.objective import Identity, ImageFeatures, Objective, Perceptual
+from gfpcli.train.objective import Identity, ImageFeatures, Objective, Perceptual, Phases
 from gfpcli.train.options import COMPONENTS, TrainOptions
+from gfpcli.train.prior import PriorObjective
+from gfpcli.train.prior_figure import judge_by, load_face_features
 from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.train.state import STATE, check_same, load_state, read_training_state
 from gfpcli.weights.build import load_detector_for
@@ -31,6 +33,7 @@ from gfpcli.weights.choose import MODELS, Warn
 from gfpcli.weights.devices import choose_devices
 
 LEFT_OUT = "left_out.txt"
+PRIOR_NAME = "stylegan2-ffhq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class WeightFiles:
     lite: Path | None
     components: Path | None
     discriminators: dict[str, Path]  # as `load_discriminators` takes them
+    inception: Path | None  # of FID
 
 
 def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | None = None) -> WeightFiles:
@@ -66,8 +70,8 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
         vgg = get("vgg19", "--set loss.perceptual=0 --set loss.style=0")
     if loss.identity and options.identity_net == "arcface":
         arcface = get("arcface-r18", "--set identity_net=builtin, or --set loss.identity=0")
-    if loss.lite:
-        lite = _lite_file("--set loss.lite=0")
+    if loss.lite or loss.projected_gan:
+        lite = _lite_file("--set loss.lite=0 --set loss.projected_gan=0")
     discriminators = {}
     if options.discriminators == "official":
         switch = "--set discriminators=fresh"
@@ -77,16 +81,18 @@ def choose_files(options: TrainOptions, *, offline: bool, progress: Progress | N
             discriminators |= {part: get(f"gfpgan-1-d-{part.replace('_', '-')}", switch) for part in COMPONENTS}
     prior = None
     if options.prior:
-        is_file = Path(options.prior).is_file()
-        if not is_file and options.prior != "stylegan2-ffhq":
-            raise UsageError(f"--prior {options.prior!r}: choose stylegan2-ffhq or a file")
-        prior = Path(options.prior) if is_file else get("stylegan2-ffhq", "leave --prior out")
+        prior = _weight_file(options.prior)
+        if prior is None and options.prior != PRIOR_NAME:
+            raise UsageError(f"--prior {options.prior!r}: choose {PRIOR_NAME} or a file")
+        prior = prior or get(PRIOR_NAME, "leave --prior out")
     components = None
     if options.components != "auto":
         is_official = options.components == "ffhq-components"
         switch = "--set components=auto"
         components = get("ffhq-components", switch) if is_official else Path(options.components)
-    return WeightFiles(_start_of(options, get), prior, vgg, arcface, lite, components, discriminators)
+    is_fid = options.stage == "prior" and options.figure == "fid"
+    fid_net = get("inception-fid", "--set figure=identity") if is_fid else None
+    return WeightFiles(_start_of(options, get), prior, vgg, arcface, lite, components, discriminators, fid_net)
 
 
 def _lite_file(switch: str) -> Path:
@@ -99,14 +105,19 @@ def _lite_file(switch: str) -> Path:
 def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | None:
     if not options.start:
         return None
-    if options.start in MODELS:
-        return get(options.start, "leave --from out")
-    if options.start == "compact":
+    names = (PRIOR_NAME,) if options.stage == "prior" else ("compact", *MODELS)
+    if options.start == "compact" in names:
         return BUILTINS["compact"]
-    for path in (Path(options.start), Path(f"{options.start}.safetensors")):
-        if path.is_file():
-            return path
-    raise UsageError(f"--from {options.start!r}: choose one of compact, {', '.join(MODELS)}, or a checkpoint file")
+    if options.start in names:
+        return get(options.start, "leave --from out")
+    if (path := _weight_file(options.start)) is not None:
+        return path
+    raise UsageError(f"--from {options.start!r}: choose one of {', '.join(names)}, or a checkpoint file")
+
+
+def _weight_file(name: str) -> Path | None:
+    """The file of this name, the suffix of a run's weights may be left out; None where there is none."""
+    return next((path for path in (Path(name), Path(f"{name}.safetensors")) if path.is_file()), None)
 
 
 def load_run(
@@ -129,17 +140,29 @@ def load_run(
     load_discriminators(nets, files.discriminators)
     if not is_fresh and (folder / STATE).exists():
         load_state(folder / STATE, nets, make_optimizers(options, nets), options)
-    objective = make_objective(options, files, nets, target)
+    objective_for = load_objective(options, files, nets, target)
     samples, held_out = open_samples(data, folder, options, files.components, world, callbacks.note, detected)
     for net in nets.named().values():
         net.to(target)
     for net in nets.discriminators():
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster in bf16
+    objective = objective_for(samples)
     return TrainingRun(options, folder, samples, held_out, nets, objective, target, world, callbacks)
 
 
-def make_objective(options: TrainOptions, files: WeightFiles, nets: Nets, device: torch.device) -> Objective:
-    """The loss terms, with the frozen networks that they need on the device. Raises CheckpointError."""
+def load_objective(
+    options: TrainOptions, files: WeightFiles, nets: Nets, device: torch.device
+) -> Callable[[FaceDataset], Phases]:
+    """What makes the stage's objective, given the training faces.
+
+    The frozen networks that it needs are loaded now, onto the device: before anything is written.
+
+    Raises:
+        CheckpointError: a file holds something else.
+    """
+    if options.stage == "prior":
+        features = load_face_features(files.inception, device)
+        return lambda samples: PriorObjective(options, nets, judge_by(samples, features))
     perceptual: Perceptual | None = perceptual_loss(files.vgg).to(device) if files.vgg else None
     identity: Identity | None = None
     if files.arcface:
@@ -147,7 +170,8 @@ def make_objective(options: TrainOptions, files: WeightFiles, nets: Nets, device
     elif options.loss.identity:
         identity = builtin_identity_loss(BUILTINS["identity"], device)
     lite: ImageFeatures | None = load_lite0(files.lite).to(device) if files.lite else None
-    return Objective(options, nets, perceptual, identity, lite)
+    objective = Objective(options, nets, perceptual, identity, lite)
+    return lambda samples: objective
 
 
 def is_begun(folder: Path, options: TrainOptions) -> bool:

@@ -29,7 +29,8 @@ EYE_ENLARGED = 1.4  # of the eye: edge of its box (upstream)
 EYE_HALF = 0.21  # of the distance between the eyes: half the width of an eye
 MIN_HALF = 16.0  # px at 512
 N_HASH_BINS = 1000  # of the split into training and held-out faces
-UNDEGRADED, SHAKEN, RELIT = 1, 2, 3  # seeds of separate generators: an option that is off changes no other draw
+# seeds of separate generators: an option that is off changes no other draw
+UNDEGRADED, SHAKEN, RELIT, IN_TRAINING = 1, 2, 3, 4
 Component = tuple[float, float, float]
 
 
@@ -74,25 +75,30 @@ class Components:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One training pair, (S, S, 3) BGR, 0..255 each, and its component boxes (3, 4), xyxy, px."""
+    """One training pair, (S, S, 3) BGR, 0..255 each, and its component boxes (3, 4), xyxy, px.
+
+    `seed` is that of draws that training makes: as those of the sample they depend on seed, salt, epoch and index only.
+    """
 
     name: str
     low: NDArray[np.uint8]
     true: NDArray[np.uint8]
     boxes: NDArray[np.float32]
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Degraded and true faces (N, 3, S, S), RGB in [-1, 1]; component boxes (N, 3, 4), xyxy, px."""
+    """Degraded and true faces (N, 3, S, S), RGB in [-1, 1]; component boxes (N, 3, 4), xyxy, px; the first's seed."""
 
     low: torch.Tensor
     true: torch.Tensor
     boxes: torch.Tensor
+    seed: int
 
     def to(self, device: torch.device) -> Batch:
-        parts = (self.low, self.true, self.boxes)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+        low, true, boxes = (part.to(device, non_blocking=True) for part in (self.low, self.true, self.boxes))
+        return Batch(low, true, boxes, self.seed)
 
 
 def components_of(landmarks: NDArray[np.float64], size: int) -> Components:
@@ -199,11 +205,13 @@ class FaceDataset(torch.utils.data.Dataset["Sample | InputError"]):
         if relit.random() < self.options.relight:
             image = relight(image, relit)
         low = image
-        if np.random.default_rng((*key, UNDEGRADED)).random() >= self.options.clean_share:
+        is_clean = np.random.default_rng((*key, UNDEGRADED)).random() < self.options.clean_share
+        if self.options.stage != "prior" and not is_clean:
             drawn = draw_degradation(self.options.degrade, rng)
             low = degrade(image, drawn, kernel_size=self.options.degrade.kernel_size)
             image = target_of(image, drawn)
-        return Sample(face.name, low, image, components.boxes())
+        seed = int(np.random.default_rng((*key, IN_TRAINING)).integers(2**62))
+        return Sample(face.name, low, image, components.boxes(), seed)
 
     def _components_of(self, face: TrainingFace, size: int) -> Components:
         """Components in px of the training size: those given for the file's name, else by the landmarks."""
@@ -279,6 +287,7 @@ def collate(drawn: list[Sample | InputError]) -> Batch | InputError:
         to_tensor([sample.low for sample in samples]),
         to_tensor([sample.true for sample in samples]),
         torch.from_numpy(np.stack([sample.boxes for sample in samples])),
+        samples[0].seed,
     )
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -20,8 +19,8 @@ from gfpcli.errors import GfpError, InputError
 from gfpcli.train.data import Batch, BatchSampler, FaceDataset, collate
 from gfpcli.train.distributed import World
 from gfpcli.train.losses import ema_decay_of
-from gfpcli.train.nets import Nets, update_ema
-from gfpcli.train.objective import Objective, Terms
+from gfpcli.train.nets import Nets, generator_groups, update_ema
+from gfpcli.train.objective import Phases, Terms
 from gfpcli.train.options import TrainOptions
 from gfpcli.train.run_log import RunLog, open_run_log
 from gfpcli.train.state import (
@@ -32,17 +31,18 @@ from gfpcli.train.state import (
     apply_state,
     changes_of,
     load_state,
-    psnr_of,
     read_training_state,
     save_state,
     save_weights,
+    score_of,
     set_rng,
 )
-from gfpcli.train.validate import Validation, validate
+from gfpcli.train.validate import Validated
 
 MAX_ROLLBACKS = 3
 BEST = "best.safetensors"
 BETA2, BETA2_DISCRIMINATOR, BETAS_COMPONENTS = 0.99, 0.9905, (0.9, 0.99)  # of Adam, as upstream
+BETAS_PROJECTED = (0.0, 0.99)  # as in Projected GANs
 Values = dict[str, float]
 
 
@@ -51,7 +51,7 @@ class TrainCallbacks:
     """What is called after each iteration, after each validation, and with each message."""
 
     step: Callable[[TrainProgress, Values], None]
-    validation: Callable[[int, Validation], None]
+    validation: Callable[[int, Validated], None]
     note: Callable[[str], None]
 
 
@@ -64,7 +64,7 @@ class TrainingRun:
     samples: FaceDataset
     held_out: FaceDataset
     nets: Nets
-    objective: Objective
+    objective: Phases
     device: torch.device
     world: World
     callbacks: TrainCallbacks
@@ -90,16 +90,19 @@ def training_loop(run: TrainingRun) -> TrainProgress:
             set_rates(optimizers, options, iteration)
             sums: Terms = {}
 
-            # G main: the generator against frozen discriminators
+            # G main and G path length: the generator against frozen discriminators
             set_trainable(nets.discriminators(), False)
             optimizers["generator"].zero_grad()
             fakes = []
             for batch in batches:
-                fake, terms = objective.generator_main(batch, iteration)  # (N, 3, S, S)
+                fake, terms, measured = objective.generator_main(batch, iteration)  # (N, 3, S, S)
+                if objective.is_path_regularised(iteration):
+                    penalty, lengths = objective.generator_path_length(batch)
+                    terms, measured = terms | penalty, measured | lengths
                 loss = torch.stack(list(terms.values())).sum() / len(batches)
                 loss.backward()
                 fakes.append(fake.detach())
-                add_terms(sums, terms | {"mse": F.mse_loss(fakes[-1].clamp(-1, 1), batch.true)}, len(batches))
+                add_terms(sums, terms | measured, len(batches))
             world.average_gradients(nets.generator)
             if options.clip:
                 nn.utils.clip_grad_norm_(nets.generator.parameters(), options.clip)
@@ -111,12 +114,12 @@ def training_loop(run: TrainingRun) -> TrainProgress:
                 for name in optimizers.keys() - {"generator"}:
                     optimizers[name].zero_grad()
                 for batch, fake in zip(batches, fakes, strict=True):
-                    terms = objective.discriminator_main(fake, batch)
+                    terms, measured = objective.discriminator_main(fake, batch)
                     if objective.is_regularised(iteration):
                         terms |= objective.discriminator_r1(batch)
                     loss = torch.stack(list(terms.values())).sum() / len(batches)
                     loss.backward()
-                    add_terms(sums, terms, len(batches))
+                    add_terms(sums, terms | measured, len(batches))
                 for discriminator in nets.discriminators():
                     world.average_gradients(discriminator)
                 for name in optimizers.keys() - {"generator"}:
@@ -131,6 +134,7 @@ def training_loop(run: TrainingRun) -> TrainProgress:
                 loader = load_batches(run, progress)
                 log = log and log.rewind(progress.iteration)
                 continue
+            objective.follow(values, n_images)
             progress.iteration += 1
             progress.n_images += n_images
 
@@ -159,7 +163,7 @@ def begin(run: TrainingRun, optimizers: Optimizers) -> TrainProgress:
     if run.world.broadcast_flag(path.exists()):
         content = read_training_state(path)
         progress = apply_state(path, content, run.nets, optimizers, run.options)
-        progress.best = max(progress.best, psnr_of(run.folder / BEST))  # a killed run may have saved a better one
+        progress.best = max(progress.best, score_of(run.folder / BEST))  # a killed run may have saved a better one
         set_rng(progress.rng)
         for line in changes_of(content, run.options, facts_of(run)):
             run.callbacks.note(line)
@@ -212,23 +216,27 @@ def _init_worker(worker: int) -> None:
 
 
 def make_optimizers(options: TrainOptions, nets: Nets) -> Optimizers:
-    """Adam for the generator, for the whole-face discriminator and for those of the components."""
-    trainable = [weight for weight in nets.generator.parameters() if weight.requires_grad]
-    found = {"generator": torch.optim.Adam(trainable, options.rate, (options.beta1, BETA2))}
+    """Adam for the generator, the whole-face discriminator, those of the components, and the projected one."""
+    found = {
+        "generator": torch.optim.Adam(generator_groups(nets.generator), options.rate, (options.beta1, BETA2))
+    }
     if nets.discriminator is not None:
         betas = (0.0, BETA2_DISCRIMINATOR)
         found["discriminator"] = torch.optim.Adam(nets.discriminator.parameters(), options.rate_d, betas)
     if nets.components:
         found["components"] = torch.optim.Adam(nets.components.parameters(), options.rate_d, BETAS_COMPONENTS)
+    if nets.projected is not None:
+        found["projected"] = torch.optim.Adam(nets.projected.parameters(), options.rate_projected, BETAS_PROJECTED)
     return found
 
 
 def set_rates(optimizers: Optimizers, options: TrainOptions, iteration: int) -> None:
-    """Sets the learning rates of an iteration."""
+    """Sets the learning rates of an iteration; a group of weights may have a share of it."""
+    rates = {"generator": options.rate, "projected": options.rate_projected}
     for name, optimizer in optimizers.items():
-        rate = options.rate if name == "generator" else options.rate_d
+        rate = rates.get(name, options.rate_d)
         for group in optimizer.param_groups:
-            group["lr"] = rate * rate_factor(options, iteration)
+            group["lr"] = rate * rate_factor(options, iteration) * group.get("share", 1.0)
 
 
 def rate_factor(options: TrainOptions, iteration: int) -> float:
@@ -260,7 +268,9 @@ def add_terms(sums: Terms, terms: Terms, n_batches: int) -> None:
 def mean_values(sums: Terms, world: World) -> Values:
     """The terms' means over the processes; `psnr` in dB replaces `mse`, the error of images in [-1, 1]."""
     values = dict(zip(sums, world.mean(torch.stack(list(sums.values()))).tolist(), strict=True))
-    return values | {"psnr": -10 * math.log10(max(values.pop("mse") / 4, 1e-12))}
+    if "mse" in values:
+        values["psnr"] = -10 * math.log10(max(values.pop("mse") / 4, 1e-12))
+    return values
 
 
 def roll_back(run: TrainingRun, optimizers: Optimizers, progress: TrainProgress) -> TrainProgress:
@@ -281,16 +291,16 @@ def roll_back(run: TrainingRun, optimizers: Optimizers, progress: TrainProgress)
 
 
 def evaluate_ema(run: TrainingRun, log: RunLog, progress: TrainProgress) -> None:
-    """Validates the moving average, and saves it where its PSNR is the best so far."""
+    """Validates the moving average, and saves it where its score is the best so far."""
     samples = run.held_out if run.held_out.faces else run.samples
-    result = validate(run.nets.g_ema, samples, run.options.n_valid, run.device)
+    result = run.objective.validate(samples, run.device)
     log.validation(progress.iteration, result)
     run.callbacks.validation(progress.iteration, result)
     path = run.folder / BEST
-    if result.psnr > progress.best or not path.exists():
-        progress.best = result.psnr
-        note = f"iteration {progress.iteration}, {result.psnr:.2f} dB"
-        save_weights(path, run.nets.g_ema, run.options, note=note, psnr=result.psnr)
+    if result.score > progress.best or not path.exists():
+        progress.best = result.score
+        note = f"iteration {progress.iteration}, {result.told_score}"
+        save_weights(path, run.nets.g_ema, run.options, note=note, score=result.score)
 
 
 def save(run: TrainingRun, optimizers: Optimizers, progress: TrainProgress) -> None:

@@ -15,6 +15,7 @@ from torchvision.ops import roi_align
 from gfpcli.model.compact import FOLD
 
 LOWPASS = 4  # px averaged into one by the low-pass term
+PERIODS = FOLD // 2, FOLD  # px, at which detail may not repeat itself more than in the true face
 WINDOW = 16  # px, edge of the windows in which texture is measured; they overlap by half
 RGB_TO_LUMA = (0.299, 0.587, 0.114)
 FILTERS = (  # horizontal, vertical and both diagonal differences, and the Laplacian; scaled to unit length
@@ -36,10 +37,33 @@ def discriminator_gan(real: Tensor, fake: Tensor) -> Tensor:
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
+def generator_hinge(fake: Sequence[Tensor]) -> Tensor:
+    """The generator's part of the hinge loss: minus the mean of each map of scores, summed over the maps."""
+    return torch.stack([-scores.mean() for scores in fake]).sum()
+
+
+def discriminator_hinge(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Hinge loss of a discriminator with several maps of scores: scores beyond 1 and -1 cost nothing more."""
+    maps = zip(real, fake, strict=True)
+    return torch.stack([F.relu(1 - good).mean() + F.relu(1 + bad).mean() for good, bad in maps]).sum()
+
+
 def r1_penalty(real_score: Tensor, real: Tensor) -> Tensor:
     """Squared gradient of the score at real images, mean over the batch; `real` must require its gradient."""
     (grad,) = torch.autograd.grad(real_score.sum(), real, create_graph=True)
     return grad.square().flatten(1).sum(dim=1).mean()
+
+
+def path_lengths(faces: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+    """How far a step in w moves the faces: (N,), differentiable again (StyleGAN2, section 3.2).
+
+    Args:
+        faces: (N, 3, S, S), made from `latent` (N, L, n_style).
+        noise: standard normal draws (N, 3, S, S), the random directions in image space.
+    """
+    height, width = faces.shape[2:]
+    (grad,) = torch.autograd.grad((faces * noise).sum() / (height * width) ** 0.5, latent, create_graph=True)
+    return grad.square().sum(dim=2).mean(dim=1).sqrt()
 
 
 def gram(feat: Tensor) -> Tensor:
@@ -96,21 +120,22 @@ def _strengths(luma: Tensor, window: int) -> Tensor:
 
 
 def checkerboard(out: Tensor, true: Tensor) -> Tensor:
-    """L1 between the autocorrelations of fine detail at FOLD px: networks that fold pixels repeat detail there.
+    """L1 between the autocorrelations of fine detail at PERIODS, summed: networks that fold pixels repeat detail there.
 
     The autocorrelation is that of the luma's Laplacian, horizontally, vertically and along both diagonals, over windows
     of 2 * WINDOW px (as in the texture statistics of Portilla and Simoncelli).
     """
-    return F.l1_loss(_autocorrelation(out), _autocorrelation(true))
+    return len(PERIODS) * F.l1_loss(_autocorrelation(out), _autocorrelation(true))
 
 
 def _autocorrelation(faces: Tensor) -> Tensor:
-    """-1 to 1 for each direction and window: (N, 3, S, S) to (N, 4, S', S')."""
+    """-1 to 1 for each direction and window: (N, 3, S, S) to (N, 8, S', S')."""
     laplacian = faces.new_tensor(FILTERS[-1]).reshape(1, 1, 3, 3) / 20**0.5
     weights = faces.new_tensor(RGB_TO_LUMA).reshape(1, 3, 1, 1)
     luma = F.pad((faces * weights).sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     fine = F.conv2d(luma, laplacian)  # (N, 1, S, S): padded, so that the smallest size has a window
-    products = [fine * fine.roll(shift, dims=(2, 3)) for shift in ((0, FOLD), (FOLD, 0), (FOLD, FOLD), (FOLD, -FOLD))]
+    shifts = [(y * period, x * period) for period in PERIODS for y, x in ((0, 1), (1, 0), (1, 1), (1, -1))]
+    products = [fine * fine.roll(shift, dims=(2, 3)) for shift in shifts]
     power = F.avg_pool2d(fine.square(), 2 * WINDOW, WINDOW)
     return F.avg_pool2d(torch.cat(products, dim=1), 2 * WINDOW, WINDOW) / (power + 1e-5)
 

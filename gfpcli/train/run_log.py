@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gfpcli.errors import OutputError
 from gfpcli.files.atomic import os_errors_as, write_bytes
-from gfpcli.train.validate import Validation
+from gfpcli.train.validate import Validated
 
 LOG, PLOT, TENSORBOARD, GRIDS = "log.jsonl", "losses.png", "tensorboard", "grids"
 SMOOTHING = 0.95  # decay of the plotted moving averages
@@ -36,12 +36,12 @@ class RunLog:
                 for name, value in values.items():
                     self.writer.add_scalar(f"train/{name}", value, iteration)
 
-    def validation(self, iteration: int, result: Validation) -> None:
+    def validation(self, iteration: int, result: Validated) -> None:
         """Logs the metrics and the grid of a validation. Raises OutputError."""
         write_bytes(self.folder / GRIDS / f"{iteration:07d}.png", cv2.imencode(".png", result.grid)[1].tobytes())
-        for name in ("psnr", "ssim", "niqe"):
-            self.writer.add_scalar(f"valid/{name}", getattr(result, name), iteration)
-        self.writer.add_image("valid/low, restored, true", result.grid[..., ::-1], iteration, dataformats="HWC")
+        for name, value in result.figures.items():
+            self.writer.add_scalar(f"valid/{name}", value, iteration)
+        self.writer.add_image(f"valid/{result.shown}", result.grid[..., ::-1], iteration, dataformats="HWC")
 
     def rewind(self, iteration: int) -> RunLog:
         """Drops what was logged from `iteration` on, and gives the log to continue with. Raises OutputError."""

@@ -28,12 +28,13 @@ FORMAT = 2  # 1 had other names of networks and loss terms, and landmarks that w
 # options that may change when a run goes on: no draw and no earlier iteration depends on them
 MAY_CHANGE = (
     "iterations", "workers", "log_every", "validate_every", "save_every", "n_valid", "start", "prior", "components",
+    "truncation",
 )  # fmt: skip
 EFFECTS = {  # flag, and what a change does to a run that goes on
     "start": ("--from", "it has no effect, the weights are those of the run's state"),
     "prior": ("--prior", "it has no effect, the weights are those of the run's state"),
     "components": ("--set components", "the boxes of eyes and mouth are others from now on"),
-    "n_valid": ("--set n_valid", "PSNR is the mean of other faces than that of best.safetensors"),
+    "n_valid": ("--set n_valid", "validations look at other faces than that of best.safetensors did"),
     "iterations": ("--iterations", "the learning rate falls along another cosine"),
 }
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -55,7 +56,7 @@ class TrainProgress:
     iteration: int = 0  # iterations done
     n_images: int = 0  # training images seen by all processes
     n_rollbacks: int = 0
-    best: float = float("-inf")  # PSNR of the best validation, dB
+    best: float = float("-inf")  # score of the best validation
     rng: dict[str, Any] = field(default_factory=dict)
 
 
@@ -201,26 +202,27 @@ def set_rng(state: Mapping[str, Any]) -> None:
 
 
 def save_weights(
-    path: Path, net: nn.Module, options: TrainOptions, *, note: str, psnr: float | None = None
+    path: Path, net: nn.Module, options: TrainOptions, *, note: str, score: float | None = None
 ) -> None:
-    """Writes a network as fp32 safetensors in the official key layout (`gfp restore --model`).
+    """Writes a network as fp32 safetensors in the official key layout (`gfp restore --model`, or `gfp train --prior`).
 
     Args:
-        psnr: of its validation, dB; `psnr_of` reads it back.
+        score: of its validation; `score_of` reads it back.
 
     Raises:
         OutputError: it cannot be written.
     """
     state: dict[str, Tensor] = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
-    facts = {"arch": KIND_OF[options.arch], "size": str(options.size), "note": note}
-    facts |= {} if psnr is None else {"psnr": repr(psnr)}
+    kind = "stylegan2" if options.stage == "prior" else KIND_OF[options.arch]
+    facts = {"arch": kind, "size": str(options.size), "note": note}
+    facts |= {} if score is None else {"score": repr(score)}
     write_bytes(path, save(state, facts))
 
 
-def psnr_of(path: Path) -> float:
-    """The PSNR that `save_weights` noted, dB; -infinity without one, or without such a file."""
+def score_of(path: Path) -> float:
+    """The score that `save_weights` noted; -infinity without one, or without such a file."""
     try:
         with safe_open(path, "pt") as file:
-            return float((file.metadata() or {}).get("psnr", "-inf"))
+            return float((file.metadata() or {}).get("score", "-inf"))
     except (OSError, SafetensorError, ValueError):
         return float("-inf")

@@ -1,9 +1,11 @@
-"""Validation of the moving average on held-out faces: metrics and an image grid; the sheet of degradations."""
+"""Validation of a restorer's moving average on held-out faces: metrics and an image grid; sheets of degradations."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,6 +20,31 @@ from gfpcli.train.data import FaceDataset, Sample
 N_SHOWN = 8  # rows of the grid
 
 
+class Validated(Protocol):
+    """What a validation found: of either stage.
+
+    Attributes:
+        score: by which the best network is chosen, higher is better.
+        told_score: the same in words.
+        figures: what is logged, by name.
+        told: a line for the user.
+        grid: (H, W, 3) BGR, 0..255; `shown` says what is in it.
+    """
+
+    @property
+    def score(self) -> float: ...
+    @property
+    def told_score(self) -> str: ...
+    @property
+    def figures(self) -> Mapping[str, float]: ...
+    @property
+    def told(self) -> str: ...
+    @property
+    def grid(self) -> NDArray[np.uint8]: ...
+    @property
+    def shown(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
     """Means over the faces; `before` holds those of the degraded faces. The grid is (H, W, 3) BGR, 0..255."""
@@ -27,6 +54,26 @@ class Validation:
     niqe: float  # NaN where the faces are too small for it
     before: tuple[float, float, float]  # PSNR, SSIM, NIQE
     grid: NDArray[np.uint8]
+    shown: str = "low, restored, true"
+
+    @property
+    def score(self) -> float:
+        """PSNR, dB."""
+        return self.psnr
+
+    @property
+    def told_score(self) -> str:
+        return f"{self.psnr:.2f} dB"
+
+    @property
+    def figures(self) -> dict[str, float]:
+        return {"psnr": self.psnr, "ssim": self.ssim, "niqe": self.niqe}
+
+    @property
+    def told(self) -> str:
+        before = self.before
+        return (f"PSNR {before[0]:.2f} -> {self.psnr:.2f} dB, SSIM {before[1]:.4f} -> {self.ssim:.4f}, "
+                f"NIQE {before[2]:.2f} -> {self.niqe:.2f}")  # fmt: skip
 
 
 def validate(net: nn.Module, samples: FaceDataset, n_faces: int, device: torch.device) -> Validation:

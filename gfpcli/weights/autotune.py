@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from gfpcli.files.atomic import write_bytes
 from gfpcli.pipeline.arrays import to_batch
 from gfpcli.types import PictureBatch
 from gfpcli.weights.cache import BUILTIN, cache_folder
+from gfpcli.weights.cpu import ISA_LIMIT, cpu_name
 
 if TYPE_CHECKING:  # a run by onnxruntime does not load it
     import torch
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # a run by onnxruntime does not load it
 MATCH_DB = 40.0  # dB, least PSNR of a face against the one in fp32
 MATCH_IOU = 0.99  # least overlap of a mask with the one in fp32 at full size
 WORTH = 1.15  # times as fast as the candidate that it replaces, at least
-SMALL = 20_000_000  # weights; a smaller network is fast enough in fp32, and runs so without being timed
+SMALL = 20_000_000  # weights; a smaller network is not timed: what is fast for it is known by the CPU's instructions
 COMPILE_FROM = 500  # inputs of a run, from which compiling saves more time than it takes
 COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 MEMORY = "fastest.json"  # in the cache folder: the choices of earlier runs
@@ -87,8 +87,30 @@ def fastest_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T
     return best
 
 
+def first_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T], bool], key: str) -> str:
+    """The name of the first candidate after the reference whose output matches it; remembered under `key`.
+
+    Nothing is timed: what it says is the same in every process of a machine, whatever else that is doing.
+
+    Args:
+        candidates: the reference, which is taken where nothing matches, then the others, the best first.
+        matches, key: as of `fastest_matching`.
+    """
+    known = _remembered()
+    if known.get(key) in [candidate.name for candidate in candidates]:
+        return known[key]
+    reference, best = candidates[0].run(), candidates[0].name
+    for candidate in candidates[1:]:
+        with suppress(RuntimeError):  # this machine cannot run the network so
+            if matches(reference, candidate.run()):
+                best = candidate.name
+                break
+    _remember({**_remembered(), key: best})
+    return best
+
+
 def is_small(net: torch.nn.Module) -> bool:
-    """Whether a network runs in fp32 without being timed."""
+    """Whether a network's precision is chosen without timing it."""
     return sum(weight.numel() for weight in net.parameters()) < SMALL
 
 
@@ -121,14 +143,16 @@ def masks_match(one: Sequence[NDArray[np.float32]], other: Sequence[NDArray[np.f
 def machine_of(device: torch.device | None) -> str:
     """What speed and precision depend on besides the network: device, its name, threads, version of torch.
 
-    None: onnxruntime runs it, without torch.
+    A CPU whose instructions are limited for oneDNN is another machine. None: onnxruntime runs it, without torch.
     """
     if device is None:
-        return f"onnxruntime, {_cpu_name()} x{cv2.getNumThreads()}"
+        return f"onnxruntime, {cpu_name()} x{cv2.getNumThreads()}"
     import torch
 
     is_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if is_cuda else f"{_cpu_name()} x{torch.get_num_threads()}"
+    name = torch.cuda.get_device_name(device) if is_cuda else f"{cpu_name()} x{torch.get_num_threads()}"
+    if not is_cuda and (limit := os.environ.get(ISA_LIMIT)):
+        name += f" up to {limit}"
     return f"{device.type} {name}, torch {torch.__version__}"
 
 
@@ -176,14 +200,6 @@ def _time_candidate(candidate: Candidate[T]) -> tuple[T, float]:
         out = candidate.run()
         times.append(time.perf_counter() - start)
     return out, min(times)
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _remembered() -> dict[str, str]:

@@ -42,6 +42,7 @@ class _FacePart:
     model: FaceModel
     template: str  # how faces are aligned for it
     n_batch: int  # faces in one call
+    computes_in: str  # runtime and precision
     coder: FaceCoder | None = None
 
 
@@ -76,8 +77,9 @@ def load_restorer(
     if parts.detector is None:
         return replace(first, replicas=tuple(others), files=parts)
     n_detect = N_DETECT.get(devices[0].type, 1) if devices[0] else 1
+    upright = _detector_on(devices[0], options, parts.detector, warn)
     return replace(
-        first, detector=_turning_detector(options, parts.detector, devices[0], warn), n_detect=n_detect,
+        first, detector=_turning_detector(options, upright), follower=upright.follow, n_detect=n_detect,
         replicas=tuple(others), files=parts,
         landmarker=BoxLandmarker(partial(load_landmark_refiner, options.runtime, options.provider)),
     )  # fmt: skip
@@ -89,7 +91,7 @@ def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[De
         raise CheckpointError("this run has no detector, or no identity network")
     device = devices_of(options, parts)[0]
     identifier, scale = load_identifier_for(options, parts.identifier, device)
-    return _turning_detector(options, parts.detector, device), identifier, scale
+    return _turning_detector(options, _detector_on(device, options, parts.detector)), identifier, scale
 
 
 def devices_of(options: FaceOptions, parts: Parts) -> tuple[torch.device | None, ...]:
@@ -105,10 +107,13 @@ def _untold(line: str) -> None:
     """For what nobody listens to."""
 
 
-def _turning_detector(
-    options: FaceOptions, path: Path, device: torch.device | None, warn: Warn = _untold
-) -> Detector:
-    upright = load_detector_for(options, path, device if device and device.type == "cuda" else None, warn)
+def _detector_on(
+    device: torch.device | None, options: FaceOptions, path: Path, warn: Warn = _untold
+) -> RetinaFaceDetector:
+    return load_detector_for(options, path, device if device and device.type == "cuda" else None, warn)
+
+
+def _turning_detector(options: FaceOptions, upright: RetinaFaceDetector) -> Detector:
     return TurningDetector(upright, options.turns) if options.turns else upright
 
 
@@ -152,7 +157,9 @@ def _load_on(
     masker = _masker_of(options, parts, device, faces.n_batch, warn)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=faces.n_batch, template=faces.template)
-    return Restorer(lambda images: [], faces.model, masker, chosen, upsampler, coder=faces.coder)
+    return Restorer(
+        lambda images: [], faces.model, masker, chosen, upsampler, coder=faces.coder, computes_in=faces.computes_in
+    )  # fmt: skip
 
 
 def _face_part_of(
@@ -160,13 +167,15 @@ def _face_part_of(
 ) -> _FacePart:
     if onnx := onnx_file_of(path, "restorer", options, warn):
         return _onnx_face_part(onnx, options, warn)
-    from gfpcli.weights.torch_parts import torch_face_model
+    from gfpcli.weights.torch_parts import onnx_in_place_of_torch, torch_face_model
 
     assert device is not None  # torch runs a network
-    net = torch_face_model(path, options, device, n_inputs)
     template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
+    if faster := onnx_in_place_of_torch(path, options, device, n_inputs):
+        return _FacePart(faster, template, options.batch_size or faster.n_batch, faster.computes_in)
+    net = torch_face_model(path, options, device, n_inputs)
     n_batch = options.batch_size or autotune.batch_size(device, net.size, net.dtype)
-    return _FacePart(net, template, n_batch, net.coder)
+    return _FacePart(net, template, n_batch, net.computes_in, net.coder)
 
 
 def _onnx_face_part(path: Path, options: FaceOptions, warn: Warn) -> _FacePart:
@@ -176,18 +185,18 @@ def _onnx_face_part(path: Path, options: FaceOptions, warn: Warn) -> _FacePart:
     if isinstance(options, VideoOptions) and options.smooth > 0 and onnx_parts.may_have_latents(model.net.facts):
         warn(f"{path}: the latents of a GFP-GAN network are averaged over frames by torch only, not by onnxruntime")
     template = options.template if options.template != "auto" else template_of(path, model.net.facts, warn)
-    return _FacePart(model, template, options.batch_size or model.n_batch)
+    return _FacePart(model, template, options.batch_size or model.n_batch, model.computes_in)
 
 
 def _guard_of(options: FaceOptions, parts: Parts, device: torch.device | None, warn: Warn) -> Guard:
     """What chooses each face's strength, by its identity where that is wanted."""
-    limit = options.identity_limit
-    if limit is None or parts.identifier is None:
+    limits = options.identity_limits
+    if not limits or parts.identifier is None:
         return Guard(options.fixed_strength)
     identifier, scale = load_identifier_for(options, parts.identifier, device, warn)
     if scale is UNSCALED:
         warn(f"{parts.identifier}: how alike pairs of people are to it was not measured: identity is its bare cosine")
-    return Guard(options.fixed_strength, identifier, scale, limit)
+    return Guard(options.fixed_strength, identifier, scale, limits)
 
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device | None, n_batch: int, warn: Warn) -> Masker:

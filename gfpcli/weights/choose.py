@@ -193,7 +193,7 @@ def fingerprint(options: PipelineOptions, parts: Parts) -> str:
         each.name: getattr(options, each.name) for each in fields(options) if each.metadata["in_fingerprint"]
     }
     facts["device"] = options.device.partition(",")[0].partition(":")[0]  # which one, and how many, changes nothing
-    facts["identity_guard"] = options.identity_limit  # the number that `on` stands for may change
+    facts["identity_guard"] = options.identity_limits  # what `on` stands for may change
     files = [_digest_of(path) if path else None for path in parts.files]
     text = json.dumps([__version__, facts, files], sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gfpcli.adapters.facexlib import load_parser
 from gfpcli.adapters.onnx import OPSET, import_onnx, write_onnx
-from gfpcli.adapters.onnxruntime import open_onnx
+from gfpcli.adapters.onnxruntime import open_onnx, write_int8
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of, write_with
 from gfpcli.model.checkpoint import face_net_of, kind_of, read_state
@@ -108,6 +108,20 @@ def export_network(path: Path, name: str, kind: str, precision: str, target: Pat
 
     write_with(target, fill)
     return found[0]
+
+
+def write_export_in_int8(path: Path, exported: Path, target: Path) -> None:
+    """Writes the int8 copy of a face network's export, whole or not at all.
+
+    Args:
+        path: the network's weights.
+
+    Raises:
+        GfpError: as `export_network`.
+    """
+    crops = _restorer(path).crops["image"].numpy()
+    examples = [{"image": crops[i : i + 1]} for i in range(len(crops))]
+    write_with(target, lambda temporary: write_int8(exported, temporary, examples))
 
 
 def _as_tuple(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -20,6 +20,7 @@ from gfpcli.model.gfpgan import GFPGAN, Halves
 from gfpcli.pipeline.tensors import DTYPES, inference, place, to_array
 from gfpcli.types import FaceCode, FaceCoder, PictureBatch
 from gfpcli.weights import autotune
+from gfpcli.weights.cpu import has_bf16
 from gfpcli.weights.licences import check_architecture
 
 
@@ -40,6 +41,11 @@ class FaceNet:
     def placed(self, faces: PictureBatch) -> Tensor:
         """The batch as the network takes it."""
         return place(faces, self.device, self.dtype)
+
+    @property
+    def computes_in(self) -> str:
+        """Runtime and precision."""
+        return f"torch {next(name for name, dtype in DTYPES.items() if dtype == self.dtype)}"
 
     @property
     def coder(self) -> FaceCoder | None:
@@ -80,6 +86,8 @@ def load_face_model(
 ) -> FaceNet:  # fmt: skip
     """A face network ready to run. `auto` precision is the fastest whose output matches fp32 (see `autotune`).
 
+    For a small network that is bf16 on a CPU with instructions for it, else fp32.
+
     Args:
         is_compiled: None compiles a large network for a long run, where this machine can.
         n_inputs: of the whole run, also those done before: a run that goes on must make the same bytes.
@@ -97,7 +105,7 @@ def load_face_model(
     size, is_small = int(net.size), autotune.is_small(net)  # type: ignore[arg-type]
     probe = autotune.probe_batch(size)
     if precision == "auto":
-        precision = "fp32" if is_small else _fastest_precision(net, probe, device, autotune.file_identity(path))
+        precision = _chosen_precision(net, probe, device, autotune.file_identity(path))
     net = _placed(net, device, DTYPES[precision])
     is_long = n_inputs >= autotune.COMPILE_FROM and not is_small
     run: autotune.NetFunction | None = net
@@ -131,12 +139,15 @@ def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
     return net
 
 
-def _fastest_precision(net: nn.Module, probe: PictureBatch, device: torch.device, source: str) -> str:
+def _chosen_precision(net: nn.Module, probe: PictureBatch, device: torch.device, source: str) -> str:
     """Of fp32 and the half precisions of the device. `net` stays as it is."""
 
     def candidate(name: str) -> autotune.Candidate[PictureBatch]:
         ready = cache(lambda: FaceNet(_placed(copy.deepcopy(net), device, DTYPES[name]), 0, device, DTYPES[name]))
         return autotune.Candidate(name, lambda: ready()(probe))
 
-    candidates = [candidate(name) for name in ("fp32", *autotune.HALVES[device.type])]
-    return autotune.fastest_matching(candidates, autotune.faces_match, f"{source}, {autotune.machine_of(device)}")
+    is_small = autotune.is_small(net)
+    halves = autotune.HALVES[device.type] if not is_small else ("bf16",) if device.type == "cpu" and has_bf16() else ()
+    choose = autotune.first_matching if is_small else autotune.fastest_matching
+    key = f"{source}, {autotune.machine_of(device)}, {' '.join(halves)}"
+    return choose([candidate(name) for name in ("fp32", *halves)], autotune.faces_match, key)

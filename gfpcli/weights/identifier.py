@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from gfpcli.errors import CheckpointError
 from gfpcli.model.arcface import ArcFaceR18, gray_for_identity
 from gfpcli.model.checkpoint import read_state
+from gfpcli.model.fold import fold_batch_norms
 from gfpcli.model.identity import IdentityNet
+from gfpcli.model.views import IDENTITY_VIEW
 from gfpcli.pipeline.identity import VIEWS, IdentityScale, NetIdentifier
 from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.weights.identity_scale import read_scale
@@ -50,7 +52,9 @@ def read_identity_net(path: Path) -> tuple[nn.Module, str]:
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit together as an identity network") from error
     seen = net if view == "built-in" else nn.Sequential(GrayFaces(), net)
-    return seen.eval().requires_grad_(False), view
+    seen.eval().requires_grad_(False)
+    fold_batch_norms(seen, torch.zeros(1, 3, IDENTITY_VIEW, IDENTITY_VIEW))
+    return seen, view
 
 
 class GrayFaces(nn.Module):

@@ -57,7 +57,7 @@ def is_onnx(path: Path) -> bool:
     return path.suffix.lower() == ".onnx"
 
 
-def exported_in_cache(path: Path, kind: str, warn: Callable[[str], None]) -> Path:
+def exported_in_cache(path: Path, kind: str, warn: Callable[[str], None] = lambda line: None) -> Path:
     """The fp32 export of a weight file, made when it is not in the cache yet, which needs torch.
 
     Raises:
@@ -70,6 +70,21 @@ def exported_in_cache(path: Path, kind: str, warn: Callable[[str], None]) -> Pat
 
         warn(f"{path.name}: exported for onnxruntime, once, to {target}")
         export_network(path, path.stem, kind, "fp32", target)
+    return target
+
+
+def int8_in_cache(path: Path) -> Path:
+    """A face network's export in int8, made from the fp32 one when it is not in the cache yet.
+
+    Raises:
+        GfpError: as `export_network`.
+    """
+    exported = exported_in_cache(path, "restorer")
+    target = exported.with_suffix(".int8.onnx")
+    if not target.is_file():
+        from gfpcli.weights.export import write_export_in_int8
+
+        write_export_in_int8(path, exported, target)
     return target
 
 

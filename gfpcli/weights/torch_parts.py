@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from gfpcli.adapters.onnxruntime import OnnxFaceModel
 from gfpcli.model.checkpoint import kind_of, read_state
-from gfpcli.options import FaceOptions
+from gfpcli.options import FaceOptions, VideoOptions
 from gfpcli.pipeline.parsing import ParseNetMasker
 from gfpcli.pipeline.tensors import DTYPES, EnlargingNet
 from gfpcli.pipeline.upsample import NetUpsampler, TileProgress
@@ -17,6 +18,8 @@ from gfpcli.weights import autotune
 from gfpcli.weights.choose import Warn
 from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.licences import check_architecture
+from gfpcli.weights.onnx_choice import faster_onnx_model
+from gfpcli.weights.onnx_parts import LATENTS
 from gfpcli.weights.upsampler import upsampler_of
 
 PROBE_SIDE = 512  # px of the photo that a community network is measured on
@@ -28,6 +31,24 @@ def torch_face_model(path: Path, options: FaceOptions, device: torch.device, n_i
         path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity,
         accepted=options.accept_licence,
     )  # fmt: skip
+
+
+def onnx_in_place_of_torch(
+    path: Path, options: FaceOptions, device: torch.device, n_inputs: int
+) -> OnnxFaceModel | None:
+    """The face network by onnxruntime where nobody asked for either and it is faster: `faster_onnx_model`."""
+    if not may_be_onnx(options, path):
+        return None
+    return faster_onnx_model(
+        path, device, n_inputs=n_inputs, fidelity=options.fidelity, accepted=options.accept_licence
+    )
+
+
+def may_be_onnx(options: FaceOptions, path: Path) -> bool:
+    """Whether onnxruntime may run a face network without being asked to: it neither compiles nor averages latents."""
+    is_free = options.runtime == "auto" and options.precision == "auto" and not options.compile
+    averages = isinstance(options, VideoOptions) and options.smooth > 0
+    return is_free and not (averages and kind_of(read_state(path)).startswith(LATENTS))
 
 
 def torch_maskers(path: Path, options: FaceOptions, device: torch.device, n_batch: int) -> dict[str, ParseNetMasker]:

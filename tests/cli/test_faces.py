@@ -189,6 +189,12 @@ def test_a_bad_plan_is_one_line(
     assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
+def faces_in(records: Path) -> list[Any]:
+    """What each line tells of the faces of a photo, without times."""
+    rows = sorted(map(json.loads, records.read_text().splitlines()), key=lambda row: Path(row["input"]).name)
+    return [[{**face, "seconds": 0} for face in row["faces"]] for row in rows]
+
+
 def test_photos_and_plan_behind_urls_give_the_same(
     store: AbstractFileSystem, photos: Path, made: tuple[Result, Path], tmp_path: Path
 ) -> None:
@@ -201,9 +207,12 @@ def test_photos_and_plan_behind_urls_give_the_same(
         store.pipe(f"/in/{path.relative_to(photos if photos in path.parents else tmp_path)}", path.read_bytes())
     store.rm("/in/plan.json")
     store.pipe("/plans/plan.json", plan.read_bytes())
-    assert gfp("restore", photos, "-o", tmp_path / "out", "--plan", plan, *RUN).exit_code == 1
-    words = ("restore", "memory://in", "-o", "memory://out", "--plan", "memory://plans/plan.json", *RUN)
+    judged = (*RUN, "--strength", "auto", "--identity-guard", "on", "--json")
+    assert gfp("restore", photos, "-o", tmp_path / "out", "--plan", plan, *judged, tmp_path / "here").exit_code == 1
+    words = ("restore", "memory://in", "-o", "memory://out", "--plan", "memory://plans/plan.json", *judged)
+    words = (*words, tmp_path / "there")
     assert gfp(*words).exit_code == 1
+    assert faces_in(tmp_path / "here") == faces_in(tmp_path / "there")
     for name in ("album/both.png", "red.png", "blue.png", "plain.png"):
         assert store.cat(f"/out/{name}") == (tmp_path / "out" / name).read_bytes(), name
     assert "4 skipped" in gfp(*words).stderr

@@ -133,6 +133,7 @@ def test_records_tell_faces_and_sizes(tmp_path: Path) -> None:
     (face,) = row["faces"]
     assert len(face["landmarks"]) == 5 and face["status"] == "restored" and 0.8 <= face["score"] <= 1
     assert row["seconds"] > 0 and row["error"] is None
+    assert row["computed_in"].split()[0] in ("torch", "onnxruntime")
 
 
 def test_a_face_that_fails_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_recorded_gets_no_name(encoded: Clip) -> None:
 def results_of(source: Path, restorer: Restorer, **changes: object) -> list[Restored]:
     clip = open_clip(VideoJob(source, source.with_name("out.mp4")), replace(OPTIONS, **changes))  # type: ignore[arg-type]
     tracked = track_clip(clip, restorer, clip.decode())
-    return [result for _, result in restore_frames(restorer, tracked, clip.options.smooth)]
+    return [result for _, result in restore_frames(restorer, tracked, clip.options.smooth, [])]
 
 
 def test_the_network_sees_faces_of_squeezed_pixels_as_they_are_shown(restorer: Restorer, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
-from gfpcli.clip.hold import N_LOOKS, hold_strengths
+from gfpcli.clip.hold import N_LOOKS, Held, hold_strengths
 from gfpcli.pipeline.guard import Decision, Guard, Look
 from gfpcli.pipeline.steps import AlignedFaces, FacesRestored, Share
 from gfpcli.types import Crop, FaceOutcome, Failed, Frame
@@ -35,9 +36,9 @@ def frames(values: Sequence[int], places: Sequence[int] | None = None) -> list[F
     return made
 
 
-def strengths(given: list[FacesRestored | Failed], cuts: set[int]) -> list[float]:
+def strengths(given: list[FacesRestored | Failed], cuts: set[int], held: list[Held] | None = None) -> list[float]:
     CALLS.clear()
-    out = list(hold_strengths(iter(given), CountingGuard(1.0), cuts))
+    out = list(hold_strengths(iter(given), CountingGuard(1.0), cuts, [] if held is None else held))
     return [each.verdicts[0].strength for each in out if isinstance(each, FacesRestored)]
 
 
@@ -66,3 +67,28 @@ def test_a_frame_that_failed_passes_through() -> None:
     given = frames(range(3))
     given[1] = Failed(given[1].aligned.frame, None)  # type: ignore[union-attr,arg-type]
     assert strengths(given, set()) == [0.1, 0.2]
+
+
+def test_what_was_decided_holds_in_the_next_segment_but_not_over_a_cut() -> None:
+    held: list[Held] = []
+    assert strengths(frames(range(6)), set(), held) == [0.1] * 6
+    (face,) = held
+    assert face.decision.strength == 0.1 and Held.from_json(json.loads(json.dumps(asdict(face)))) == face
+    assert strengths(frames(range(6)), set(), held) == [0.1] * 6 and not CALLS
+    assert strengths(frames(range(6)), {0}, held) == [0.1] * 6 and len(CALLS) == 1
+
+
+def test_a_face_is_judged_by_what_the_network_made_not_by_what_was_blended() -> None:
+    given = frames(range(2))
+    for i, each in enumerate(given):
+        assert isinstance(each, FacesRestored)
+        given[i] = replace(each, made=each.faces, faces=(np.full((32, 32, 3), 99, np.uint8),))
+    seen: list[int] = []
+
+    class Seeing(Guard):
+        def decide(self, looks: Sequence[Look], share: Share) -> Decision:
+            seen.extend(int(face[0, 0, 0]) for _, face in looks)
+            return Decision(1.0)
+
+    list(hold_strengths(iter(given), Seeing(1.0), set(), []))
+    assert seen == [0, 0]

@@ -8,11 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 import gfpcli.clip.clip
 import gfpcli.clip.segments
+from gfpcli.clip.carry import held_before, unfinished_of
 from gfpcli.clip.clip import Clip, ClipResult, finish_clip, open_clip, restore_clip
 from gfpcli.clip.parallel import plan_segments, restore_alone
 from gfpcli.clip.probe import VideoInfo
@@ -63,9 +65,13 @@ def at_once(source: Path, target: Path, restorer: Restorer, **changes: object) -
 
 def apart(source: Path, target: Path, restorer: Restorer, **changes: object) -> tuple[ClipResult, ClipWorkspace]:
     clip, workspace = opened(source, target, **changes)
-    for plan in reversed(list(plan_segments(clip, None, 0))):
+    plans = list(plan_segments(clip, None, 0))
+    for plan in reversed(plans):
         own = workspace.folder / f"{plan.number:06d}-worker{clip.encoder.suffix}"
-        assert plan.fits(workspace.receive(restore_alone(clip, restorer, plan, own), plan.number))
+        begin = max((each.number for each in plans[: plan.number + 1] if each.is_cut), default=0)
+        earlier, before = unfinished_of(plans[begin : plan.number], (), workspace)
+        held = held_before(clip, restorer, earlier, before, workspace.folder)
+        assert plan.fits(workspace.receive(restore_alone(clip, restorer, plan, own, held), plan.number))
     return finish_clip(clip, workspace, lambda _: None), workspace
 
 
@@ -101,6 +107,34 @@ def test_averaged_latents_are_the_same_in_segments_made_alone(gan_restorer: Rest
     at_once(source, switched_off[0], gan_restorer, smooth=0)
     at_once(source, switched_off[1], replace(gan_restorer, coder=None), smooth=0)
     assert switched_off[0].read_bytes() == switched_off[1].read_bytes()
+
+
+@pytest.mark.parametrize("has_coder", [False, True])
+def test_a_face_keeps_its_strength_over_the_segments_of_a_shot(
+    restorer: Restorer, gan_restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_coder: bool
+) -> None:
+    """It grows blurrier, so that each segment alone would choose another strength; another fades in."""
+    monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 5))
+    shot = [cv2.GaussianBlur(frame, (0, 0), 0.8 + 0.15 * i) for i, frame in enumerate(talking(16))]
+    faded = [np.clip(i / 8, 0, 1) * frame for i, frame in enumerate(shot)]  # too slowly for a cut
+    wide = [np.hstack(pair).astype(np.uint8) for pair in zip(shot, faded, strict=True)]
+    source = write_clip(tmp_path / "in.mp4", wide)
+    guard = replace(restorer.guard, strength=None)
+    if has_coder:  # its faces are nobody's: the guard takes more of one than of the other
+        guard = replace(guard, strength=1.0, limits=((0.0, 0.83),))
+    judging = replace(gan_restorer if has_coder else restorer, guard=guard)
+    _, one = at_once(source, tmp_path / "once.mp4", judging)
+    held = [each for segment in one.segments for each in segment.held]
+    (left,) = {each.decision for each in held if each.box[0] < 200}
+    (right,) = {each.decision for each in held if each.box[0] > 200}
+    assert len(one.segments) == 4 and len(held) >= 7 and left != right
+    _, many = apart(source, tmp_path / "apart.mp4", judging)
+    assert one.segments == many.segments
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "apart.mp4").read_bytes()
+    clip, workspace = opened(source, tmp_path / "anew.mp4")
+    last = list(plan_segments(clip, None, 0))[-1]
+    anew = restore_alone(clip, judging, last, workspace.folder / "anew.mp4")
+    assert has_coder or not {each.decision for each in anew.held} & {left, right}, "alone it would choose others"
 
 
 @pytest.mark.parametrize(

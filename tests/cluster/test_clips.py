@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -50,11 +51,11 @@ def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two clips, the first with a cut and sound, and a file between them that is none."""
+    """Two clips, the first with a cut and sound, the second ever blurrier, and a file between them that is none."""
     folder = tmp_path_factory.mktemp("clips")
     write_clip(folder / "a.mp4", [*talking(20), *faceless(3), *talking(3)], tone=True)
     (folder / "b.mp4").write_text("not a video")
-    write_clip(folder / "c.mp4", talking(12))
+    write_clip(folder / "c.mp4", [cv2.GaussianBlur(frame, (0, 0), 0.8 + i / 8) for i, frame in enumerate(talking(12))])
     return folder
 
 

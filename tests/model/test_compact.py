@@ -1,19 +1,23 @@
-"""The built-in restorer's network: begins as its input, with and without the layers at full size."""
+"""The built-in restorer's networks: 256 px begins as its input, 512 px as the enlarged change of its core."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from gfpcli.model.checkpoint import load_face_net
-from gfpcli.model.compact import CompactUNet
+from gfpcli.model.checkpoint import kind_of, load_face_net
+from gfpcli.model.compact import CompactUNet, CompactUNet512
 
 WIDTHS = (8, 16)
+Net = TypeVar("Net", bound=nn.Module)
 
 
-def moved(net: CompactUNet, seed: int) -> CompactUNet:
+def moved(net: Net, seed: int) -> Net:
     """With every weight off its start, so that no layer is silent."""
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -53,3 +57,35 @@ def test_noise_is_fresh_in_training_and_stored_otherwise() -> None:
         assert torch.equal(both, net(faces))
         assert torch.allclose(both[1:], net(faces[1:]), atol=1e-6)  # whatever the batch
     assert torch.equal(CompactUNet(WIDTHS, 4).fine.noise, net.fine.noise)  # type: ignore[union-attr]
+
+
+def test_512_px_begin_as_the_enlarged_change_of_the_core() -> None:
+    core, faces = moved(CompactUNet(WIDTHS, 4), 4).eval(), torch.rand(1, 3, 128, 128)
+    small = F.avg_pool2d(faces, 2)
+    change = F.interpolate(core(small) - small, scale_factor=2.0, mode="bilinear", align_corners=False)
+    net = CompactUNet512(core, 8).eval()
+    assert torch.allclose(net(faces), faces + change, atol=1e-6) and net.size == 512
+    net(faces).square().mean().backward()
+    assert net.large.conv3.weight.grad is not None and (net.large.conv3.weight.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+def test_512_px_layers_see_the_picture_the_core_and_noise() -> None:
+    net, faces = moved(CompactUNet512(CompactUNet(WIDTHS, 4), 8), 5), torch.rand(2, 3, 128, 128)
+    with torch.inference_mode():
+        assert not torch.equal(net.train()(faces), net(faces))
+        both = net.eval()(faces)
+        assert torch.equal(both, net(faces))
+        assert torch.allclose(both[1:], net(faces[1:]), atol=1e-5)  # whatever the batch
+        finer = faces.clone()
+        finer[..., ::2, ::2] += 0.1
+        finer[..., 1::2, 1::2] -= 0.1  # the core at half size does not see it
+        assert torch.allclose(F.avg_pool2d(finer, 2), F.avg_pool2d(faces, 2), atol=1e-6)
+        assert not torch.allclose(net(finer) - finer, both - faces, atol=1e-4)
+
+
+def test_the_shape_of_512_px_is_read_from_the_file(tmp_path: Path) -> None:
+    net, faces = moved(CompactUNet512(CompactUNet(WIDTHS, 4), 8), 6).eval(), torch.rand(1, 3, 128, 128)
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    assert kind_of(net.state_dict()) == "compact-512"
+    with torch.inference_mode():
+        assert torch.equal(load_face_net(tmp_path / "a.pth")(faces), net(faces))

@@ -91,6 +91,8 @@ NONSENSE = [
     (in_face(box=[1, 2, 3, "4"]), "box must be 4 numbers"),
     (in_face(box=[1, 2, 3, 10**400]), "box must be 4 numbers"),
     (in_face(box=[50, 5, 10, 60]), "is empty: it must be left, top, right, bottom"),
+    (in_face(box=[10, 5, 10.5, 60]), "is smaller than 2 px"),
+    (in_face(landmarks=[LANDMARKS[i] for i in (1, 0, 2, 4, 3)]), "landmarks are mirrored"),
     (in_face(box=[100, 5, 120, 60]), "lies outside the picture of 100x80 px"),
     (in_face(box=[-20, 5, 0, 60]), "lies outside the picture of 100x80 px"),
     (in_face(box=[-200, 5, 300, 60]), "is larger than the picture of 100x80 px"),
@@ -109,6 +111,14 @@ def test_nonsense_is_refused_by_one_line(data: bytes, told: str) -> None:
         parse_plan(data, "plan.json")
     line = str(refused.value)
     assert line.startswith("plan.json") and told in line and "\n" not in line and len(line) < 300, line
+
+
+def test_a_face_may_be_turned_any_way() -> None:
+    for degrees in range(0, 360, 30):
+        angle = np.deg2rad(degrees)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        points = ((np.array(LANDMARKS) - 30) @ turn.T + 30).tolist()
+        assert parse_plan(in_face(landmarks=points), "plan.json")
 
 
 def test_the_line_names_the_place() -> None:

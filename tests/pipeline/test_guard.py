@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ def crop_of(level: int) -> Crop:
 
 
 def guard(limit: float, strength: float | None = 1.0) -> Guard:
-    return Guard(strength, identifier, SCALE, limit)
+    return Guard(strength, identifier, SCALE, ((0.0, limit),))
 
 
 def test_a_face_that_stays_the_same_person_is_pasted_as_asked() -> None:
@@ -63,6 +64,13 @@ def test_a_face_that_cannot_be_brought_over_the_limit_is_kept() -> None:
     out = guard(0.9999).judged(restored([crop], [face]))
     (verdict,) = out.verdicts
     assert verdict.is_kept and verdict.strength == 0 and verdict.identity is not None and verdict.identity < 0.9999
+
+
+def test_a_tiny_face_must_stay_more_alike_than_a_large_one() -> None:
+    crop, face = crop_of(100), np.full((64, 64, 3), 180, np.uint8)
+    tiny, between = (replace(crop, frame_to_crop=zoom * np.eye(2, 3)) for zoom in (4, 2))
+    graded = Guard(1.0, identifier, SCALE, ((16.0, 0.999), (48.0, 0.85)))
+    assert [graded.decide([(each, face)], Share()).coarse for each in (crop, between, tiny)] == [1, 0.5, 0]
 
 
 def test_a_fade_multiplies_and_does_not_ask_the_guard_again() -> None:

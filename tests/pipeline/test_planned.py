@@ -52,7 +52,7 @@ def test_each_face_has_its_action_and_strength(smooth_image: Make) -> None:
 def test_a_person_s_word_is_obeyed_over_the_guard(smooth_image: Make) -> None:
     """A guard that takes no output for the same person."""
     vectors = iter(np.eye(64, dtype=np.float32))
-    guard = Guard(1.0, lambda crops: np.stack([next(vectors) for _ in crops]), limit=0.5)
+    guard = Guard(1.0, lambda crops: np.stack([next(vectors) for _ in crops]), limits=((0.0, 0.5),))
     parts = replace(restorer(Model()), guard=guard, detector=never)
     (frame,) = frames(smooth_image, 1)
     out = parts.restore(replace(frame, planned=(planned(FACES[0], strength=0.6), planned(FACES[1]))))

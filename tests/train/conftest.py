@@ -72,7 +72,7 @@ def samples_of(options: TrainOptions, n_faces: int = 4) -> FaceDataset:
 
 def lite_of(options: TrainOptions) -> EfficientNetLite0 | None:
     """With random weights, in the layout of the package, where a term needs it."""
-    if not options.loss.lite:
+    if not (options.loss.lite or options.loss.projected_gan):
         return None
     torch.manual_seed(7)
     return EfficientNetLite0().eval().requires_grad_(False)

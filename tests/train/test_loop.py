@@ -24,12 +24,12 @@ from gfpcli.train.distributed import World
 from gfpcli.train.faces import TrainingFace
 from gfpcli.train.loop import TrainCallbacks, TrainingRun, make_optimizers, rate_factor, training_loop
 from gfpcli.train.objective import Objective, Terms
-from gfpcli.train.state import STATE, TrainProgress, psnr_of, read_training_state
+from gfpcli.train.state import STATE, TrainProgress, read_training_state, score_of
 from gfpcli.train.validate import Validation
 from tests.train.conftest import MakeRun, options_of
 
 EVERYTHING = {"pyramid": 1.0, "gan": 0.1, "component_gan": 1.0, "component_style": 200.0, "gradient": 0.5,
-              "lowpass": 1.0, "texture": 1.0, "checkerboard": 1.0, "lite": 1.0}  # fmt: skip
+              "lowpass": 1.0, "texture": 1.0, "checkerboard": 1.0, "lite": 1.0, "projected_gan": 0.1}  # fmt: skip
 
 
 def lines_of(run: TrainingRun) -> list[dict[str, float]]:
@@ -40,10 +40,10 @@ def broken(run: TrainingRun, calls: set[int], seen: list[tuple[int, torch.Tensor
     """A run whose generator loss is NaN in some calls, counted from 1; `seen` collects (iteration, degraded faces)."""
 
     class Broken(Objective):
-        def generator_main(self, batch: Batch, iteration: int) -> tuple[torch.Tensor, Terms]:
-            fake, terms = super().generator_main(batch, iteration)
+        def generator_main(self, batch: Batch, iteration: int) -> tuple[torch.Tensor, Terms, Terms]:
+            fake, terms, measured = super().generator_main(batch, iteration)
             seen.append((iteration, batch.low))
-            return fake, terms | {"l1": terms["l1"] * (math.nan if len(seen) in calls else 1)}
+            return fake, terms | {"l1": terms["l1"] * (math.nan if len(seen) in calls else 1)}, measured
 
     return replace(run, objective=Broken(run.options, run.nets))
 
@@ -77,7 +77,8 @@ def test_every_term_is_there_finite_and_named(make_run: MakeRun) -> None:
     training_loop(run)
     rows = lines_of(run)
     parts = ("left_eye", "right_eye", "mouth")
-    always = {"l1", "gradient", "lowpass", "texture", "checkerboard", "pyramid", "lite", "gan", "d", "psnr"} | {
+    ours = {"gradient", "lowpass", "texture", "checkerboard", "lite", "gan_projected", "d_projected"}
+    always = {"l1", "pyramid", "gan", "d", "psnr", *ours} | {
         f"{k}_{p}" for k in ("gan", "style", "d") for p in parts
     }
     assert all(always <= row.keys() for row in rows)
@@ -87,13 +88,14 @@ def test_every_term_is_there_finite_and_named(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize(
     "term",
-    ["gan", "component_gan", "component_style", "pyramid", "gradient", "lowpass", "texture", "checkerboard", "lite"],
+    ["gan", "component_gan", "component_style", "pyramid", "gradient", "lowpass", "texture", "checkerboard", "lite",
+     "projected_gan"],
 )
 def test_a_term_that_is_off_is_gone(make_run: MakeRun, term: str) -> None:
     run = make_run(iterations=1, loss={**EVERYTHING, term: 0.0})
     training_loop(run)
-    name = {"component_gan": "gan_mouth", "component_style": "style_mouth"}.get(term, term)
-    assert name not in lines_of(run)[0]
+    names = {"component_gan": "gan_mouth", "component_style": "style_mouth", "projected_gan": "d_projected"}
+    assert names.get(term, term) not in lines_of(run)[0]
 
 
 def test_the_pyramid_ends_and_the_discriminators_begin_when_told(make_run: MakeRun) -> None:
@@ -130,11 +132,31 @@ def test_each_network_moves_in_its_own_step_only(make_run: MakeRun) -> None:
     run = make_run(iterations=1, loss=EVERYTHING)
     training_loop(run)
     nets = [*run.nets.discriminators()]
-    assert len(nets) == 4
+    assert len(nets) == 5
     assert all(weight.grad is not None for net in nets for weight in net.parameters())
     run = make_run(folder="later", iterations=1, loss=EVERYTHING, gan_from=9)
     training_loop(run)
     assert all(weight.grad is None for net in run.nets.discriminators() for weight in net.parameters())
+
+
+def test_the_projected_discriminator_and_the_generator_learn_from_each_other_only(make_run: MakeRun) -> None:
+    """The generator's step leaves the discriminator alone, and the other way round; the features stay frozen."""
+    run = make_run(loss={"projected_gan": 1.0, "l1": 0.0})
+    judge = run.nets.projected
+    assert judge is not None and isinstance(run.objective.lite, nn.Module)
+    ((batch,),) = (next(loop.load_batches(run, TrainProgress())),)
+    loop.set_trainable(run.nets.discriminators(), False)
+    fake, terms = run.objective.generator_main(batch, 0)
+    assert terms.keys() == {"gan_projected"}
+    terms["gan_projected"].backward()
+    assert gradient_norm(run.nets.generator) > 0 and gradient_norm(judge) == 0
+    run.nets.generator.zero_grad()
+    loop.set_trainable(run.nets.discriminators(), True)
+    terms = run.objective.discriminator_main(fake.detach(), batch)
+    assert terms.keys() == {"d_projected"}
+    terms["d_projected"].backward()
+    assert gradient_norm(judge) > 0 and gradient_norm(run.nets.generator) == gradient_norm(run.objective.lite) == 0
+    assert not run.objective.generator_main(batch, -1)[1], "before `gan_from` there is no such term"
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(make_run: MakeRun) -> None:
@@ -147,6 +169,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(make_run: MakeRun) -> None:
     assert notes == ["going on after iteration 5 of 8"]
     assert lines_of(parts) == lines_of(whole)  # to the last bit
     one, other = (load_file(run.folder / "last.safetensors") for run in (whole, parts))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    one, other = (read_training_state(run.folder / STATE)["nets"]["projected"] for run in (whole, parts))
+    assert any("_u" in key for key in one) and any("mixing" in key for key in one)  # all that it computes with
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
@@ -185,7 +210,10 @@ def test_a_roll_back_or_a_kill_lets_no_worse_network_replace_the_best(
     """Validations of 20, 30 and, after a roll-back or a kill behind the second, 25 dB."""
     grid = np.zeros((4, 4, 3), np.uint8)
     shown = iter((20.0, 30.0, 25.0, 26.0))
-    monkeypatch.setattr(loop, "validate", lambda *_: Validation(next(shown), 0.5, math.nan, (1.0, 0.5, math.nan), grid))
+    monkeypatch.setattr(
+        "gfpcli.train.objective.validate",
+        lambda *_: Validation(next(shown), 0.5, math.nan, (1.0, 0.5, math.nan), grid),
+    )
     run = broken(make_run(iterations=3, validate_every=1, save_every=9), {3}, [])
 
     def stop(progress: TrainProgress, values: dict[str, float]) -> None:
@@ -194,10 +222,10 @@ def test_a_roll_back_or_a_kill_lets_no_worse_network_replace_the_best(
 
     with pytest.raises(RuntimeError):  # before the second validation of that time, 26 dB
         training_loop(replace(run, callbacks=TrainCallbacks(stop, lambda *_: None, lambda _: None)))
-    assert psnr_of(run.folder / "best.safetensors") == 30.0
+    assert score_of(run.folder / "best.safetensors") == 30.0
     assert read_training_state(run.folder / STATE)["best"] == -math.inf  # the state is of before
     training_loop(make_run(iterations=1, validate_every=1))
-    assert psnr_of(run.folder / "best.safetensors") == 30.0
+    assert score_of(run.folder / "best.safetensors") == 30.0
     assert read_training_state(run.folder / STATE)["best"] == 30.0
 
 
@@ -340,14 +368,16 @@ def test_what_a_run_writes_and_tells_comes_at_its_intervals(make_run: MakeRun) -
 
 
 def test_the_optimizers_are_upstream_s(make_run: MakeRun) -> None:
-    run = make_run(loss={"gan": 0.1, "component_gan": 1.0}, rate=3e-4, rate_d=2e-4, beta1=0.5)
+    weights = {"gan": 0.1, "component_gan": 1.0, "projected_gan": 0.1}
+    run = make_run(loss=weights, rate=3e-4, rate_d=2e-4, rate_projected=1e-4, beta1=0.5)
     found = {name: optimizer.param_groups[0] for name, optimizer in make_optimizers(run.options, run.nets).items()}
     assert {name: (group["lr"], group["betas"]) for name, group in found.items()} == {
         "generator": (3e-4, (0.5, 0.99)), "discriminator": (2e-4, (0.0, 0.9905)), "components": (2e-4, (0.9, 0.99)),
+        "projected": (1e-4, (0.0, 0.99)),
     }  # fmt: skip
     optimizers = make_optimizers(run.options, run.nets)
     loop.set_rates(optimizers, replace(run.options, warmup=3, milestones=(9,)), 1)
-    assert [each.param_groups[0]["lr"] for each in optimizers.values()] == [1.5e-4, 1e-4, 1e-4]
+    assert [each.param_groups[0]["lr"] for each in optimizers.values()] == [1.5e-4, 1e-4, 1e-4, 5e-5]
 
 
 def test_psnr_is_of_images_from_minus_1_to_1() -> None:

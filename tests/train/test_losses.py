@@ -37,6 +37,12 @@ def test_adversarial_terms(upstream: types.ModuleType) -> None:
     assert close(losses.generator_gan(patch), part(patch, True, is_disc=False))
 
 
+def test_the_hinge_stops_at_one() -> None:
+    real, fake = [torch.tensor([2.0, 0.5]), torch.tensor([[1.5]])], [torch.tensor([-3.0, 0.0]), torch.tensor([[0.5]])]
+    assert float(losses.discriminator_hinge(real, fake)) == pytest.approx((0.25 + 0.5) + (0 + 1.5))
+    assert float(losses.generator_hinge(fake)) == pytest.approx(1.5 - 0.5)
+
+
 def test_r1(upstream: types.ModuleType) -> None:
     real = torch.randn(3, 3, 8, 8, requires_grad=True)
     score = (real**3).mean(dim=(1, 2, 3))
@@ -124,7 +130,7 @@ def test_detail_finds_each_direction_and_both_sizes() -> None:
         assert float(losses.texture(0.1 * wave.expand(1, 3, 64, 64), true)) > 0.02
 
 
-def test_grid_finds_what_repeats_every_four_pixels_however_faint() -> None:
+def test_grid_finds_what_repeats_every_two_or_four_pixels_however_faint() -> None:
     torch.manual_seed(0)
     true = 0.2 * torch.randn(2, 3, 64, 64)
     assert float(losses.checkerboard(true, true)) == 0
@@ -133,3 +139,5 @@ def test_grid_finds_what_repeats_every_four_pixels_however_faint() -> None:
         tile = strength * torch.randn(1, 1, 4, 4)
         repeated, scattered = tile.repeat(2, 3, 16, 16), strength * torch.randn(2, 1, 64, 64).expand(2, 3, 64, 64)
         assert float(losses.checkerboard(repeated, true)) > 0.7 > 0.2 > float(losses.checkerboard(scattered, true))
+        fine = (strength * torch.randn(1, 1, 2, 2)).repeat(2, 3, 32, 32)
+        assert float(losses.checkerboard(fine, true)) > 1.4  # at both periods

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from gfpcli.errors import CheckpointError, UsageError
+from gfpcli.model.checkpoint import kind_of, read_state
 from gfpcli.model.discriminator import ComponentDiscriminator, StyleGAN2Discriminator
 from gfpcli.train.nets import load_discriminators, make_nets, shape_for, update_ema, widths_of
 from gfpcli.train.options import TRAIN_PRESETS
+from gfpcli.weights.cache import BUILTINS
 from tests.model.test_gfpgan import reference
 from tests.train.conftest import options_of
 
@@ -54,6 +56,26 @@ def test_a_prior_goes_into_the_decoder_and_stays_fixed(tmp_path: Path, arch: str
     torch.save({"head.weight": torch.zeros(3), "middle.conv1.weight": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="not a StyleGAN2 generator"):
         make_nets(options, None, path)
+
+
+def test_the_512_px_preset_goes_on_from_the_built_in_core() -> None:
+    options = TRAIN_PRESETS["compact-512"]
+    state = make_nets(options, BUILTINS[options.start], None).generator.state_dict()
+    core = read_state(BUILTINS["compact"])
+    assert all(torch.equal(state[f"core.{key}"], value) for key, value in core.items())
+    assert kind_of(state) == "compact-512" and not state["large.conv3.weight"].any()
+    fresh = make_nets(options, None, None).generator.state_dict()
+    assert {key: value.shape for key, value in fresh.items()} == {key: value.shape for key, value in state.items()}
+
+
+def test_512_px_weights_do_not_go_on_at_256(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(make_nets(TRAIN_PRESETS["compact-512"], None, None).generator.state_dict(), path)
+    assert make_nets(TRAIN_PRESETS["compact-512"], path, None).generator.size == 512
+    with pytest.raises(UsageError, match="--set arch=compact-512 goes on from it"):
+        make_nets(TRAIN_PRESETS["compact"], path, None)
+    with pytest.raises(UsageError, match="compact-512 takes 512"):
+        replace(TRAIN_PRESETS["compact-512"], size=256)
 
 
 def test_the_official_stylegan2_generator_fits_as_prior(tmp_path: Path) -> None:

@@ -47,6 +47,18 @@ def test_the_fastest_candidate_that_matches_is_chosen_and_remembered() -> None:
     assert autotune.fastest_matching(few, same, "here") == "exact"  # the remembered one is no longer a candidate
 
 
+def test_the_first_candidate_that_matches_is_chosen_however_slow_and_remembered() -> None:
+    calls: list[str] = []
+    candidates = [
+        candidate("exact", 0, 1, calls), autotune.Candidate("broken", broken), candidate("wrong", 0, 2, calls),
+        candidate("slow", 0.05, 1, calls), candidate("quick", 0, 1, calls),
+    ]  # fmt: skip
+    assert autotune.first_matching(candidates, same, "here") == "slow" and "quick" not in calls
+    calls.clear()
+    assert autotune.first_matching(candidates, same, "here") == "slow" and calls == []
+    assert autotune.first_matching(candidates[:3], same, "there") == "exact"
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"here": 3}'])
 def test_a_damaged_memory_costs_a_probe_only(content: str) -> None:
     cache_folder().mkdir(parents=True, exist_ok=True)

@@ -89,8 +89,8 @@ def test_a_large_background_network_is_the_same_as_onnx(shared_data: Path, tmp_p
 def test_the_file_says_what_it_is(made: dict[str, Path]) -> None:
     net = open_onnx(made["restorer"])
     licence = "CC BY-NC-SA 4.0"
-    digest = sha256_of(BUILTINS["compact"])
-    assert net.facts == ExportFacts("restorer", "compact", digest, "ffhq_512", licence, "fp32", "17", '{"kind": "compact-unet"}')
+    digest, layout = sha256_of(BUILTINS["compact"]), '{"kind": "compact-unet"}'
+    assert net.facts == ExportFacts("restorer", "compact", digest, "ffhq_512", licence, "fp32", "17", layout)
     model = onnx.load(str(made["restorer"]))
     assert model.opset_import[0].version == 17
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"

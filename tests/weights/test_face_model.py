@@ -13,7 +13,7 @@ from gfpcli.errors import DeviceError
 from gfpcli.model.gfpgan import GFPGANClean
 from gfpcli.pipeline.arrays import to_batch
 from gfpcli.types import ExportFacts, PictureBatch
-from gfpcli.weights import autotune
+from gfpcli.weights import autotune, face_model
 from gfpcli.weights.cache import BUILTINS, cache_folder
 from gfpcli.weights.face_model import load_face_model
 from gfpcli.weights.onnx_parts import may_have_latents
@@ -41,9 +41,18 @@ def test_bf16_matches_fp32() -> None:
     assert error > 0 and 10 * np.log10(4 / error) > 40
 
 
-def test_a_small_network_is_run_in_fp32_without_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("has_bf16", "matches", "wanted"), [
+    (True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32),
+])  # fmt: skip
+def test_a_small_network_is_never_timed_and_runs_in_bf16_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, matches: bool, wanted: torch.dtype
+) -> None:
     monkeypatch.setattr(autotune, "fastest_matching", broken)
-    assert load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False).dtype == torch.float32
+    monkeypatch.setattr(face_model, "has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(autotune, "faces_match", lambda one, other: matches)
+    for _ in range(2):  # as the first time, so later
+        assert load_face_model(BUILTINS["compact"], CPU, "auto", is_compiled=False).dtype == wanted
+        monkeypatch.setattr(autotune, "faces_match", broken)  # it is remembered
 
 
 def test_auto_precision_takes_what_the_probe_says(monkeypatch: pytest.MonkeyPatch) -> None:

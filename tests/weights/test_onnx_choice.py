@@ -1,0 +1,77 @@
+"""A processor without bf16: onnxruntime runs the face network where it agrees, and says the same every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gfpcli.errors import WeightsError
+from gfpcli.options import RestoreOptions, VideoOptions
+from gfpcli.types import PictureBatch
+from gfpcli.weights import autotune, cpu, export, onnx_choice
+from gfpcli.weights.cache import BUILTINS
+from gfpcli.weights.face_model import load_face_model
+from gfpcli.weights.onnx_choice import faster_onnx_model
+from gfpcli.weights.torch_parts import may_be_onnx
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+CPU = torch.device("cpu")
+PATH = BUILTINS["compact"]
+
+
+@pytest.fixture(autouse=True)
+def without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "has_bf16", lambda: False)
+    monkeypatch.setattr(cpu, "has_int8", lambda: True)
+
+
+def faster() -> onnx_choice.OnnxFaceModel | None:
+    return faster_onnx_model(PATH, CPU, n_inputs=1, fidelity=None, accepted=())
+
+
+def test_the_built_in_network_runs_in_int8_and_agrees_with_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = faster()
+    assert model and model.net.path.name.endswith(".int8.onnx") and model.net.facts
+    assert model.net.facts.precision == "int8" and model.net.facts.kind == "restorer"
+    probe = autotune.probe_batch(256)
+    exact, made = load_face_model(PATH, CPU, "fp32", is_compiled=False)(probe), model(probe)
+    levels = 127.5 * (np.clip(made, -1, 1) - np.clip(exact, -1, 1))
+    assert 0 < np.sqrt(np.square(levels).mean()) < 1 and autotune.faces_match(exact, made)
+    monkeypatch.setattr(autotune, "faces_match", None)  # nothing is compared or made a second time
+    monkeypatch.setattr(export, "export_network", None)
+    again = faster()
+    assert again and (again(probe) == made).all()
+
+
+def test_what_does_not_agree_or_cannot_be_exported_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise WeightsError("no such package")
+
+    monkeypatch.setattr(export, "export_network", missing)
+    assert faster() is None
+    monkeypatch.setattr(cpu, "has_bf16", lambda: True)
+    monkeypatch.setattr(onnx_choice, "_candidate", missing)
+    assert faster() is None  # bf16 by torch comes first
+
+
+def test_with_bf16_a_large_network_is_tried_in_a_long_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[list[str]] = []
+
+    def first(candidates: list[autotune.Candidate[PictureBatch]], *_: object) -> str:
+        tried.append([each.name for each in candidates])
+        return candidates[0].name
+
+    monkeypatch.setattr(cpu, "has_bf16", lambda: True)
+    monkeypatch.setattr(autotune, "fastest_matching", first)
+    monkeypatch.setattr(autotune, "SMALL", 0)
+    for n_inputs in (1, autotune.COMPILE_FROM):
+        assert faster_onnx_model(PATH, CPU, n_inputs=n_inputs, fidelity=None, accepted=()) is None
+    assert tried == [["torch fp32", "torch bf16", "onnxruntime int8", "onnxruntime fp32"]]
+
+
+def test_onnxruntime_is_not_chosen_against_what_was_asked() -> None:
+    assert may_be_onnx(RestoreOptions(), PATH) and may_be_onnx(VideoOptions(smooth=0.5), PATH)
+    for asked in ({"runtime": "torch"}, {"precision": "fp32"}, {"precision": "bf16"}, {"compile": True}):
+        assert not may_be_onnx(RestoreOptions(**asked), PATH)  # type: ignore[arg-type]
