@@ -148,7 +148,7 @@ class FaceOptions(Options):
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
     runtime: str = option(
         "auto", "what runs the networks: auto takes onnxruntime for .onnx files and torch for the others; onnx exports "
-        "the others first, once (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
+        "the others first, once, and then starts without torch (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
     )  # fmt: skip
     provider: str = option("auto", "of onnxruntime: cpu, cuda, openvino, dml, coreml, ...; auto goes by --device, then "
                            "by onnxruntime's own order", panel=SPEED)  # fmt: skip
