@@ -11,9 +11,13 @@ from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import nn
 
+from gfpcli.pipeline.paste import resize_background
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import FaceModel, PictureBatch
+from gfpcli.weights import autotune
+from gfpcli.weights.face_model import FaceNet
 
 MOST_AT_ONCE = 8  # batches in work: twice as many frames wait before and behind
 P = ParamSpec("P")
@@ -36,6 +40,12 @@ class OneThreadModel:
         """As the model."""
         with _one_thread(self.n_threads):
             return self.model(faces)
+
+
+def is_light(restorer: Restorer) -> bool:
+    """Whether several frames fit into memory at once: a small face network that torch runs, and no background one."""
+    net = restorer.model.net if isinstance(restorer.model, FaceNet) else None
+    return isinstance(net, nn.Module) and autotune.is_small(net) and restorer.upsampler is resize_background
 
 
 def frames_side_by_side(restorer: Restorer) -> Restorer:
