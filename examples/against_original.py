@@ -154,12 +154,12 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
         det_threshold=THRESHOLD, precision=args.precision, compile=args.compile, offline=True, force=True,
     )  # fmt: skip
     parts = choose_parts(options, warn=LOG.warning)
-    restorer = load_restorer(options, parts)
+    restorer = load_restorer(options, parts, n_inputs=args.inputs)
     if args.masks:
         state, cpu = read_state(weights["mask"]), torch.device("cpu")
         maskers = load_maskers(state, source=str(weights["mask"]), device=cpu, dtypes=("fp32", "bf16"))
         restorer = replace(restorer, masker=maskers[args.masks])
-    LOG.info("gfp: network %s, masks of %s px", restorer.model.dtype, restorer.masker.size)  # type: ignore
+    LOG.info("gfp: network in %s, masks of %s px", restorer.computes_in, restorer.masker.size)  # type: ignore
     timed = _Timed(restorer.model.size, clock.timed("net", restorer.model))
     detector, masker = clock.timed("detect", restorer.detector), clock.timed("mask", restorer.masker)
     restorer = Restorer(detector, timed, masker, restorer.options)
@@ -207,7 +207,7 @@ class Side:
 def begin(name: str, weights: Path, args: argparse.Namespace) -> Side:
     """Starts a side and waits until it has loaded everything."""
     command = [sys.executable, __file__, "--serve", name, "--weights", str(weights), "--precision", args.precision,
-               "--masks", args.masks]  # fmt: skip
+               "--masks", args.masks, "--inputs", str(args.inputs)]  # fmt: skip
     command += ["--compile"] if args.compile else []
     limit = {ISA_LIMIT: WITHOUT_BF16} if name == LIMITED else {}
     child = subprocess.Popen(
@@ -293,6 +293,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--masks", default="", help='how masks are made, such as "bf16 at 256"; empty = what agrees')
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--inputs", type=int, default=0, help="choose the network as a run of so many photos does")
     parser.add_argument("--json", type=Path, help="file for the ratios, which examples/plots.py draws")
     parser.add_argument("--weights", type=Path, help="folder of these; made where not given")
     parser.add_argument("--quick", action="store_true", help=f"the same as --pairs 1 --cases {QUICK_CASES}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from gfpcli.errors import CheckpointError
 from gfpcli.memory import hand_back_memory
@@ -42,6 +43,7 @@ from gfpcli.weights.onnx_parts import (
     onnx_masker,
     onnx_upsampler,
 )
+from gfpcli.weights.threads import frames_side_by_side
 from gfpcli.weights.upsampler import upsampler_of
 
 if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run whose photos are all done do not need
@@ -82,10 +84,18 @@ def load_restorer(
         return replace(first, replicas=tuple(others), files=parts)
     upright = _detector_on(devices[0], options, parts.detector)
     detector = _turning_detector(options, upright)
-    return replace(
+    whole = replace(
         first, detector=detector, follower=upright.follow, n_detect=N_DETECT.get(devices[0].type, 1),
         replicas=tuple(others), files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
     )  # fmt: skip
+    is_for_clips = isinstance(options, VideoOptions) and [each.type for each in devices] == ["cpu"]
+    return frames_side_by_side(whole) if is_for_clips and _is_light(first) else whole
+
+
+def _is_light(restorer: Restorer) -> bool:
+    """Whether several frames fit into memory at once: a small face network that torch runs, and no background one."""
+    net = restorer.model.net if isinstance(restorer.model, FaceNet) else None
+    return isinstance(net, nn.Module) and autotune.is_small(net) and restorer.upsampler is resize_background
 
 
 def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[Detector, Identifier, IdentityScale]:
