@@ -103,8 +103,8 @@ class FaceOptions(Options):
     """
 
     # the files that these names lead to are in the fingerprint
-    model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, or a checkpoint or ONNX file", short="-m",
-                        panel=FACES, in_fingerprint=False)  # fmt: skip
+    model: str = option("auto", "auto, gfpgan-1.4|1.3|1.2|1, compact, compact-512, or a checkpoint or ONNX file",
+                        short="-m", panel=FACES, in_fingerprint=False)  # fmt: skip
     scale: float = option(2.0, "of the whole image, 1 to 8", short="-s", panel=IN_OUT, within=(1, 8))
     strength: str = option(
         "auto", "0 keeps the photo's face, 1 takes the network's; auto: by the blur and noise measured on each face",
@@ -147,8 +147,9 @@ class FaceOptions(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
     runtime: str = option(
-        "auto", "what runs the networks: auto takes onnxruntime for .onnx files and torch for the others; onnx exports "
-        "the others first, once, and then starts without torch (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
+        "auto", "what runs the networks: auto takes onnxruntime for .onnx files and, on a CPU without bf16, for a face "
+        "network that it runs faster with the same result, else torch; onnx exports all first, once, and then starts "
+        "without torch (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
     )  # fmt: skip
     provider: str = option("auto", "of onnxruntime: cpu, cuda, openvino, dml, coreml, ...; auto goes by --device, then "
                            "by onnxruntime's own order", panel=SPEED)  # fmt: skip

@@ -13,6 +13,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gfpcli.model.checkpoint import kind_of
+
 
 def _blended(before: Tensor | None, after: Tensor, key: str, share: float) -> Tensor:
     """Layers that the first run had not yet begin silent: their last convolution grows with the share."""
@@ -30,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     first, second = load_file(args.first), load_file(args.second)
     state = {key: _blended(first.get(key), value, key, args.share).half().contiguous() for key, value in second.items()}
-    facts = {"arch": "compact-unet", "size": "256", "licence": "CC BY-NC-SA 4.0", "share": str(args.share)}
+    facts = {"arch": kind_of(state), "licence": "CC BY-NC-SA 4.0", "share": str(args.share)}
     part = args.out.with_suffix(".part")
     save_file(state, part, facts)
     part.replace(args.out)

@@ -1,7 +1,7 @@
 """Score restorers on 60 held-out faces at 512 px, with three damages: one table of input, today's and new weights.
 
-    python examples/builtin/evaluate_512.py --faces DATA/faces/heldout512 --models gfpcli/builtin/compact.safetensors \
-        runs/large/last.safetensors [--quick] [--sheet FOLDER]
+    python examples/builtin/evaluate_512.py --faces DATA/faces/heldout512 --sheet FOLDER \
+        --models input gfpcli/builtin/compact.safetensors gfpcli/builtin/compact-512.safetensors
 
 A network of another size sees the face reduced to it, and its answer is pasted into the 512 px face as `gfp restore`
 does, without a mask. Columns of the table:
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from gfpcli.adapters.basicsr import niqe, psnr
 from gfpcli.adapters.efficientnet_lite0 import lite0_file, load_lite0
+from gfpcli.model.checkpoint import load_face_net
 from gfpcli.model.efficientnet_lite import EfficientNetLite0
 from gfpcli.pipeline.align import aligned_crop
 from gfpcli.pipeline.paste import paste_faces
@@ -38,7 +39,6 @@ from gfpcli.train.degrade import Degradation, Round, degrade
 from gfpcli.train.face_metrics import load_face_judge
 from gfpcli.types import Frame
 from gfpcli.weights.cache import BUILTINS
-from gfpcli.weights.face_model import load_face_model
 from gfpcli.weights.identifier import load_identifier
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -69,7 +69,7 @@ def damaged(faces: list[Picture], name: str) -> list[Picture]:
 
 def restorer_of(path: Path) -> Restore:
     """512 px faces through the network of a file."""
-    net = load_face_model(path, torch.device("cpu"), "fp32", is_compiled=False)
+    net = load_face_net(path)
 
     def restore(face: Picture) -> Picture:
         crop = aligned_crop(Frame(0, face, "face"), net.size)
@@ -140,7 +140,7 @@ class Judges:
 
 def seconds_a_face(path: Path, n: int = 9) -> tuple[float, float]:
     """Median of `n` faces: wall clock and CPU time of the network, with the threads torch was given."""
-    net = load_face_model(path, torch.device("cpu"), "fp32", is_compiled=False)
+    net = load_face_net(path)
     x = torch.rand(1, 3, net.size, net.size) * 2 - 1
     walls, cpus = [], []
     with torch.inference_mode():
@@ -164,9 +164,10 @@ def score(args: argparse.Namespace) -> None:
     paths = sorted(args.faces.glob("*"))[: args.count]
     faces = [np.asarray(cv2.imread(str(path)), np.uint8) for path in paths]
     judges = None if args.quick else Judges(faces)
-    models: list[tuple[str, Restore]] = [("input", np.copy)]
-    models += [(path.name, restorer_of(path)) for path in args.models]
-    for name in (*DAMAGES, "clean"):
+    models: list[tuple[str, Restore]] = [
+        (Path(name).name, np.copy if name == "input" else restorer_of(Path(name))) for name in args.models
+    ]
+    for name in args.damages:
         lows = damaged(faces, name)
         columns = [[restore(low) for low in lows] for _, restore in models]
         for (model, _), outs in zip(models, columns, strict=True):
@@ -175,14 +176,15 @@ def score(args: argparse.Namespace) -> None:
             LOG.info("%s, %s: %s", name, model, told)
         if args.sheet:
             write_sheet(args.sheet / f"{name}.png", [*columns, faces])
-    for path in args.models:
+    for path in (Path(name) for name in args.models if name != "input"):
         LOG.info("%s: %.1f ms a face, %.1f ms of CPU time", path.name, *(1e3 * each for each in seconds_a_face(path)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True, help="folder of aligned 512 px faces")
-    parser.add_argument("--models", type=Path, nargs="+", required=True, help="checkpoints of any size")
+    parser.add_argument("--models", nargs="+", required=True, help="checkpoints of any size, and `input` for none")
+    parser.add_argument("--damages", nargs="+", default=[*DAMAGES, "clean"], choices=[*DAMAGES, "clean"])
     parser.add_argument("--quick", action="store_true", help="only PSNR, sharpness and NIQE")
     parser.add_argument("--count", type=int, help="only the first faces")
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets")

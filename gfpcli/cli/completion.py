@@ -27,10 +27,10 @@ def names_of(name: str) -> tuple[str, ...]:
     """The names that an option knows which takes files too; none for others."""
     from gfpcli.train.options import TRAIN_PRESETS
     from gfpcli.weights.cache import BUILTINS, WEIGHTS
-    from gfpcli.weights.choose import BACKGROUNDS, DETECTOR, MODELS
+    from gfpcli.weights.choose import BACKGROUNDS, BUILT_IN_MODELS, DETECTOR, MODELS
 
     known = {
-        "model": ("auto", "compact", *MODELS), "detector": ("auto", "builtin", DETECTOR),
+        "model": ("auto", *BUILT_IN_MODELS, *MODELS), "detector": ("auto", "builtin", DETECTOR),
         "background": ("none", "compact-x2", *BACKGROUNDS), "mask": ("auto", "parse", "soft"),
         "device": ("auto", "cpu", "cuda", "mps"), "faces": ("all", "largest", "center"),
         "preset": tuple(TRAIN_PRESETS), "weights": (*WEIGHTS, *BUILTINS),

@@ -29,7 +29,7 @@ from gfpcli.train.sources import FolderSource, open_source
 from gfpcli.train.state import STATE, check_same, load_state, read_training_state
 from gfpcli.weights.build import load_detector_for
 from gfpcli.weights.cache import BUILTINS, Progress, fetch
-from gfpcli.weights.choose import MODELS, Warn
+from gfpcli.weights.choose import BUILT_IN_MODELS, MODELS, Warn
 from gfpcli.weights.devices import choose_devices
 
 LEFT_OUT = "left_out.txt"
@@ -105,11 +105,9 @@ def _lite_file(switch: str) -> Path:
 def _start_of(options: TrainOptions, get: Callable[[str, str], Path]) -> Path | None:
     if not options.start:
         return None
-    names = (PRIOR_NAME,) if options.stage == "prior" else ("compact", *MODELS)
-    if options.start == "compact" in names:
-        return BUILTINS["compact"]
+    names = (PRIOR_NAME,) if options.stage == "prior" else (*BUILT_IN_MODELS, *MODELS)
     if options.start in names:
-        return get(options.start, "leave --from out")
+        return BUILTINS.get(options.start) or get(options.start, "leave --from out")
     if (path := _weight_file(options.start)) is not None:
         return path
     raise UsageError(f"--from {options.start!r}: choose one of {', '.join(names)}, or a checkpoint file")

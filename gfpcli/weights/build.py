@@ -78,11 +78,16 @@ def load_restorer(
         return replace(first, replicas=tuple(others), files=parts)
     n_detect = N_DETECT.get(devices[0].type, 1) if devices[0] else 1
     upright = _detector_on(devices[0], options, parts.detector, warn)
-    return replace(
+    whole = replace(
         first, detector=_turning_detector(options, upright), follower=upright.follow, n_detect=n_detect,
         replicas=tuple(others), files=parts,
         landmarker=BoxLandmarker(partial(load_landmark_refiner, options.runtime, options.provider)),
     )  # fmt: skip
+    if isinstance(options, VideoOptions) and [each and each.type for each in devices] == ["cpu"]:
+        from gfpcli.weights.threads import frames_side_by_side, is_light
+
+        return frames_side_by_side(whole) if is_light(first) else whole
+    return whole
 
 
 def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[Detector, Identifier, IdentityScale]:

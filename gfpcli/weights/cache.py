@@ -122,12 +122,13 @@ WEIGHTS = {
 }  # fmt: skip
 BUILTINS = {
     "compact": BUILTIN / "compact.safetensors",
+    "compact-512": BUILTIN / "compact-512.safetensors",
     "builtin": BUILTIN / "detector.safetensors",
     "compact-x2": BUILTIN / "compact-x2.safetensors",
     "identity": BUILTIN / "identity.safetensors",
 }
-BUILTIN_LICENCES = {"compact": "CC BY-NC-SA 4.0", "builtin": "CC BY-NC-SA 4.0", "compact-x2": "Apache-2.0",
-                    "identity": "CC BY-NC-SA 4.0"}  # fmt: skip
+BUILTIN_LICENCES = {"compact": "CC BY-NC-SA 4.0", "compact-512": "CC BY-NC-SA 4.0", "builtin": "CC BY-NC-SA 4.0",
+                    "compact-x2": "Apache-2.0", "identity": "CC BY-NC-SA 4.0"}  # fmt: skip
 
 
 def cache_folder() -> Path:

@@ -17,6 +17,7 @@ from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 from gfpcli.weights.licences import check_licence_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
+BUILT_IN_MODELS = ("compact", "compact-512")  # of these `auto` takes the first
 DETECTOR = "retinaface-r50"
 IDENTIFIER = "arcface-r18"
 SCALE = ".scale.json"  # ending of the file beside an identifier that holds the products of pairs
@@ -110,17 +111,17 @@ def _mask_of(options: PipelineOptions, progress: Progress | None) -> Path | None
 
 
 def _model_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> tuple[Path, str]:
-    if options.model == "compact":
-        return BUILTINS["compact"], "compact"
+    if options.model in BUILT_IN_MODELS:
+        return BUILTINS[options.model], options.model
     if options.model in MODELS:
         return fetch(options.model, offline=options.offline, progress=progress), options.model
     if options.model != "auto":
-        return _file_of("model", options.model, ("auto", "compact", *MODELS)), options.model
+        return _file_of("model", options.model, ("auto", *BUILT_IN_MODELS, *MODELS)), options.model
     for name in MODELS:
         if path := ready(name):
             return path, name
     path = _fetch_if_possible(MODELS[0], options, missing, progress)
-    return (path, MODELS[0]) if path else (BUILTINS["compact"], "compact")
+    return (path, MODELS[0]) if path else (BUILTINS[BUILT_IN_MODELS[0]], BUILT_IN_MODELS[0])
 
 
 def _detector_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> Path:
@@ -132,7 +133,7 @@ def _detector_of(options: PipelineOptions, missing: dict[str, str], progress: Pr
         return _file_of("detector", options.detector, ("auto", "builtin", DETECTOR))
     if path := ready(DETECTOR):
         return path
-    if options.model == "compact":
+    if options.model in BUILT_IN_MODELS:
         return BUILTINS["builtin"]  # somebody who asks for the built-in model wants no download
     return _fetch_if_possible(DETECTOR, options, missing, progress) or BUILTINS["builtin"]
 

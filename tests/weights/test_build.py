@@ -57,6 +57,17 @@ def test_auto_without_a_network_works_and_says_why(monkeypatch: pytest.MonkeyPat
         choose_parts(RestoreOptions(model="gfpgan-1.4"), warn=told.append)
 
 
+def test_the_builtin_restorer_of_512_px_goes_by_its_name() -> None:
+    told: list[str] = []
+    options = RestoreOptions(model="compact-512", mask="soft", device="cpu", precision="fp32", offline=True)
+    parts = choose_parts(options, warn=told.append)
+    assert (parts.model, parts.detector) == (BUILTINS["compact-512"], BUILTINS["builtin"]) and not told
+    assert load_restorer(options, parts).model.size == 512
+    state, core = read_state(parts.model), read_state(BUILTINS["compact"])
+    assert all(torch.equal(state[f"core.{key}"], value) for key, value in core.items())  # as the card says
+    assert parts.model.stat().st_size < 24e6
+
+
 @pytest.mark.parametrize("offline", [True, False])
 def test_own_weights_with_the_builtin_detector_are_told_so(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
     monkeypatch.setenv("GFP_MIRROR", "http://127.0.0.1:9")
@@ -119,10 +130,10 @@ def test_the_fingerprint_of_the_same_settings_stays(tmp_path: Path, monkeypatch:
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "af7ac4739ed3abc8ec436aaaa9097c90"
-    assert fingerprint(photo, parts) == "c30af1a65f0da719ef26062867a7d229"
-    assert fingerprint(VideoOptions(), parts) == "b2e1294dc9af4aef183734770e8d31ac"
-    assert fingerprint(clip, parts) == "7bc6b0f0ada0be2f7696335d06a66252"
+    assert fingerprint(RestoreOptions(), parts) == "f068826713f5ca184676433c53055fb6"
+    assert fingerprint(photo, parts) == "b1ed8965aa747e87153519188aff34bb"
+    assert fingerprint(VideoOptions(), parts) == "57e5a74dbb5377274063695ac010affa"
+    assert fingerprint(clip, parts) == "9b5afd1bee7003cbd6b84f7a50c4b28e"
 
 
 def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from gfpcli.cli.app import app
 from gfpcli.errors import CheckpointError, UsageError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.model.checkpoint import read_state
-from gfpcli.model.compact import CompactUNet
+from gfpcli.model.compact import CompactUNet, CompactUNet512
 from gfpcli.options import RestoreOptions
 from gfpcli.photo.codec import read_frame
 from gfpcli.types import ExportFacts, Image
@@ -67,6 +67,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("layout", ["clean", "paper"])
 def test_official_layouts_are_the_same_as_onnx(tmp_path: Path, layout: str) -> None:
     path = saved(reference(layout, 64, 0.25, 1), tmp_path / "x.safetensors")
+    assert export_network(path, "x", "restorer", "fp32", tmp_path / "x.onnx").most_levels < 0.01
+
+
+def test_the_restorer_of_512_px_is_the_same_as_onnx(tmp_path: Path) -> None:
+    net = CompactUNet512(CompactUNet((8, 16), 4), 8)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))  # no layer is silent
+    path = saved(net, tmp_path / "x.safetensors")
     assert export_network(path, "x", "restorer", "fp32", tmp_path / "x.onnx").most_levels < 0.01
 
 
