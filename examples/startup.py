@@ -25,10 +25,8 @@ SMALL = Path(__file__).parent / "photos" / "astronaut_small.jpg"
 
 def run_once(photo: Path, runtime: str, folder: Path) -> tuple[float, float]:
     """Seconds by the clock, and of all cores together."""
-    words = [
-        "restore", photo, "-o", folder / runtime, "--runtime", runtime, "--model", "compact", "--offline",
-        "--force", "--quiet",
-    ]  # fmt: skip
+    words = ["restore", photo, "-o", folder / runtime, "--model", "compact", "--runtime", runtime, "--offline",
+             "--force", "--quiet"]  # fmt: skip
     environment = {**os.environ, "GFP_HOME": str(folder / "cache")}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, "-m", "gfpcli", *map(str, words)], check=True, env=environment)
