@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -37,8 +37,10 @@ from safetensors.torch import load_file
 from scenes import portraits, twenty_faces, wall, write_photos
 
 from gfpcli.adapters._compat import prepare_basicsr
+from gfpcli.adapters.facexlib import load_maskers
 from gfpcli.files.ledger import Ledger
 from gfpcli.memory import keep_memory
+from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions
 from gfpcli.photo import batch as restore
 from gfpcli.photo.batch import FinishedPhoto, PhotoRun
@@ -65,7 +67,7 @@ QUICK_CASES = "portrait,group"
 class Clock:
     """Seconds and calls by stage."""
 
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, its time added to `stage`."""
@@ -152,10 +154,12 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
         det_threshold=THRESHOLD, precision=args.precision, compile=args.compile, offline=True, force=True,
     )  # fmt: skip
     parts = choose_parts(options, warn=LOG.warning)
-    restorer = load_restorer(options, parts)
+    restorer = load_restorer(options, parts, n_inputs=args.inputs)
     if args.masks:
-        restorer = replace(restorer, masker=restorer.masker.variants(("fp32", "bf16"))[args.masks])  # type: ignore
-    LOG.info("gfp: network %s, masks of %s px", restorer.model.dtype, restorer.masker.size)  # type: ignore
+        state, cpu = read_state(weights["mask"]), torch.device("cpu")
+        maskers = load_maskers(state, source=str(weights["mask"]), device=cpu, dtypes=("fp32", "bf16"))
+        restorer = replace(restorer, masker=maskers[args.masks])
+    LOG.info("gfp: network in %s, masks of %s px", restorer.computes_in, restorer.masker.size)  # type: ignore
     timed = _Timed(restorer.model.size, clock.timed("net", restorer.model))
     detector, masker = clock.timed("detect", restorer.detector), clock.timed("mask", restorer.masker)
     restorer = Restorer(detector, timed, masker, restorer.options)
@@ -203,7 +207,7 @@ class Side:
 def begin(name: str, weights: Path, args: argparse.Namespace) -> Side:
     """Starts a side and waits until it has loaded everything."""
     command = [sys.executable, __file__, "--serve", name, "--weights", str(weights), "--precision", args.precision,
-               "--masks", args.masks]  # fmt: skip
+               "--masks", args.masks, "--inputs", str(args.inputs)]  # fmt: skip
     command += ["--compile"] if args.compile else []
     limit = {ISA_LIMIT: WITHOUT_BF16} if name == LIMITED else {}
     child = subprocess.Popen(
@@ -289,6 +293,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--masks", default="", help='how masks are made, such as "bf16 at 256"; empty = what agrees')
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--inputs", type=int, default=0, help="choose the network as a run of so many photos does")
     parser.add_argument("--json", type=Path, help="file for the ratios, which examples/plots.py draws")
     parser.add_argument("--weights", type=Path, help="folder of these; made where not given")
     parser.add_argument("--quick", action="store_true", help=f"the same as --pairs 1 --cases {QUICK_CASES}")

@@ -3,8 +3,8 @@
     python examples/runtimes.py                      the built-in network
     python examples/runtimes.py GFPGANv1.4.pth       and a checkpoint of 512 px
 
-One table in one run: the same face, the best of ROUNDS calls after one that is not counted. The int8 file is made here
-by onnxruntime's own dynamic quantisation, which has no convolution for every processor: then the column says so.
+One table in one run: the same face, the best of ROUNDS calls after one that is not counted. The int8 file is made as
+gfp makes it for itself. What this machine lacks is told in its row.
 """
 
 from __future__ import annotations
@@ -24,19 +24,17 @@ from gfpcli.adapters.onnxruntime import load_onnx_face_model
 from gfpcli.types import FaceModel, PictureBatch
 from gfpcli.weights.autotune import probe_batch
 from gfpcli.weights.cache import BUILTINS
-from gfpcli.weights.export import export_network
+from gfpcli.weights.export import export_network, write_export_in_int8
 from gfpcli.weights.face_model import load_face_model
 
 CPU = torch.device("cpu")
 ROUNDS = 3
 
 
-def int8_of(path: Path) -> Path:
-    """The file with weights of 8 bit."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    target = path.with_suffix(".int8.onnx")
-    quantize_dynamic(path, target, weight_type=QuantType.QUInt8)
+def int8_of(path: Path, exported: Path) -> Path:
+    """The network's file in 8 bit."""
+    target = exported.with_suffix(".int8.onnx")
+    write_export_in_int8(path, exported, target)
     return target
 
 
@@ -52,7 +50,7 @@ def ways(path: Path, exported: Path) -> dict[str, Callable[[], FaceModel]]:
         "torch bf16": lambda: load_face_model(path, CPU, "bf16", is_compiled=False),
         "torch bf16 compiled": lambda: load_face_model(path, CPU, "bf16", is_compiled=True),
         "onnxruntime fp32": lambda: onnx_model(exported),
-        "onnxruntime int8": lambda: onnx_model(int8_of(exported)),
+        "onnxruntime int8": lambda: onnx_model(int8_of(path, exported)),
     }
 
 

@@ -13,7 +13,7 @@ RUNTIMES = ("auto", "torch", "onnx")
 DEFAULT_TEMPLATE = "ffhq_512"
 TEMPLATES = (DEFAULT_TEMPLATE, "arcface_128")  # how faces are aligned for the network; named as face tools name them
 LICENCES = ("gpen", "codeformer", "spandrel-extra-arches")  # non-commercial, of networks of other origins
-EXPORT_KINDS = ("restorer", "detector", "mask", "background")
+EXPORT_KINDS = ("restorer", "detector", "mask", "background", "identifier")
 SAVE_KINDS = ("crops", "faces", "masks", "compare", "map")
 ENGINES = ("local", "ray")
 OUTPUT_FORMATS = ("auto", "png", "jpg", "webp", "tif", "bmp", "heic", "avif", "jxl")
@@ -147,8 +147,9 @@ class FaceOptions(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
     runtime: str = option(
-        "auto", "what runs the networks: auto takes onnxruntime for .onnx files and torch for the others; onnx exports "
-        "the others first, once (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
+        "auto", "what runs the networks: auto takes onnxruntime for .onnx files and, on a CPU without bf16, for a face "
+        "network that it runs faster with the same result, else torch; onnx exports all first, once, and then starts "
+        "without torch (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
     )  # fmt: skip
     provider: str = option("auto", "of onnxruntime: cpu, cuda, openvino, dml, coreml, ...; auto goes by --device, then "
                            "by onnxruntime's own order", panel=SPEED)  # fmt: skip
@@ -365,13 +366,14 @@ class VideoOptions(RunOptions, FaceOptions):
 
 @dataclass(frozen=True)
 class ExportOptions(Options):
-    """Options of `gfp export`: exactly one of the four parts. Raises UsageError."""
+    """Options of `gfp export`: exactly one of the five parts. Raises UsageError."""
 
     model: str = option("", "a face restorer: gfpgan-1.4, compact, or a checkpoint file", short="-m", panel=IN_OUT)
     detector: str = option("", "a detector: retinaface-r50, builtin, or a checkpoint file", panel=IN_OUT)
     mask: str = option("", "a face parser: parse, or a checkpoint file", panel=IN_OUT)
     background: str = option("", "a background network: realesrgan-x4, compact-x2, or a checkpoint file", short="-b",
                              panel=IN_OUT)  # fmt: skip
+    identifier: str = option("", "an identity network: builtin, arcface-r18, or a checkpoint file", panel=IN_OUT)
     precision: str = option("fp32", "of the file's numbers; fp16 is half as large", panel=IN_OUT,
                             words=("fp32", "fp16"))  # fmt: skip
     force: bool = option(False, "replace a file that is there already", panel=RUN)
@@ -380,12 +382,12 @@ class ExportOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if sum(bool(name) for name in self.part_names) != 1:
-            raise UsageError("give one of --model, --detector, --mask and --background")
+            raise UsageError("give one of --model, --detector, --mask, --background and --identifier")
 
     @property
     def part_names(self) -> tuple[str, ...]:
         """The name given for each of EXPORT_KINDS, or an empty one."""
-        return self.model, self.detector, self.mask, self.background
+        return self.model, self.detector, self.mask, self.background, self.identifier
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from gfpcli.weights.cpu import CpuFeatures
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -69,6 +71,7 @@ def test_growth_is_told_and_drawn(
         return runs.Run(2.0 + 0.5 * n, 1.0 + n, 1 << 30, n, ())
 
     monkeypatch.setattr(growth, "run_gfp", fake)
+    monkeypatch.setattr(growth, "cpu_features", lambda: CpuFeatures("A processor", (), "AVX2", ""))
     monkeypatch.setattr(growth, "QUICK", growth.Amounts((1, 2), (1, 2), (1, 2), (2, 3)))
     monkeypatch.setattr("sys.argv", ["growth", "--quick", "--json", str(tmp_path / "growth.json")])
     caplog.set_level(logging.INFO)
@@ -85,3 +88,22 @@ def test_growth_is_told_and_drawn(
     plots.main()
     assert (tmp_path / "growth.png").stat().st_size > 10_000
     assert (tmp_path / "against_original.png").stat().st_size > 5_000
+
+
+def test_each_side_is_told_against_the_original(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import against_original
+
+    class Fake:
+        def __init__(self, name: str, seconds: list[float]) -> None:
+            self.name, self.seconds = name, iter(seconds)
+
+        def ask(self, source: Path, target: Path) -> dict[str, Any]:
+            assert len(list(source.glob("*.jpg"))) == 1 and not target.exists()
+            return {"seconds": next(self.seconds), "faces": 6, "spent": {"net": 0.5}, "peak": 1 << 30}
+
+    sides = [Fake("original", [12.0, 8.0]), Fake("gfp", [2.0, 1.0]), Fake("gfp without bf16", [3.0, 4.0])]
+    caplog.set_level(logging.INFO)
+    ratios = against_original.compare("group", tmp_path, sides, 2)
+    assert ratios == {"gfp": [6.0, 8.0], "gfp without bf16": [2.0, 4.0]}
+    assert "group, gfp: 7.00 times as fast (6.00 to 8.00), median of 2 pairs" in caplog.text
+    assert "gfp without bf16 6 faces, 3.50 s: net 0.50 s (14%)" in caplog.text

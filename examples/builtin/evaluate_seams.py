@@ -21,6 +21,7 @@ import argparse
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -70,16 +71,15 @@ def gains_of(result: Plane, plain: Plane, crop: Crop, mask: Mask, scale: Scale) 
     affine = crop_to_canvas_of(crop, scale)
     edge = len(mask) * np.sqrt(abs(np.linalg.det(affine[:, :2])))
     inside = cv2.warpAffine(mask, affine, plain.shape[::-1], flags=cv2.INTER_LINEAR) > 0.5
-    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    depth -= cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
-    ring = np.floor(depth / (BAND * edge)).astype(int)
+    within, beyond = (cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 5) for each in (inside, ~inside))
+    ring = np.floor((within - beyond) / (BAND * edge)).astype(int)
     middle = affine @ (len(mask) / 2, len(mask) / 2, 1)
-    y, x = np.indices(plain.shape, sparse=True)
+    y, x = np.ogrid[: plain.shape[0], : plain.shape[1]]
     turned = np.arctan2(y - middle[1], x - middle[0]) - np.arctan2(affine[1, 0], affine[0, 0])
     sector = np.floor((turned / (2 * np.pi) + 1 / (2 * N_SECTORS)) * N_SECTORS).astype(int) % N_SECTORS
     powers = [np.square(each - cv2.GaussianBlur(each, (0, 0), FINE * edge)) for each in (result, plain)]
     gains = np.full((RANGE[1] - RANGE[0], N_SECTORS), np.nan)
-    for i, j in np.ndindex(*gains.shape):
+    for i, j in product(range(RANGE[1] - RANGE[0]), range(N_SECTORS)):
         piece = (ring == i + RANGE[0]) & (sector == j)
         if piece.sum() >= LEAST_PIXELS:
             after, before = (power[piece].mean() + LEAST_LEVELS**2 for power in powers)
@@ -136,7 +136,8 @@ def main() -> None:
         args.crops.mkdir(parents=True, exist_ok=True)
     options = RestoreOptions(model=args.model, detector="builtin", mask="soft", scale=args.scale,
                              strength=args.strength, offline=True)  # fmt: skip
-    restorer, seams = load_restorer(options), []
+    restorer = load_restorer(options)
+    seams: list[list[tuple[float, float]]] = []
     for name in args.names.split(","):
         seams += measured(restorer.restore(read_frame(args.photos / name, 0)), args.crops, name)
     for way, each in zip(WAYS, np.array(seams).transpose(1, 2, 0), strict=True):

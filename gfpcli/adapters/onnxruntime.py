@@ -33,6 +33,7 @@ SUFFIX = "ExecutionProvider"  # of onnxruntime's names of providers
 NOT_TAKEN = ("Azure", "Tensorrt", "NvTensorRTRTX")  # only if asked for: far away, or slow to start
 ALIASES = {"directml": "dml"}
 LEAST = {"image": 32, "view": VIEW_SIZE}  # px of the smallest picture that a detector's networks take
+N_ELSEWHERE = 4  # faces in one call of a provider whose memory nobody tells; fewer where they do not fit
 QUIET = 4  # onnxruntime's log level: fatal errors only; what it raises is told by us
 
 
@@ -176,7 +177,7 @@ def read_facts(path: Path, metadata: Mapping[str, str]) -> ExportFacts | None:
 
 
 def open_part(path: Path, kind: str, *, provider: str, device: str) -> tuple[OnnxNet, ExportFacts]:
-    """A detector, mask or background as `gfp export` makes it.
+    """A part other than a restorer, as `gfp export` makes it.
 
     Raises:
         CheckpointError: the file holds something else, or was not exported by gfp.
@@ -184,9 +185,9 @@ def open_part(path: Path, kind: str, *, provider: str, device: str) -> tuple[Onn
     """
     net = open_onnx(path, provider=provider, device=device)
     if net.facts is None:
-        raise CheckpointError(f"{path}: not made by `gfp export`, as a {kind} must be: there is no standard for it")
+        raise CheckpointError(f"{path}: not made by `gfp export`, as {kind}s must be: there is no standard")
     if net.facts.kind != kind:
-        raise CheckpointError(f"{path}: holds a {net.facts.kind}, not a {kind}")
+        raise CheckpointError(f"{path}: its kind is {net.facts.kind}, not {kind}")
     return net, net.facts
 
 
@@ -247,6 +248,11 @@ class OnnxFaceModel:
     size: int  # px of crops and of restored faces
     seen: int  # px that the network takes
     weight: float  # 0..1, fed where it takes one
+
+    @property
+    def n_batch(self) -> int:
+        """Faces in one call: one on the CPU, where several are no faster."""
+        return 1 if self.net.session.get_providers()[0] == f"CPU{SUFFIX}" else N_ELSEWHERE
 
     def __call__(self, faces: PictureBatch, /) -> PictureBatch:
         """(N, 3, S, S) RGB in [-1, 1], to the same. Raises RuntimeError as `OnnxNet.run`."""

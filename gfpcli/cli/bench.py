@@ -77,9 +77,9 @@ def measure_stages(paths: list[Path], options: BenchOptions, warn: Warn = lambda
         n_faces += restore_one(path, restorer, options, watch)
     rows = tuple(rows_of(watch, len(paths) * options.rounds, n_faces))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    precision = str(getattr(restorer.model, "dtype", options.precision)).removeprefix("torch.")
-    title = f"{parts.model_name} on {device} ({name}), {precision}, scale {options.scale:g}; pictures: {len(paths)}, "
-    return Measured(rows, title + f"rounds: {options.rounds}, faces: {n_faces // options.rounds}")
+    title = f"{parts.model_name} on {device} ({name}), {restorer.computes_in}, scale {options.scale:g}"
+    counted = f"pictures: {len(paths)}, rounds: {options.rounds}, faces: {n_faces // options.rounds}"
+    return Measured(rows, f"{title}; {counted}")
 
 
 def measure_without_bf16(paths: list[Path], options: BenchOptions) -> Measured:

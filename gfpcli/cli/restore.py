@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gfpcli.cli.console import tell
-from gfpcli.cli.plan import tell_plan
 from gfpcli.cli.progress import RunView, Tally, next_steps, tell_files_left_out
 from gfpcli.errors import InputError, UsageError
 from gfpcli.files.storage import is_remote, is_url, place_of
@@ -132,5 +131,7 @@ def _to_stdout(outcome: Outcome) -> Outcome:
 def _dry_run(plan: PhotoPlan, options: RestoreOptions, began: float) -> None:
     if is_remote(plan.root) or any(is_remote(job.source) for job in plan.jobs):
         raise UsageError("--dry-run looks into every input: it is for files of this machine, not for URLs")
+    from gfpcli.cli.plan import tell_plan  # it loads torch, to ask for a GPU's memory
+
     tell_plan(plan.jobs, plan.root, options, began)
     tell_files_left_out(plan.left_out)

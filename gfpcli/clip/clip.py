@@ -61,6 +61,7 @@ from gfpcli.stream import map_ahead, prefetch
 from gfpcli.types import Failed, Frame, Restored
 
 MAX_DECODED = 8  # decoded frames that may wait
+MAX_TRACKED = 8  # frames with their faces that may wait for the networks
 MAX_RESTORED = 4  # finished frames that may wait for the encoder
 DETECT_EVERY = 2  # frames, where the options leave it open; measured: see examples/video.md
 LOOK_SECONDS = Fraction(1, 2)  # from one look for new faces to the next, where the options leave it open
@@ -181,9 +182,8 @@ def restore_clip(
     resume = finished[-1].resume if finished else ResumePoint(clip.begin, 0)
     context: ContextFrames = deque(maxlen=clip.n_context)
     held = finished[-1].held if finished else ()
-    with closing(clip.decode(resume)) as frames:
-        tracked = unfinished(track_clip(clip, restorer, frames), resume, context)
-        for number, segment in split_segments(tracked, len(finished)):
+    with closing(clip.decode(resume)) as frames, closing(track_ahead(clip, restorer, frames)) as tracked:
+        for number, segment in split_segments(unfinished(tracked, resume, context), len(finished)):
             path = workspace.path_of(number, clip.encoder.suffix)
             workspace.add(restore_segment(clip, restorer, segment, path, context, count, held=held))
             held = workspace.segments[-1].held
@@ -202,7 +202,12 @@ def counting(clip: Clip, finished: Sequence[EncodedSegment], on_progress: ClipPr
     return count
 
 
-def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Iterator[TrackedFrame]:
+def track_ahead(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Generator[TrackedFrame, None, None]:
+    """As `track_clip`, in a thread of its own ahead of the face network; to be closed before `frames`."""
+    return prefetch(track_clip(clip, restorer, frames), depth=MAX_TRACKED)
+
+
+def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Generator[TrackedFrame, None, None]:
     """Each frame with its faces, as the options ask."""
     every, look_every = clip.detect_every, clip.look_every
     if look_every == every or restorer.follower is None:
@@ -211,7 +216,7 @@ def track_clip(clip: Clip, restorer: Restorer, frames: Iterator[Frame]) -> Itera
         detected = follow_faces(frames, restorer.detect, restorer.follow, every=every, look_every=look_every)
     if clip.options.smooth > 0:
         detected = find_dissolves(detected)
-    return track_faces(detected, smooth=clip.options.smooth, every=every)
+    yield from track_faces(detected, smooth=clip.options.smooth, every=every)
 
 
 def restore_frames(

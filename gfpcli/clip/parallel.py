@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from gfpcli.clip.clip import Clip, restore_segment, track_clip
+from gfpcli.clip.clip import Clip, restore_segment, track_ahead
 from gfpcli.clip.hold import Held
 from gfpcli.clip.segments import (
     ContextFrames,
@@ -65,7 +65,6 @@ def _restore_planned(
     clip: Clip, restorer: Restorer, plan: SegmentPlan, path: Path, held: Sequence[Held]
 ) -> EncodedSegment:
     context: ContextFrames = deque(maxlen=clip.n_context)
-    with closing(clip.decode(plan.resume)) as frames:
-        tracked = unfinished(track_clip(clip, restorer, frames), plan.resume, context)
-        segment = islice(tracked, plan.n_frames)
+    with closing(clip.decode(plan.resume)) as frames, closing(track_ahead(clip, restorer, frames)) as tracked:
+        segment = islice(unfinished(tracked, plan.resume, context), plan.n_frames)
         return restore_segment(clip, restorer, segment, path, context, lambda n_frames, n_faces: None, held=held)

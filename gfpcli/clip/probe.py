@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -46,6 +46,8 @@ DEMUXERS = (
     "mxf", "dv", "gif", "ivf", "nut", "yuv4mpegpipe", "h264", "hevc", "obu", "av1", "m4v", "vc1", "rm", "wtv", "apng",
 )  # fmt: skip
 ONE_FILE = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+# PyAV 19 lost the setting; it keeps bytes that are not UTF-8 as surrogates, which `readable` replaces
+TEXT_ERRORS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 PICTURES, ANIMATED_WEBP = "pictures", "webp"  # `VideoInfo.codec` of a folder of pictures, and of an animated WebP
 
 
@@ -148,10 +150,10 @@ def probe(path: Path, *, wanted_s: float = 0.0) -> VideoInfo:
         _check_whole(path, facts, n_told=n_told, end_told=end_told, wanted_s=wanted_s, is_recording=is_recording)
         rate = Fraction(stream.average_rate or stream.guessed_rate or Fraction(25))
         base = Fraction(stream.time_base or Fraction(1, 90_000))
-        told = stream.metadata.get("timecode") or container.metadata.get("timecode", "")
+        told = readable(stream.metadata.get("timecode") or container.metadata.get("timecode", ""))
         timecode = told if TIMECODE.fullmatch(told) else ""
         has_alpha = _has_webm_alpha(stream)
-        tags = tuple(container.metadata.items())
+        tags = tuple((readable(key), readable(value)) for key, value in container.metadata.items())
         index, codec = stream.index, stream.codec_context.name
         aspect = Fraction(stream.sample_aspect_ratio or 1)  # PyAV gives None or 0 where it is unknown
     rate = 1 / facts.duration if facts.first is None and facts.duration else rate  # raw streams have no clock
@@ -197,11 +199,16 @@ def open_video(path: Path) -> InputContainer:
     if kind.role in ("picture", "unread picture") and not is_moving:
         raise InputError(picture_line(path))
     try:
-        return av.open(f"file:{path.resolve()}", metadata_errors="replace", options=ONE_FILE)
+        return av.open(f"file:{path.resolve()}", options=ONE_FILE, **TEXT_ERRORS)
     except (av.FFmpegError, OSError, ValueError) as error:
         if kind.format:
             raise InputError(picture_line(path)) from error
         raise InputError(f"{path}: not a video, or cut short ({ffmpeg_reason(error)})") from error
+
+
+def readable(text: str) -> str:
+    """A tag without surrogates: bytes that are not UTF-8 are shown by the sign for that."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _brand_of(path: Path) -> bytes:
@@ -287,7 +294,7 @@ def _other_streams(container: InputContainer, main: VideoStream) -> tuple[OtherS
             each.index, each.type, each.codec_context.name if each.codec_context else "unknown",
             is_cover=bool(int(each.disposition) & ATTACHED_PICTURE),
             is_timecode=each.type == "data" and "timecode" in each.metadata,
-            name=each.metadata.get("handler_name", "").strip(),
+            name=readable(each.metadata.get("handler_name", "")).strip(),
         )
         for each in container.streams
         if each.index != main.index

@@ -37,8 +37,9 @@ class ConvPair(nn.Module):
         self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(F.leaky_relu(self.norm1(x), SLOPE))
-        return self.skip(x) + self.conv2(F.leaky_relu(self.norm2(out), SLOPE))
+        out = self.conv1(F.leaky_relu(self.norm1(x), SLOPE, inplace=True))
+        added: Tensor = self.conv2(F.leaky_relu(self.norm2(out), SLOPE, inplace=True))
+        return added.add_(self.skip(x))
 
 
 class FineLayers(nn.Module):
@@ -67,7 +68,7 @@ class FineLayers(nn.Module):
         seen = self.unfold(torch.cat([feat, F.pixel_unshuffle(noise, FOLD)], dim=1))
         fine = torch.cat([out, x, noise, F.pixel_shuffle(seen, FOLD)], dim=1)  # (N, 7 + n_fine, S, S)
         for conv in (self.conv1, self.conv2):
-            fine = F.leaky_relu(conv(fine), SLOPE)
+            fine = F.leaky_relu(conv(fine), SLOPE, inplace=True)
         added: Tensor = self.conv3(fine)
         return added
 
@@ -115,7 +116,7 @@ class CompactUNet(nn.Module):
         for grow, pair in zip(self.grow, self.up, strict=True):
             feat = F.interpolate(grow(feat), scale_factor=2.0, mode="bilinear", align_corners=False)
             feat = pair(torch.cat([feat, skips.pop()], dim=1))
-        feat = F.leaky_relu(feat, SLOPE)
+        feat = F.leaky_relu(feat, SLOPE, inplace=True)
         out = x + F.pixel_shuffle(self.tail(feat), FOLD)
         return (out if self.fine is None else out + self.fine(out, x, feat)), feat
 
@@ -147,7 +148,7 @@ class LargeLayers(nn.Module):
         seen = F.interpolate(self.seen(feat), scale_factor=float(FOLD), mode="bilinear", align_corners=False)
         large = torch.cat([seen, residual, F.pixel_unshuffle(picture, SHRINK)], dim=1)  # (N, N_SEEN + 19, S/2, S/2)
         for conv in (self.conv1, self.conv2):
-            large = F.leaky_relu(conv(large), SLOPE)
+            large = F.leaky_relu(conv(large), SLOPE, inplace=True)
         added: Tensor = self.conv3(torch.cat([F.pixel_shuffle(large, SHRINK), picture], dim=1))  # (N, 4, S, S)
         enlarged = F.interpolate(residual, scale_factor=float(SHRINK), mode="bilinear", align_corners=False)
         return enlarged * (1 + added[:, 3:]) + added[:, :3]

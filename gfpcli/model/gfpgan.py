@@ -54,8 +54,8 @@ class ResBlock(nn.Module):
         return F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self._resize(F.leaky_relu(self.conv1(x), SLOPE))
-        return F.leaky_relu(self.conv2(out), SLOPE) + self.skip(self._resize(x))
+        out = self._resize(F.leaky_relu(self.conv1(x), SLOPE, inplace=True))
+        return F.leaky_relu(self.conv2(out), SLOPE, inplace=True) + self.skip(self._resize(x))
 
 
 def _modulation_head(n_in: int, n_out: int, start: float) -> nn.Sequential:

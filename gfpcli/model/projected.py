@@ -20,7 +20,7 @@ N_LEVELS = 4  # of the features, the coarsest ones: 1/4 to 1/32 of the size
 FEATURE_SPREADS = (8.0, 7.0, 7.0, 2.5)  # root mean square of Lite0's features of faces at these levels
 FIRST_STRIDE = 4
 MIXED_WIDTHS = (32, 64, 128, 256)  # channels after mixing, finest level first
-WIDEST = 256  # of the discriminators' layers
+WIDEST = 128  # of the discriminators' layers
 LAST_SIDE = 4  # px of the map on which the small discriminators decide
 
 

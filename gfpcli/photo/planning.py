@@ -26,10 +26,8 @@ from gfpcli.pipeline.steps import AlignedFaces
 from gfpcli.pipeline.who import ALIKE, product_at
 from gfpcli.stream import map_ahead
 from gfpcli.types import Crop, Face, FaceOutcome, Failed, Frame, Identifier, Listener, PlannedFace, PlannedPhoto
-from gfpcli.weights.build import load_restorer
+from gfpcli.weights.build import devices_of, load_identifier_for, load_restorer
 from gfpcli.weights.choose import choose_parts
-from gfpcli.weights.devices import choose_devices
-from gfpcli.weights.identifier import load_identifier
 
 Gauge: TypeAlias = Callable[[Crop], tuple[float, float]]
 """Measures a crop: its blur, and the strength that the run would choose."""
@@ -178,7 +176,7 @@ def look_at_photos(
     restorer = load_restorer(options, parts, warn=listener.warn)
     if parts.identifier is None:
         raise CheckpointError("this run has no identity network")
-    identifier, scale = load_identifier(parts.identifier, choose_devices(options.device)[0])
+    identifier, scale = load_identifier_for(options, parts.identifier, devices_of(options, parts)[0])
     restorer = references.applied_to(restorer) if references else restorer
     seen = []
     for photo in look_at(jobs, restorer, identifier, gauge_for(options), options.n_threads):

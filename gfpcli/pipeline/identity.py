@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from gfpcli.pipeline.align import warp_area
 from gfpcli.pipeline.arrays import to_batch
 from gfpcli.types import Affine, PictureBatch
 
+CropView: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""From an aligned crop (S, S, 3) BGR to what a network sees of it."""
 VIEW_256 = (44.0, 56.0, 168.0)  # left, top and side of the square that the built-in network sees, px at 256
 
 
@@ -33,12 +36,15 @@ def whole_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return crop
 
 
+VIEWS: dict[str, CropView] = {"built-in": built_in_view, "whole": whole_view}
+
+
 @dataclass(frozen=True, slots=True)
 class NetIdentifier:
     """An identity network, in whatever runtime, and how it sees an aligned crop."""
 
     net: Callable[[PictureBatch], NDArray[np.float32]]  # (N, 3, s, s) RGB in [-1, 1] to (N, D)
-    view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    view: CropView
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]], /) -> NDArray[np.float32]:
         """(N, D) float32 unit vectors of (S, S, 3) BGR crops aligned as FFHQ, of one size or several.

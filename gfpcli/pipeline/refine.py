@@ -103,10 +103,11 @@ class LandmarkRefiner:
     ) -> tuple[Points, NDArray[np.float64]]:
         """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean with the mirrored view."""
         squares = [warp_area(image, view, VIEW_SIZE) for view in views]
-        points, logits = self.net(to_batch(squares))
+        n = len(squares)
+        points, logits = self.net(to_batch([*squares, *(square[:, ::-1] for square in squares if is_mirrored)]))
         if is_mirrored:
-            other, other_logits = self.net(to_batch([square[:, ::-1] for square in squares]))
-            points, logits = np.mean([points, mirror(other)], axis=0), np.mean([logits, other_logits], axis=0)
+            points = np.mean([points[:n], mirror(points[n:])], axis=0)
+            logits = np.mean([logits[:n], logits[n:]], axis=0)
         backs = [invert(view) for view in views]
         in_image = [each @ back[:, :2].T + back[:, 2] for each, back in zip(points, backs, strict=True)]
         return np.array(in_image), logits.astype(np.float64)

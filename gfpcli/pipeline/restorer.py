@@ -1,6 +1,7 @@
 """The whole pipeline on one page: detect, restore faces (batched over many frames), judge, mask and enlarge, paste.
 
-The networks run on the caller's thread, or on one thread for each device where there are several; pasting runs behind.
+The networks run on the caller's thread, or on threads of their own where there are several devices, or several batches
+are in work on one; pasting runs behind.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ from gfpcli.types import (
 MOST_KEPT = 4  # faces of a frame whose features wait for their latents, about 65 MB each; those of more are made twice
 RESULT_BYTES = 12  # that pasting and encoding take for each pixel of an 8-bit result
 Idle: TypeAlias = "SimpleQueue[Restorer]"
-"""Those of the replicas whose device has nothing to do."""
+"""Those of the replicas whose device has room for another batch, as often as it has."""
 T = TypeVar("T")
 R = TypeVar("R")
 WithCrops = TypeVar("WithCrops", bound=AlignedFaces | EncodedFaces | FacesRestored | Failed)
@@ -93,6 +94,7 @@ class Restorer:
     options: FaceOptions
     upsampler: Upsampler = resize_background  # Lanczos
     replicas: tuple[Restorer, ...] = ()  # the same networks on further devices; their detectors are not used
+    n_at_once: int = 1  # batches of faces that a device is given at the same time, each by a thread of its own
     n_detect: int = 1  # frames in one call of the detector
     identifier: Identifier | None = None  # of `persons`
     persons: PersonFilter | None = None  # whose faces are restored; None: everybody's
@@ -133,7 +135,7 @@ class Restorer:
 
     def _idle(self) -> Idle:
         idle: Idle = SimpleQueue()
-        for each in (self, *self.replicas):
+        for each in (self, *self.replicas) * self.n_at_once:
             idle.put(each)
         return idle
 
@@ -215,7 +217,7 @@ class Restorer:
     def _on_devices(
         self, work: Callable[[Restorer, list[T]], Iterable[R]], groups: Iterable[list[T]], idle: Idle
     ) -> Iterator[R]:
-        """What `work` makes of each group, in order; with replicas each group is done by one that is idle."""
+        """What `work` makes of each group, in order; where several can be in work, each is done by one that is idle."""
 
         def run(group: list[T]) -> Iterable[R]:
             restorer = idle.get()
@@ -224,8 +226,8 @@ class Restorer:
             finally:
                 idle.put(restorer)
 
-        n_devices = 1 + len(self.replicas)
-        done = map_ahead(run, groups, workers=n_devices, depth=2 * n_devices) if self.replicas else map(run, groups)
+        n_workers = self.n_at_once * (1 + len(self.replicas))
+        done = map_ahead(run, groups, workers=n_workers, depth=2 * n_workers) if n_workers > 1 else map(run, groups)
         return (each for group in done for each in group)
 
     def _restore_group(self, group: Sequence[AlignedFaces | Failed]) -> list[FacesRestored | Failed]:

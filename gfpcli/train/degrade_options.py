@@ -108,6 +108,6 @@ DEGRADATIONS = {
     "real-life": replace(
         SAME_COLOURS, is_mixed=True, sigma=(0.1, 6.0), shrink=(0.8, 7.0), noise=(0.0, 20.0), quality=(30.0, 100.0),
         second_chance=0.4, sinc_chance=0.2, motion_chance=0.1, grain_chance=0.25, fading_chance=0.25,
-        halftone_chance=0.12, damage_chance=0.2, codec_chance=0.12, mild_share=0.25,
+        halftone_chance=0.12, damage_chance=0.2, codec_chance=0.12, mild_share=0.35,
     ),
 }  # fmt: skip

@@ -12,9 +12,9 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from gfpcli.model.arcface import gray_for_identity
-from gfpcli.model.identity import IDENTITY_VIEW
+from gfpcli.model.views import IDENTITY_VIEW
 from gfpcli.pipeline.identity import VIEW_256
-from gfpcli.weights.identifier import load_identity_net
+from gfpcli.weights.identifier import read_identity_net
 
 View = Callable[[Tensor], Tensor]
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -52,7 +52,8 @@ def builtin_identity_loss(weights: Path, device: torch.device) -> IdentityLoss:
     Raises:
         CheckpointError: a file that holds no identity network.
     """
-    return IdentityLoss(load_identity_net(weights, device), inner_view, cosine_distance)
+    net, _ = read_identity_net(weights)
+    return IdentityLoss(net.to(device), inner_view, cosine_distance)
 
 
 def inner_view(faces: Tensor) -> Tensor:

@@ -152,7 +152,8 @@ def generated(net: StyleGAN2Decoder, n: int, psi: float, device: torch.device) -
     """
     rng = torch.Generator().manual_seed(0)  # on the CPU: the same z on every device
     z = torch.randn(n, N_STYLE, generator=rng).to(device)
-    mean = net.mapping(torch.randn(N_FOR_MEAN, N_STYLE, generator=rng).to(device)).mean(dim=0)
+    mean = None if psi == 1 else net.mapping(torch.randn(N_FOR_MEAN, N_STYLE, generator=rng).to(device)).mean(dim=0)
     for some in z.split(N_TOGETHER):
-        w = mean + psi * (net.mapping(some) - mean)
+        w = net.mapping(some)
+        w = w if mean is None else mean + psi * (w - mean)
         yield to_images(net(w[:, None].expand(-1, net.n_codes, -1)))

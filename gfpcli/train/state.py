@@ -153,7 +153,7 @@ def with_defaults(before: Mapping[str, Any]) -> dict[str, Any]:
     defaults = to_plain(asdict(TrainOptions()))
     filled = {**defaults, **before}
     for name, value in defaults.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and isinstance(filled[name], dict):
             filled[name] = {**value, **filled[name]}
     return filled
 

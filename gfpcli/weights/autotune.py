@@ -10,22 +10,22 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gfpcli.errors import CheckpointError, OutputError
 from gfpcli.files.atomic import write_bytes
-from gfpcli.model.gfpgan import GFPGAN, Halves
 from gfpcli.pipeline.arrays import to_batch
-from gfpcli.pipeline.tensors import to_array
 from gfpcli.types import PictureBatch
 from gfpcli.weights.cache import BUILTIN, cache_folder
 from gfpcli.weights.cpu import ISA_LIMIT, cpu_name
+
+if TYPE_CHECKING:  # a run by onnxruntime does not load it
+    import torch
+    from torch import Tensor
 
 MATCH_DB = 40.0  # dB, least PSNR of a face against the one in fp32
 MATCH_IOU = 0.99  # least overlap of a mask with the one in fp32 at full size
@@ -39,7 +39,7 @@ MOST_FACES = 32  # at once
 PROBE_PHOTO = BUILTIN / "probe.jpg"  # two faces side by side (NASA, US Navy: public domain)
 HALVES = {"cpu": ("bf16",), "cuda": ("bf16", "fp16"), "mps": ("fp16",)}
 T = TypeVar("T")
-NetFunction = Callable[[Tensor], Tensor]
+NetFunction: TypeAlias = "Callable[[Tensor], Tensor]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +121,8 @@ def batch_size(device: torch.device, size: int, dtype: torch.dtype) -> int:
     """
     if device.type != "cuda":
         return 1
+    import torch
+
     free, _ = torch.cuda.mem_get_info(device)
     each = FACE_BYTES * (size / 512) ** 2 * dtype.itemsize / 4
     return min(max(int(free / 2 / each), 1), MOST_FACES)
@@ -138,11 +140,15 @@ def masks_match(one: Sequence[NDArray[np.float32]], other: Sequence[NDArray[np.f
     return all((a & b).sum() >= MATCH_IOU * (a | b).sum() > 0 for a, b in pairs)
 
 
-def machine_of(device: torch.device) -> str:
+def machine_of(device: torch.device | None) -> str:
     """What speed and precision depend on besides the network: device, its name, threads, version of torch.
 
-    A CPU whose instructions are limited for oneDNN is another machine.
+    A CPU whose instructions are limited for oneDNN is another machine. None: onnxruntime runs it, without torch.
     """
+    if device is None:
+        return f"onnxruntime, {cpu_name()} x{cv2.getNumThreads()}"
+    import torch
+
     is_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if is_cuda else f"{cpu_name()} x{torch.get_num_threads()}"
     if not is_cuda and (limit := os.environ.get(ISA_LIMIT)):
@@ -167,6 +173,11 @@ def compiled(net: torch.nn.Module, batch: Tensor) -> NetFunction | None:
     chosen = os.environ.get(COMPILER_FOLDER, "")
     if not chosen or Path(chosen).name.startswith("torchinductor_"):  # torch's own choice, among temporary files
         os.environ[COMPILER_FOLDER] = str(cache_folder() / "compiled")
+    import torch
+
+    from gfpcli.model.gfpgan import GFPGAN, Halves
+    from gfpcli.pipeline.tensors import to_array
+
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells that there is no GPU
     run: NetFunction
     if isinstance(net, GFPGAN):  # by halves: a clip runs them apart, and neither is compiled twice

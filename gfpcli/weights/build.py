@@ -1,54 +1,49 @@
-"""The only place where weights, networks and adapters meet: `load_restorer`."""
+"""The only place where weights, networks and adapters meet: `load_restorer`.
+
+Torch is loaded where it runs a part; onnxruntime alone may run all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from gfpcli.errors import CheckpointError
 from gfpcli.memory import hand_back_memory
-from gfpcli.model.checkpoint import kind_of, read_state
 from gfpcli.options import DEFAULT_TEMPLATE, FaceOptions, PipelineOptions, RestoreOptions, VideoOptions
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.identity import UNSCALED, IdentityScale
-from gfpcli.pipeline.parsing import PARSE_SIZE, ParseNetMasker, at_sizes
+from gfpcli.pipeline.parsing import PARSE_SIZE, at_sizes
 from gfpcli.pipeline.paste import resize_background, soft_masker
 from gfpcli.pipeline.refine import BoxLandmarker, LandmarkRefiner
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.retinaface import RetinaFaceDetector
-from gfpcli.pipeline.tensors import DTYPES, EnlargingNet
 from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
-from gfpcli.types import Detector, Identifier, Masker, Upsampler
-from gfpcli.weights import autotune
+from gfpcli.types import Detector, FaceCoder, FaceModel, Identifier, Masker, Upsampler
+from gfpcli.weights import autotune, onnx_parts
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn, choose_parts
-from gfpcli.weights.devices import choose_devices
-from gfpcli.weights.face_model import FaceNet, load_face_model
-from gfpcli.weights.identifier import load_identifier
 from gfpcli.weights.known_faces import template_of
-from gfpcli.weights.licences import check_architecture
-from gfpcli.weights.onnx_choice import faster_onnx_model
-from gfpcli.weights.onnx_parts import (
-    is_onnx,
-    onnx_detector,
-    onnx_face_model,
-    onnx_file_of,
-    onnx_masker,
-    onnx_upsampler,
-)
-from gfpcli.weights.upsampler import upsampler_of
+from gfpcli.weights.onnx_parts import onnx_file_of
 
-if TYPE_CHECKING:  # facexlib brings torchvision, which aligned faces and a run whose photos are all done do not need
-    from gfpcli.adapters.onnxruntime import OnnxFaceModel
+if TYPE_CHECKING:
+    import torch
 
-PROBE_SIDE = 512  # px of the photo that a community network is measured on
 N_DETECT = {"cuda": 8}  # frames in one call of the detector; elsewhere one, which is as fast and takes less memory
+
+
+@dataclass(frozen=True, slots=True)
+class _FacePart:
+    """The face network, and what goes with it."""
+
+    model: FaceModel
+    template: str  # how faces are aligned for it
+    n_batch: int  # faces in one call
+    computes_in: str  # runtime and precision
+    coder: FaceCoder | None = None
 
 
 def load_restorer(
@@ -72,33 +67,55 @@ def load_restorer(
     """
     options = options or RestoreOptions()
     parts = parts or choose_parts(options, warn=warn)
-    devices = choose_devices(options.device)
+    devices = devices_of(options, parts)
     first, *others = [_load_on(device, options, parts, n_inputs=n_inputs, warn=warn, watch=watch) for device in devices]
     first = replace(first, guard=_guard_of(options, parts, devices[0], warn))
     if parts.identifier and isinstance(options, RestoreOptions) and (options.only or options.without):
-        first = replace(first, identifier=first.guard.identifier or load_identifier(parts.identifier, devices[0])[0])
+        identifier = first.guard.identifier or load_identifier_for(options, parts.identifier, devices[0], warn)[0]
+        first = replace(first, identifier=identifier)
     hand_back_memory()  # of what was measured
     if parts.detector is None:
         return replace(first, replicas=tuple(others), files=parts)
-    upright = _detector_on(devices[0], options, parts.detector)
-    detector = _turning_detector(options, upright)
-    return replace(
-        first, detector=detector, follower=upright.follow, n_detect=N_DETECT.get(devices[0].type, 1),
-        replicas=tuple(others), files=parts, landmarker=BoxLandmarker(load_landmark_refiner),
+    n_detect = N_DETECT.get(devices[0].type, 1) if devices[0] else 1
+    upright = _detector_on(devices[0], options, parts.detector, warn)
+    whole = replace(
+        first, detector=_turning_detector(options, upright), follower=upright.follow, n_detect=n_detect,
+        replicas=tuple(others), files=parts,
+        landmarker=BoxLandmarker(partial(load_landmark_refiner, options.runtime, options.provider)),
     )  # fmt: skip
+    if isinstance(options, VideoOptions) and [each and each.type for each in devices] == ["cpu"]:
+        from gfpcli.weights.threads import frames_side_by_side, is_light
+
+        return frames_side_by_side(whole) if is_light(first) else whole
+    return whole
 
 
 def load_detector_and_identifier(options: FaceOptions, parts: Parts) -> tuple[Detector, Identifier, IdentityScale]:
     """What finds faces and tells whose they are, without the networks that restore. Raises CheckpointError."""
     if parts.detector is None or parts.identifier is None:
         raise CheckpointError("this run has no detector, or no identity network")
-    device = choose_devices(options.device)[0]
-    identifier, scale = load_identifier(parts.identifier, device)
+    device = devices_of(options, parts)[0]
+    identifier, scale = load_identifier_for(options, parts.identifier, device)
     return _turning_detector(options, _detector_on(device, options, parts.detector)), identifier, scale
 
 
-def _detector_on(device: torch.device, options: FaceOptions, path: Path) -> RetinaFaceDetector:
-    return load_detector_for(options, path, device if device.type == "cuda" else None)
+def devices_of(options: FaceOptions, parts: Parts) -> tuple[torch.device | None, ...]:
+    """Those that torch runs networks on; a single None where onnxruntime runs all. Raises as `choose_devices`."""
+    if options.runtime == "onnx" or all(path is None or onnx_parts.is_onnx(path) for path in parts.networks):
+        return (None,)
+    from gfpcli.weights.devices import choose_devices
+
+    return choose_devices(options.device)
+
+
+def _untold(line: str) -> None:
+    """For what nobody listens to."""
+
+
+def _detector_on(
+    device: torch.device | None, options: FaceOptions, path: Path, warn: Warn = _untold
+) -> RetinaFaceDetector:
+    return load_detector_for(options, path, device if device and device.type == "cuda" else None, warn)
 
 
 def _turning_detector(options: FaceOptions, upright: RetinaFaceDetector) -> Detector:
@@ -106,138 +123,114 @@ def _turning_detector(options: FaceOptions, upright: RetinaFaceDetector) -> Dete
 
 
 @cache
-def load_landmark_refiner() -> LandmarkRefiner:
+def load_landmark_refiner(runtime: str = "auto", provider: str = "auto") -> LandmarkRefiner:
     """The built-in landmark network, on the CPU. Raises CheckpointError."""
     path = BUILTINS["builtin"]
-    refiner = load_detector_for(FaceOptions(), path).refiner
+    refiner = load_detector_for(FaceOptions(runtime=runtime, provider=provider), path).refiner
     if refiner is None:
         raise CheckpointError(f"{path}: holds no landmark network")
     return refiner
 
 
-def load_detector_for(options: FaceOptions, path: Path, device: torch.device | None = None) -> RetinaFaceDetector:
+def load_detector_for(
+    options: FaceOptions, path: Path, device: torch.device | None = None, warn: Warn = _untold
+) -> RetinaFaceDetector:
     """The detector in a file, on `device` (None: the CPU). Raises GfpError."""
+    if onnx := onnx_file_of(path, "detector", options, warn):
+        return onnx_parts.onnx_detector(onnx, options)
     from gfpcli.weights.detector import load_torch_detector
 
-    if onnx := onnx_file_of(path, "detector", options):
-        return onnx_detector(onnx, options)
-    return load_torch_detector(options, path, device or torch.device("cpu"))
+    return load_torch_detector(options, path, device)
+
+
+def load_identifier_for(
+    options: FaceOptions, path: Path, device: torch.device | None = None, warn: Warn = _untold
+) -> tuple[Identifier, IdentityScale]:
+    """The identity network in a file, on `device` (None: the CPU), and its scale. Raises GfpError."""
+    if onnx := onnx_file_of(path, "identifier", options, warn):
+        return onnx_parts.onnx_identifier(onnx, path, options)
+    from gfpcli.weights.identifier import load_identifier
+
+    return load_identifier(path, device)
 
 
 def _load_on(
-    device: torch.device, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: TileProgress
+    device: torch.device | None, options: FaceOptions, parts: Parts, *, n_inputs: int, warn: Warn, watch: TileProgress
 ) -> Restorer:
     """A restorer without a detector: aligned pictures and replicas need none."""
-    model, template = _face_model_of(device, options, parts.model, n_inputs, warn)
-    dtype = model.dtype if isinstance(model, FaceNet) else torch.float32
-    n_batch = options.batch_size or autotune.batch_size(device, model.size, dtype)
-    masker = _masker_of(options, parts, device, n_batch)
+    faces = _face_part_of(device, options, parts.model, n_inputs, warn)
+    masker = _masker_of(options, parts, device, faces.n_batch, warn)
     upsampler = _upsampler_of(options, parts, device, warn, watch)
-    chosen = replace(options, batch_size=n_batch, template=template)
-    coder = model.coder if isinstance(model, FaceNet) else None
+    chosen = replace(options, batch_size=faces.n_batch, template=faces.template)
     return Restorer(
-        lambda images: [], model, masker, chosen, upsampler, coder=coder, computes_in=model.computes_in
+        lambda images: [], faces.model, masker, chosen, upsampler, coder=faces.coder, computes_in=faces.computes_in
     )  # fmt: skip
 
 
-def _face_model_of(
-    device: torch.device, options: FaceOptions, path: Path, n_inputs: int, warn: Warn
-) -> tuple[FaceNet | OnnxFaceModel, str]:
-    """The face network, and how faces are aligned for it."""
-    if onnx := onnx_file_of(path, "restorer", options):
-        if options.precision not in ("auto", "fp32") or options.compile:
-            warn(f"{onnx}: --precision and --compile are torch's; the file runs in the precision that it was made in")
-        if isinstance(options, VideoOptions) and options.smooth > 0 and _may_have_latents(path):
-            warn(f"{onnx}: the latents of a GFP-GAN network are averaged over frames by torch only, not by onnxruntime")
-        model = onnx_face_model(onnx, options)
-        return model, options.template if options.template != "auto" else template_of(onnx, model.net.facts, warn)
-    own_template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
-    if _may_be_onnx(options, path) and (
-        faster := faster_onnx_model(
-            path, device, n_inputs=n_inputs, fidelity=options.fidelity, accepted=options.accept_licence
-        )
-    ):
-        return faster, own_template
-    net = load_face_model(
-        path, device, options.precision, is_compiled=options.compile, n_inputs=n_inputs, fidelity=options.fidelity,
-        accepted=options.accept_licence,
-    )  # fmt: skip
-    return net, own_template
+def _face_part_of(
+    device: torch.device | None, options: FaceOptions, path: Path, n_inputs: int, warn: Warn
+) -> _FacePart:
+    if onnx := onnx_file_of(path, "restorer", options, warn):
+        return _onnx_face_part(onnx, options, warn)
+    from gfpcli.weights.torch_parts import onnx_in_place_of_torch, torch_face_model
+
+    assert device is not None  # torch runs a network
+    template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
+    if faster := onnx_in_place_of_torch(path, options, device, n_inputs):
+        return _FacePart(faster, template, options.batch_size or faster.n_batch, faster.computes_in)
+    net = torch_face_model(path, options, device, n_inputs)
+    n_batch = options.batch_size or autotune.batch_size(device, net.size, net.dtype)
+    return _FacePart(net, template, n_batch, net.computes_in, net.coder)
 
 
-def _may_be_onnx(options: FaceOptions, path: Path) -> bool:
-    """Whether onnxruntime may run a face network without being asked to: it neither compiles nor averages latents."""
-    is_free = options.runtime == "auto" and options.precision == "auto" and not options.compile
-    averages = isinstance(options, VideoOptions) and options.smooth > 0
-    return is_free and not (averages and _may_have_latents(path))
+def _onnx_face_part(path: Path, options: FaceOptions, warn: Warn) -> _FacePart:
+    if options.precision not in ("auto", "fp32") or options.compile:
+        warn(f"{path}: --precision and --compile are torch's; the file runs in the precision that it was made in")
+    model = onnx_parts.onnx_face_model(path, options)
+    if isinstance(options, VideoOptions) and options.smooth > 0 and onnx_parts.may_have_latents(model.net.facts):
+        warn(f"{path}: the latents of a GFP-GAN network are averaged over frames by torch only, not by onnxruntime")
+    template = options.template if options.template != "auto" else template_of(path, model.net.facts, warn)
+    return _FacePart(model, template, options.batch_size or model.n_batch, model.computes_in)
 
 
-def _may_have_latents(path: Path) -> bool:
-    """Whether a face network's file holds a GFP-GAN network, or does not tell."""
-    return is_onnx(path) or kind_of(read_state(path)).startswith("gfpgan")
-
-
-def _guard_of(options: FaceOptions, parts: Parts, device: torch.device, warn: Warn) -> Guard:
+def _guard_of(options: FaceOptions, parts: Parts, device: torch.device | None, warn: Warn) -> Guard:
     """What chooses each face's strength, by its identity where that is wanted."""
     limits = options.identity_limits
     if not limits or parts.identifier is None:
         return Guard(options.fixed_strength)
-    identifier, scale = load_identifier(parts.identifier, device)
+    identifier, scale = load_identifier_for(options, parts.identifier, device, warn)
     if scale is UNSCALED:
         warn(f"{parts.identifier}: how alike pairs of people are to it was not measured: identity is its bare cosine")
     return Guard(options.fixed_strength, identifier, scale, limits)
 
 
-def _masker_of(options: FaceOptions, parts: Parts, device: torch.device, n_batch: int) -> Masker:
+def _masker_of(options: FaceOptions, parts: Parts, device: torch.device | None, n_batch: int, warn: Warn) -> Masker:
     """The oval, or ParseNet at the size and in the precision that is fastest here; fp32 where that is asked for."""
     if parts.mask is None:
         return soft_masker
-    if onnx := onnx_file_of(parts.mask, "mask", options):
-        variants = at_sizes(onnx_masker(onnx, options, n_batch), "fp32")
+    if onnx := onnx_file_of(parts.mask, "mask", options, warn):
+        variants = at_sizes(onnx_parts.onnx_masker(onnx, options, n_batch), "fp32")
     else:
-        variants = _torch_maskers(parts.mask, device, n_batch, is_exact=options.precision == "fp32")
+        from gfpcli.weights.torch_parts import torch_maskers
+
+        assert device is not None
+        variants = torch_maskers(parts.mask, options, device, n_batch)
     faces = autotune.probe_faces(PARSE_SIZE)
     candidates = [autotune.Candidate(name, partial(variant, faces)) for name, variant in variants.items()]
-    key = f"{autotune.file_identity(onnx or parts.mask)}, {autotune.machine_of(device)}, {' '.join(variants)}"
+    machine = autotune.machine_of(None if onnx else device)
+    key = f"{autotune.file_identity(onnx or parts.mask)}, {machine}, {' '.join(variants)}"
     return variants[autotune.fastest_matching(candidates, autotune.masks_match, key)]
 
 
-def _torch_maskers(path: Path, device: torch.device, n_batch: int, *, is_exact: bool) -> dict[str, ParseNetMasker]:
-    """ParseNet in each size, and where it need not be exact in each precision, that may be the fastest."""
-    from gfpcli.adapters.facexlib import load_maskers
-
-    dtypes = ("fp32", *(() if is_exact else autotune.HALVES[device.type]))
-    return load_maskers(read_state(path), source=str(path), device=device, dtypes=dtypes, n_batch=n_batch)
-
-
 def _upsampler_of(
-    options: FaceOptions, parts: Parts, device: torch.device, warn: Warn, watch: TileProgress
+    options: FaceOptions, parts: Parts, device: torch.device | None, warn: Warn, watch: TileProgress
 ) -> Upsampler:
     """Lanczos, or the background network."""
     if parts.background is None:
         return resize_background
-    if onnx := onnx_file_of(parts.background, "background", options):
-        return onnx_upsampler(onnx, options, watch)
-    dtype = DTYPES.get(options.precision, torch.float32)
-    enlarging = load_enlarging_net_in(parts.background, options.accept_licence)
-    return upsampler_of(
-        enlarging, source=str(parts.background), device=device, tile=options.tile, watch=watch, dtype=dtype, warn=warn
-    )
+    if onnx := onnx_file_of(parts.background, "background", options, warn):
+        return onnx_parts.onnx_upsampler(onnx, options, watch)
+    from gfpcli.weights.torch_parts import torch_upsampler
 
-
-def load_enlarging_net_in(path: Path, accepted: Sequence[str] = ()) -> EnlargingNet:
-    """A background network from its checkpoint, by our own loaders, else by spandrel's.
-
-    Raises:
-        CheckpointError: it holds something else.
-        WeightsError: its licence is not among the `accepted` ones, now or earlier.
-    """
-    state, source = read_state(path), str(path)
-    if kind_of(state) != "unknown":
-        from gfpcli.adapters.realesrgan import load_enlarging_net
-
-        return load_enlarging_net(state, source=source)
-    from gfpcli.adapters.spandrel import load_spandrel_net
-
-    check = partial(check_architecture, path, accepted)
-    return load_spandrel_net(state, source=source, probe=autotune.probe_faces(PROBE_SIDE)[0], check=check)
+    assert device is not None
+    return torch_upsampler(parts.background, options, device, watch, warn)

@@ -39,7 +39,12 @@ class Parts:
     @property
     def files(self) -> tuple[Path | None, ...]:
         """All of them, in a fixed order, and the identifier's scale."""
-        return self.model, self.detector, self.mask, self.background, self.identifier, self.scale
+        return *self.networks, self.scale
+
+    @property
+    def networks(self) -> tuple[Path | None, ...]:
+        """Those of the networks."""
+        return self.model, self.detector, self.mask, self.background, self.identifier
 
     @property
     def scale(self) -> Path | None:
@@ -88,7 +93,8 @@ def choose_part(kind: str, name: str, *, offline: bool, progress: Progress | Non
     elif kind == "detector":
         path = _detector_of(options, missing, progress)
     else:
-        path = _mask_of(options, progress) if kind == "mask" else _background_of(options, progress)
+        choices = {"mask": _mask_of, "background": _background_of, "identifier": _identifier_of}
+        path = choices[kind](options, progress)
     if path is None or missing:
         raise UsageError(f"--{flag} {name}: names no weights that are here; give a name or a file")
     return path

@@ -9,8 +9,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 CPU_INFO = Path("/proc/cpuinfo")
 NOTED = (  # instructions that networks are fast by, as Linux names them on x86 and on ARM
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
@@ -62,6 +60,8 @@ def has_int8() -> bool:
 
 def cpu_features() -> CpuFeatures:
     """Asks Linux, torch and, in a process of its own, oneDNN: a second or two."""
+    import torch  # here: what only asks for the CPU's name need not load it
+
     listed = tuple(each for each in NOTED if each in _flags())
     return CpuFeatures(cpu_name(), listed, torch.backends.cpu.get_cpu_capability(), _isa_of_onednn())
 

@@ -23,7 +23,7 @@ def read_detector_nets(path: Path) -> DetectorNets:
     return load_detector_nets(read_state(path), source=str(path), min_sizes=min_sizes, slope=slope)
 
 
-def load_torch_detector(options: FaceOptions, path: Path, device: torch.device) -> RetinaFaceDetector:
-    """The detector in a file, on `device`. Raises CheckpointError."""
-    nets = read_detector_nets(path)
+def load_torch_detector(options: FaceOptions, path: Path, device: torch.device | None = None) -> RetinaFaceDetector:
+    """The detector in a file, on `device` (None: the CPU). Raises CheckpointError."""
+    nets, device = read_detector_nets(path), device or torch.device("cpu")
     return detector_of(nets, threshold=options.det_threshold, longest=options.det_size, device=device)

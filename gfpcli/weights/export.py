@@ -19,21 +19,24 @@ from gfpcli.adapters.onnx import OPSET, import_onnx, write_onnx
 from gfpcli.adapters.onnxruntime import open_onnx, write_int8
 from gfpcli.errors import CheckpointError
 from gfpcli.files.atomic import sha256_of, write_with
-from gfpcli.model.checkpoint import load_face_net, read_state
-from gfpcli.model.views import VIEW_SIZE
+from gfpcli.model.checkpoint import face_net_of, kind_of, read_state
+from gfpcli.model.views import IDENTITY_VIEW, VIEW_SIZE
 from gfpcli.options import DEFAULT_TEMPLATE
+from gfpcli.pipeline.identity import UNSCALED
 from gfpcli.pipeline.retinaface import MEAN_BGR
 from gfpcli.pipeline.tensors import DTYPES, to_tensor
 from gfpcli.types import ExportFacts
 from gfpcli.weights.autotune import probe_faces
-from gfpcli.weights.cache import cache_folder, licence_of
+from gfpcli.weights.cache import licence_of
 from gfpcli.weights.detector import read_detector_nets
+from gfpcli.weights.identifier import read_identity_net
+from gfpcli.weights.identity_scale import read_scale
 
 N_CROPS = 5  # that the file and the network are compared on
 MOST_LEVELS = 1.0  # grey levels by which a file in fp32 may differ
 BACKGROUND_SIDE = 32  # px of the crops that a background network is compared on
 ANY_SIDE = 128  # px, the same for a detector and a face parser
-EXPORT_VERSION = 1  # of files in the cache: a new number has them exported again
+WHOLE_SIDE = 256  # px, the same for an identity network that sees whole crops
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +110,18 @@ def export_network(path: Path, name: str, kind: str, precision: str, target: Pat
     return found[0]
 
 
-def exported_in_cache(path: Path, kind: str) -> Path:
-    """The fp32 export of a weight file, made when it is not in the cache yet.
+def write_export_in_int8(path: Path, exported: Path, target: Path) -> None:
+    """Writes the int8 copy of a face network's export, whole or not at all.
+
+    Args:
+        path: the network's weights.
 
     Raises:
         GfpError: as `export_network`.
     """
-    digest = sha256_of(path)
-    target = cache_folder() / "onnx" / f"{path.stem}-{digest[:16]}-{EXPORT_VERSION}.onnx"
-    if not target.is_file():
-        export_network(path, path.stem, kind, "fp32", target)
-    return target
-
-
-def int8_in_cache(path: Path) -> Path:
-    """A face network's export in int8, made from the fp32 one when it is not in the cache yet.
-
-    Raises:
-        GfpError: as `export_network`.
-    """
-    exported = exported_in_cache(path, "restorer")
-    target = exported.with_suffix(".int8.onnx")
-    if not target.is_file():
-        crops = _restorer(path).crops["image"].numpy()
-        examples = [{"image": crops[i : i + 1]} for i in range(len(crops))]
-        write_with(target, lambda temporary: write_int8(exported, temporary, examples))
-    return target
+    crops = _restorer(path).crops["image"].numpy()
+    examples = [{"image": crops[i : i + 1]} for i in range(len(crops))]
+    write_with(target, lambda temporary: write_int8(exported, temporary, examples))
 
 
 def _as_tuple(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -146,7 +135,8 @@ def _free_axes(made: Exportable) -> dict[str, dict[int, str]]:
         axes[name] = {0: "n", **({2: "height", 3: "width"} if made.has_free_size and name == "image" else {})}
     n_anchors = {1: "anchors"} if "boxes" in made.outputs else {}
     for name in made.outputs:
-        free = {2: f"{name}_height", 3: f"{name}_width"} if made.has_free_size and not n_anchors else {}
+        is_picture = name in ("classes", "enlarged")
+        free = {2: f"{name}_height", 3: f"{name}_width"} if is_picture else {}
         axes[name] = {0: "n", **free, **(n_anchors if name in ("boxes", "scores", "points") else {})}
     return axes
 
@@ -179,8 +169,11 @@ def parity_of(
 
 
 def _restorer(path: Path) -> Exportable:
-    net = load_face_net(path)
-    return Exportable(net, {"image": _five(int(net.size))}, ("restored",), has_free_size=False, shown=(-1, 1))  # type: ignore[arg-type]
+    state = read_state(path)
+    net = face_net_of(state, source=str(path))
+    crops = {"image": _five(int(net.size))}  # type: ignore[arg-type]
+    layout = {"kind": kind_of(state)}
+    return Exportable(net, crops, ("restored",), has_free_size=False, shown=(-1, 1), layout=layout)
 
 
 def _mask(path: Path) -> Exportable:
@@ -212,6 +205,14 @@ def _detector(path: Path) -> Exportable:
     return Exportable(both, crops, (*outputs, "landmarks", "logits"), has_free_size=True, layout=layout)
 
 
+def _identifier(path: Path) -> Exportable:
+    net, view = read_identity_net(path)
+    scale = read_scale(path)
+    tables = {} if scale is UNSCALED else {"same": scale.same, "different": scale.different}
+    crops = {"image": _five(IDENTITY_VIEW if view == "built-in" else WHOLE_SIDE)}
+    return Exportable(net, crops, ("vector",), has_free_size=view == "whole", layout={"view": view, **tables})
+
+
 def _five(size: int) -> Tensor:
     """The two probe faces, both mirrored, and one of them blurred: (5, 3, size, size) RGB in [-1, 1]."""
     faces = probe_faces(size)
@@ -221,5 +222,5 @@ def _five(size: int) -> Tensor:
 
 
 EXPORTABLES: dict[str, Callable[[Path], Exportable]] = {
-    "restorer": _restorer, "detector": _detector, "mask": _mask, "background": _background,
+    "restorer": _restorer, "detector": _detector, "mask": _mask, "background": _background, "identifier": _identifier,
 }  # fmt: skip

@@ -14,6 +14,7 @@ from gfpcli.errors import GfpError
 from gfpcli.types import FaceModel, PictureBatch
 from gfpcli.weights import autotune, cpu
 from gfpcli.weights.face_model import load_face_model
+from gfpcli.weights.onnx_parts import exported_in_cache, int8_in_cache
 
 IN_INT8, IN_FP32 = "onnxruntime int8", "onnxruntime fp32"
 
@@ -60,8 +61,6 @@ def _versions() -> str:
 
 
 def _load(path: Path, fidelity: float | None, *, is_int8: bool) -> OnnxFaceModel:
-    from gfpcli.weights.export import exported_in_cache, int8_in_cache
-
     exported = int8_in_cache(path) if is_int8 else exported_in_cache(path, "restorer")
     return load_onnx_face_model(exported, provider="cpu", device="cpu", fidelity=fidelity)
 

@@ -31,8 +31,9 @@ from gfpcli.options import RestoreOptions  # noqa: E402
 from gfpcli.pipeline.tensors import ArrayNet  # noqa: E402
 from gfpcli.pipeline.upsample import NetUpsampler  # noqa: E402
 from gfpcli.weights.autotune import probe_faces  # noqa: E402
-from gfpcli.weights.build import load_enlarging_net_in, load_restorer  # noqa: E402
+from gfpcli.weights.build import load_restorer  # noqa: E402
 from gfpcli.weights.choose import choose_parts  # noqa: E402
+from gfpcli.weights.torch_parts import load_enlarging_net_in  # noqa: E402
 
 CPU = torch.device("cpu")
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {

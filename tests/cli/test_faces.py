@@ -39,7 +39,7 @@ def _identifier() -> Iterator[None]:
     """In place of the network: whose face it is is told by the tint."""
     with pytest.MonkeyPatch.context() as patch:
         for place in (gfpcli.photo.planning, gfpcli.weights.build):
-            patch.setattr(place, "load_identifier", lambda *_: (by_colour, IdentityScale((0.0, 1.0), (0.0, 1.0))))
+            patch.setattr(place, "load_identifier_for", lambda *_: (by_colour, IdentityScale((0.0, 1.0), (0.0, 1.0))))
         yield
 
 

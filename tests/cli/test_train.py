@@ -107,7 +107,7 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(photos: Path, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-PRIOR = ("--preset", "prior-tiny", "--set", "size=32", "--set", "n_valid=8", "--batch-size", "2")
+PRIOR = ("--preset", "prior-tiny", "--set", "size=32", "--set", "n_valid=4", "--batch-size", "2")
 
 
 def test_a_prior_and_the_gfpgan_that_takes_it(faces: Path, tmp_path: Path) -> None:

@@ -80,3 +80,10 @@ def test_transparency_is_told_where_there_is_some(tmp_path: Path) -> None:
     ffmpeg("-i", opaque, *clear, *words, tmp_path / "clear.mov")
     names = ("in.mp4", "opaque.gif", "clear.gif", "clear.webm", "clear.mov")
     assert [probe(tmp_path / name).has_alpha for name in names] == [False, False, True, True, True]
+
+
+def test_a_tag_that_is_no_text_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    path, name = tmp_path / "a.mkv", "Jos\u00e9"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x64:rate=5:duration=1", "-metadata", f"title={name}", path)
+    path.write_bytes(path.read_bytes().replace(name.encode(), b"Jos\xe9!"))  # as Latin-1
+    assert dict(probe(path).tags)["title"] == "Jos\ufffd!"

@@ -141,14 +141,14 @@ class FixedNet:
 
 
 def test_each_face_is_seen_in_eleven_views_of_which_the_mean_is_taken() -> None:
-    """1 by its box, then 1 and 4 around the landmarks, these also mirrored; at most 16 faces at once."""
+    """1 by its box, then 1 and 4 around the landmarks, these also mirrored; at most 16 faces at once, in 3 calls."""
     net = FixedNet()
     refiner = LandmarkRefiner(net)
     image = np.full((200, 300, 3), 255, np.uint8)
     marks = np.array([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10.0]])
     faces = [Face(np.array([x, 50.0, x + 60, 110]), marks + (x + 30, 80), 0.5) for x in range(40, 57)]
     refined = refiner(image, faces)
-    assert net.views == [16, 16, 16, 64, 64, 1, 1, 1, 4, 4] and len(refined) == 17
+    assert net.views == [16, 32, 128, 1, 2, 8] and len(refined) == 17
     for face, each in zip(faces, refined, strict=True):
         assert np.abs(each.landmarks.mean(axis=0) - face.landmarks.mean(axis=0)).max() < 3
         assert (each.box == face.box).all() and each.score == pytest.approx(combine(0.5, 1.0))

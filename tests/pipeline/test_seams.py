@@ -5,17 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from gfpcli.options import RestoreOptions
 from gfpcli.pipeline.align import TEMPLATE_512
+from gfpcli.pipeline.arrays import to_batch
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import soft_mask, soft_masker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.seams import fade_in, faded_in
-from gfpcli.pipeline.tensors import to_tensor
-from gfpcli.types import Crop, Face, Frame
+from gfpcli.types import Crop, Face, Frame, PictureBatch
 
 Picture = NDArray[np.uint8]
 
@@ -79,8 +78,8 @@ class Texture:
 
     size = 256
 
-    def __call__(self, faces: torch.Tensor, /) -> torch.Tensor:
-        return to_tensor([textured(256, 15, 2)] * len(faces))
+    def __call__(self, faces: PictureBatch, /) -> PictureBatch:
+        return to_batch([textured(256, 15, 2)] * len(faces))
 
 
 def test_a_restorer_at_scale_4_shows_no_border() -> None:

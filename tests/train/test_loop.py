@@ -146,13 +146,13 @@ def test_the_projected_discriminator_and_the_generator_learn_from_each_other_onl
     assert judge is not None and isinstance(run.objective.lite, nn.Module)
     ((batch,),) = (next(loop.load_batches(run, TrainProgress())),)
     loop.set_trainable(run.nets.discriminators(), False)
-    fake, terms = run.objective.generator_main(batch, 0)
+    fake, terms, _ = run.objective.generator_main(batch, 0)
     assert terms.keys() == {"gan_projected"}
     terms["gan_projected"].backward()
     assert gradient_norm(run.nets.generator) > 0 and gradient_norm(judge) == 0
     run.nets.generator.zero_grad()
     loop.set_trainable(run.nets.discriminators(), True)
-    terms = run.objective.discriminator_main(fake.detach(), batch)
+    terms, _ = run.objective.discriminator_main(fake.detach(), batch)
     assert terms.keys() == {"d_projected"}
     terms["d_projected"].backward()
     assert gradient_norm(judge) > 0 and gradient_norm(run.nets.generator) == gradient_norm(run.objective.lite) == 0

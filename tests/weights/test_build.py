@@ -130,10 +130,10 @@ def test_the_fingerprint_of_the_same_settings_stays(tmp_path: Path, monkeypatch:
         scale=2.0, codec="h265", crf=20, preset="slow", start=1.5, end=3.0, smooth=0.8, detect_every=3, rate=30.0,
         frames_dir="f", preview=2, pix_fmt="yuv420p", suffix="_v",
     )  # fmt: skip
-    assert fingerprint(RestoreOptions(), parts) == "af7ac4739ed3abc8ec436aaaa9097c90"
-    assert fingerprint(photo, parts) == "c30af1a65f0da719ef26062867a7d229"
-    assert fingerprint(VideoOptions(), parts) == "b2e1294dc9af4aef183734770e8d31ac"
-    assert fingerprint(clip, parts) == "7bc6b0f0ada0be2f7696335d06a66252"
+    assert fingerprint(RestoreOptions(), parts) == "f068826713f5ca184676433c53055fb6"
+    assert fingerprint(photo, parts) == "b1ed8965aa747e87153519188aff34bb"
+    assert fingerprint(VideoOptions(), parts) == "57e5a74dbb5377274063695ac010affa"
+    assert fingerprint(clip, parts) == "9b5afd1bee7003cbd6b84f7a50c4b28e"
 
 
 def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def parsenet() -> ParseNet:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The built-in networks as ONNX."""
     folder = tmp_path_factory.mktemp("onnx")
-    parts = {"restorer": "compact", "detector": "builtin", "background": "compact-x2"}
+    parts = {"restorer": "compact", "detector": "builtin", "background": "compact-x2", "identifier": "identity"}
     for kind, name in parts.items():
         parity = export_network(BUILTINS[name], name, kind, "fp32", folder / f"{kind}.onnx")
         assert parity.most_levels < 0.01 and parity.psnr > 100
@@ -98,8 +98,8 @@ def test_a_large_background_network_is_the_same_as_onnx(shared_data: Path, tmp_p
 def test_the_file_says_what_it_is(made: dict[str, Path]) -> None:
     net = open_onnx(made["restorer"])
     licence = "CC BY-NC-SA 4.0"
-    digest = sha256_of(BUILTINS["compact"])
-    assert net.facts == ExportFacts("restorer", "compact", digest, "ffhq_512", licence, "fp32", "17")
+    digest, layout = sha256_of(BUILTINS["compact"]), '{"kind": "compact-unet"}'
+    assert net.facts == ExportFacts("restorer", "compact", digest, "ffhq_512", licence, "fp32", "17", layout)
     model = onnx.load(str(made["restorer"]))
     assert model.opset_import[0].version == 17
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
@@ -136,14 +136,15 @@ def restored(image: Image, **asked: object) -> Image:
 
 def test_a_photo_through_onnx_is_the_photo_through_torch(made: dict[str, Path]) -> None:
     image = read_frame(PORTRAIT, 0).image[40:300, 130:400]
-    parts = {"model": made["restorer"], "detector": made["detector"], "background": made["background"]}
+    parts = {"model": made["restorer"], "detector": made["detector"], "background": made["background"],
+             "identifier": made["identifier"]}  # fmt: skip
     want = restored(image, model="compact", background="compact-x2").astype(int)
     by_file = restored(image, **{flag: str(path) for flag, path in parts.items()})
     assert np.abs(want - by_file).max() <= 1
     by_runtime = restored(image, model="compact", background="compact-x2", runtime="onnx")
     assert (by_runtime == by_file).all()
     kept = sorted((cache_folder() / "onnx").glob("*.onnx"))
-    assert [path.stem.rpartition("-")[0][:-17] for path in kept] == ["compact", "compact-x2", "detector"]
+    assert [path.stem.rpartition("-")[0][:-17] for path in kept] == ["compact", "compact-x2", "detector", "identity"]
     before = [path.stat().st_mtime_ns for path in kept]
     restored(image, model="compact", background="compact-x2", runtime="onnx")
     assert [path.stat().st_mtime_ns for path in kept] == before  # exported once

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +12,11 @@ import torch
 from gfpcli.errors import DeviceError
 from gfpcli.model.gfpgan import GFPGANClean
 from gfpcli.pipeline.arrays import to_batch
-from gfpcli.types import PictureBatch
+from gfpcli.types import ExportFacts, PictureBatch
 from gfpcli.weights import autotune, face_model
-from gfpcli.weights.build import _may_have_latents
 from gfpcli.weights.cache import BUILTINS, cache_folder
 from gfpcli.weights.face_model import load_face_model
+from gfpcli.weights.onnx_parts import may_have_latents
 from tests.nets import narrow_face_net
 
 CPU = torch.device("cpu")
@@ -113,12 +112,11 @@ def test_a_face_is_run_by_what_the_probe_compiled(monkeypatch: pytest.MonkeyPatc
     assert len(compilations) == n_at_load > 0
 
 
-def test_which_files_may_have_latents(tmp_path: Path) -> None:
-    assert not _may_have_latents(BUILTINS["compact"]) and _may_have_latents(tmp_path / "any.onnx")
-    net = narrow_face_net(GFPGANClean).net
-    assert isinstance(net, GFPGANClean)
-    torch.save(net.state_dict(), tmp_path / "narrow.pth")
-    assert _may_have_latents(tmp_path / "narrow.pth")
+def test_which_files_may_have_latents() -> None:
+    facts = ExportFacts("restorer", "x", "", "", "", "fp32", "17")
+    assert may_have_latents(None) and may_have_latents(facts)
+    assert may_have_latents(replace(facts, layout='{"kind": "gfpgan-paper"}'))
+    assert not may_have_latents(replace(facts, layout='{"kind": "compact-unet"}'))
 
 
 def test_a_gan_is_compiled_by_halves_which_clips_run_apart(monkeypatch: pytest.MonkeyPatch) -> None:
