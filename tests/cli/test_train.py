@@ -201,7 +201,7 @@ def test_options_as_yaml_with_their_help_can_be_given_back(preset: str, tmp_path
         (("--set", "loss.l1=.nan"), "from 0"),
         (("--set", "identity_pattern=("), "identity_pattern"),
         (("--set", "identity_net=facenet"), "identity_net"),
-        (("--from", "nobody"), "choose one of compact, gfpgan-1.4"),
+        (("--from", "nobody"), "choose one of compact, compact-512, gfpgan-1.4"),
         (("--prior", "nobody"), "choose stylegan2-ffhq or a file"),
         (("--device", "tpu"), "choose auto, cpu, cuda, cuda:N or mps"),
         (("--iterations", "0"), "--iterations 0: choose a number"),
