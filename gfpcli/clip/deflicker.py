@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.clip.flow import QUICK, flow_between, grey_of, is_seen_in_both, warp_back
+from gfpcli.clip.flow import SPARSE, flow_between, grey_of, is_seen_in_both, warp_back
 from gfpcli.clip.track import match_face
 from gfpcli.errors import FaceError
 from gfpcli.pipeline.steps import AlignedFaces, EncodedFaces, FacesRestored
@@ -115,7 +115,7 @@ def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], 
 
 def _moved_onto(earlier: BlendedFace, grey: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], Mask]:
     """The earlier picture (S, S, 3) as it lies in the crop `grey`, and (S, S) how far that can be trusted, 0..1."""
-    there, back = flow_between(grey, earlier.grey, QUICK), flow_between(earlier.grey, grey, QUICK)
+    there, back = flow_between(grey, earlier.grey, SPARSE), flow_between(earlier.grey, grey, SPARSE)
     trust = is_seen_in_both(there, back).astype(np.float32)
     if size != FLOW_SIZE:
         there = np.asarray(cv2.resize(there, (size, size)), np.float32) * np.float32(size / FLOW_SIZE)

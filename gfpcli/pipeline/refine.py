@@ -18,7 +18,6 @@ from gfpcli.types import Affine, Face, Image, PictureBatch
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
 SECOND_VIEWS = ((1.0, 0.0),)  # size, and turn in degrees, relative to the view that landmarks give
 THIRD_VIEWS = ((0.9, -6.0), (0.9, 6.0), (1.1, -6.0), (1.1, 6.0))
-FOLLOWED_VIEWS = ((0.95, -4.0), (1.05, 4.0))
 MOST_MOVED = 0.3  # of a face's side from frame to frame: farther off it is not followed
 MOST_UNSURE = 0.1  # of a face's side: by which two measurements of its landmarks may differ
 MOST_GROWN = 1.3  # by which a face may become larger or smaller from frame to frame
@@ -64,7 +63,7 @@ class LandmarkRefiner:
         views = [view_of(face.landmarks.mean(axis=0), roll_of(face.landmarks), side)
                  for face, side in zip(faces, sides, strict=True)]  # fmt: skip
         first, _ = self._measure(image, views, is_mirrored=False)
-        points, logits = self._measure_around(image, first, sides, FOLLOWED_VIEWS)
+        points, logits = self._measure_around(image, first, sides, THIRD_VIEWS)
         return [
             moved_to(face, new, probability_of(logit)) if is_near(face, rough, new) else None
             for face, rough, new, logit in zip(faces, first, points, logits, strict=True)
