@@ -37,6 +37,7 @@ def whole_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 VIEWS: dict[str, CropView] = {"built-in": built_in_view, "whole": whole_view}
+N_TOGETHER = {"built-in": 4, "whole": 1}  # four take the small network little longer than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,21 @@ class NetIdentifier:
 
     net: Callable[[PictureBatch], NDArray[np.float32]]  # (N, 3, s, s) RGB in [-1, 1] to (N, D)
     view: CropView
+    n_together: int = 1  # faces in each call
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]], /) -> NDArray[np.float32]:
         """(N, D) float32 unit vectors of (S, S, 3) BGR crops aligned as FFHQ, of one size or several.
 
-        One crop at a time, so that its vector does not depend on the others.
+        The network always sees as many at once, so that the vector of a crop does not depend on how many there are.
         """
-        found = [self._vector_of(crop) for crop in crops]
-        return np.stack(found) if found else np.zeros((0, 0), np.float32)
+        views = [self.view(crop) for crop in crops]
+        groups = [views[start : start + self.n_together] for start in range(0, len(views), self.n_together)]
+        return np.concatenate([self._vectors_of(group) for group in groups]) if groups else np.zeros((0, 0), np.float32)
 
-    def _vector_of(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        vector = self.net(to_batch([self.view(crop)]))[0]
-        return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)
+    def _vectors_of(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        filled = [*views, *[views[-1]] * (self.n_together - len(views))]
+        vectors = self.net(to_batch(filled))[: len(views)]
+        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ def test_vectors_are_unit_and_do_not_depend_on_the_company(rng: np.random.Genera
         return batch.mean(axis=(2, 3)) + 2
 
     crops = [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for size in (256, 512, 256)]
-    identify = NetIdentifier(net, built_in_view)
+    identify = NetIdentifier(net, built_in_view, 2)
     found = identify(crops)
     assert found.shape == (3, 3) and found.dtype == np.float32 and np.allclose(np.linalg.norm(found, axis=1), 1)
-    assert (identify(crops[1:2])[0] == found[1]).all() and set(seen) == {(1, 3, 96, 96)}
+    assert (identify(crops[1:2])[0] == found[1]).all() and set(seen) == {(2, 3, 96, 96)}
     assert len(identify([])) == 0
     assert whole_view(crops[0]) is crops[0]
 

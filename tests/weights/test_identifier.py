@@ -36,6 +36,14 @@ def test_both_kinds_load_and_see_aligned_faces(kind: type[torch.nn.Module], tmp_
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
+def test_a_face_has_the_same_vector_in_any_company() -> None:
+    identify, _ = load_identifier(BUILTINS["identity"], CPU)
+    one, other = probe_faces(256)
+    alone = identify([one])[0]
+    crowds = [other, one], [one, other, one], [other, other, other, one, other]
+    assert all((identify(crowd)[[face is one for face in crowd]] == alone).all() for crowd in crowds)
+
+
 def test_other_files_and_broken_scales_are_named(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save_file({"x": torch.zeros(2)}, path)
