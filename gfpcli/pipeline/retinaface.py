@@ -28,7 +28,7 @@ VIEW = 224  # px of the square in which landmarks are measured again
 VIEW_FACE = 112  # px of the face's longer side there: the middle anchors' size
 VIEW_THRESHOLD = 0.3  # low: that there is a face is known
 CANDIDATE_SCORE = 0.3  # score from which the landmark refiner is asked
-FOLLOWED_SCORE = 0.88  # of the landmark refiner alone, from which it still sees the face that it followed
+FOLLOWED_SCORE = 0.94  # of the landmark refiner alone, from which it still sees the face that it followed
 DUPLICATE = 0.2  # of the box's longer side: landmarks nearer than this are those of one face
 FindFaces: TypeAlias = Callable[[PictureBatch], tuple[NDArray[np.float32], ...]]
 """The network: (N, 3, H, W) BGR less MEAN_BGR to boxes (N, A, 4), scores (N, A, 2) and landmarks (N, A, 10)."""
