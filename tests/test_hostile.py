@@ -155,7 +155,7 @@ def test_no_memory_for_a_picture_is_a_reason(monkeypatch: pytest.MonkeyPatch) ->
         small.setattr("gfpcli.memory.free_memory", lambda: 100_000)
         assert "not enough memory for 100x100 pixels: it needs about" in str(tried(out.getvalue()))
     with monkeypatch.context() as none:
-        none.setattr(Pillow.Image, "convert", lambda *_: bytearray(1 << 60))
+        none.setattr(Pillow.Image, "load", lambda *_: bytearray(1 << 60))
         assert "not enough memory to decode it" in str(tried(out.getvalue()))
     assert tried(out.getvalue()) is None
 

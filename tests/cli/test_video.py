@@ -11,6 +11,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -167,12 +168,12 @@ def test_squeezed_pixels_are_seen_as_they_are_shown(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segmentes of half a second, so that there are some to keep."""
+    """Segments of half a second, so that some are there to keep; every frame is looked at, so that few are needed."""
     setting = "import gfpcli.clip.segments as s; from fractions import Fraction as F; s.SHORTEST = s.LONGEST = F(1, 2)"
     monkeypatch.setattr(gfpcli.clip.segments, "LONGEST", Fraction(1, 2))
     monkeypatch.setattr(gfpcli.clip.segments, "SHORTEST", Fraction(1, 2))
     stopped, whole = tmp_path / "stopped.mp4", tmp_path / "whole.mp4"
-    words = ["video", "--strength", "1", str(clip), "-o", str(stopped), *BUILTIN]
+    words = ["video", "--strength", "1", "--look-every", "1", str(clip), "-o", str(stopped), *BUILTIN]
     code = f"import sys; {setting}; from gfpcli.cli.app import main; sys.argv = ['gfp', *{words!r}]; main()"
     work = subprocess.Popen([sys.executable, "-c", code], env={**os.environ}, stderr=subprocess.PIPE, text=True)
     parts = tmp_path / ".stopped.mp4.gfp" / SEGMENTS
@@ -188,7 +189,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(clip: Path, tmp_path: Path, mon
     monkeypatch.setattr(
         gfpcli.clip.clip, "read_frames", lambda info, **range: read_from.append(range["start"]) or true(info, **range)
     )
-    rows = [record_of(clip, "-o", out) for out in (stopped, whole)]
+    rows = [record_of(clip, "-o", out, "--look-every", 1) for out in (stopped, whole)]
     assert n_done >= 2 and read_from[0] > read_from[1] + Fraction(1, 3)
     assert pixels_of(stopped) == pixels_of(whole) and times_of(stopped) == times_of(whole)
     assert [(row["n_frames"], row["n_faces"], row["flicker"]) for row in rows][0] == (30, 30, rows[1]["flicker"])
@@ -207,9 +208,12 @@ def test_other_settings_or_a_damaged_segment_are_not_gone_on_with(
     (work / "000001.mp4").write_bytes(b"damaged")
     numbers: list[int] = []
     true = gfpcli.clip.clip.restore_segment
-    monkeypatch.setattr(
-        gfpcli.clip.clip, "restore_segment", lambda *args: numbers.append(int(args[3].stem)) or true(*args)
-    )
+
+    def restore_segment(*args: Any, **named: Any) -> Any:
+        numbers.append(int(args[3].stem))
+        return true(*args, **named)
+
+    monkeypatch.setattr(gfpcli.clip.clip, "restore_segment", restore_segment)
     assert record_of(clip, "-o", out)["n_frames"] == 30
     assert numbers == list(range(1, n_parts))
 
