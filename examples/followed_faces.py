@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gfpcli import VideoOptions
 from gfpcli.clip.clip import open_clip, track_clip
 from gfpcli.files.jobs import VideoJob
+from gfpcli.options import VideoOptions
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Face
 from gfpcli.weights.build import load_restorer
@@ -60,7 +60,7 @@ def main() -> None:
     """Prints the lines."""
     parser = argparse.ArgumentParser(description="Faces found when known ones are followed.")
     parser.add_argument("clips", nargs="+", type=Path)
-    restorer = load_restorer(AS_IT_IS, choose_parts(AS_IT_IS))
+    restorer = load_restorer(AS_IT_IS, choose_parts(AS_IT_IS, warn=parser.error))
     n_wanted = n_found = 0
     for clip in parser.parse_args().clips:
         each, each_ms = faces_in(clip, restorer, EACH_FRAME)
