@@ -37,7 +37,7 @@ def whole_view(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 VIEWS: dict[str, CropView] = {"built-in": built_in_view, "whole": whole_view}
-N_TOGETHER = {"built-in": 4, "whole": 1}  # four take the small network little longer than one
+FACES_PER_CALL = {"built-in": 4, "whole": 1}  # four take the small network little longer than one
 
 
 @dataclass(frozen=True, slots=True)

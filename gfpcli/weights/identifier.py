@@ -13,7 +13,7 @@ from gfpcli.model.checkpoint import read_state
 from gfpcli.model.fold import fold_batch_norms
 from gfpcli.model.identity import IdentityNet
 from gfpcli.model.views import IDENTITY_VIEW
-from gfpcli.pipeline.identity import N_TOGETHER, VIEWS, IdentityScale, NetIdentifier
+from gfpcli.pipeline.identity import FACES_PER_CALL, VIEWS, IdentityScale, NetIdentifier
 from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.weights.identity_scale import read_scale
 
@@ -28,7 +28,7 @@ def load_identifier(path: Path, device: torch.device | None = None) -> tuple[Net
     """
     device = device or torch.device("cpu")
     net, view = read_identity_net(path)
-    return NetIdentifier(ArrayNet(net.to(device), device), VIEWS[view], N_TOGETHER[view]), read_scale(path)
+    return NetIdentifier(ArrayNet(net.to(device), device), VIEWS[view], FACES_PER_CALL[view]), read_scale(path)
 
 
 def read_identity_net(path: Path) -> tuple[nn.Module, str]:

@@ -21,7 +21,7 @@ from gfpcli.adapters.onnxruntime import (
 from gfpcli.errors import CheckpointError, UsageError
 from gfpcli.files.atomic import sha256_of
 from gfpcli.options import FaceOptions
-from gfpcli.pipeline.identity import N_TOGETHER, UNSCALED, VIEWS, IdentityScale, NetIdentifier
+from gfpcli.pipeline.identity import FACES_PER_CALL, UNSCALED, VIEWS, IdentityScale, NetIdentifier
 from gfpcli.pipeline.parsing import ParseNetMasker
 from gfpcli.pipeline.refine import LandmarkRefiner
 from gfpcli.pipeline.retinaface import RetinaFaceDetector
@@ -133,7 +133,7 @@ def onnx_identifier(path: Path, source: Path, options: FaceOptions) -> tuple[Net
     try:
         layout = json.loads(facts.layout)
         seen = layout["view"]
-        view, n_together, own = VIEWS[seen], N_TOGETHER[seen], scale_in(layout) if "same" in layout else UNSCALED
+        view, n_together, own = VIEWS[seen], FACES_PER_CALL[seen], scale_in(layout) if "same" in layout else UNSCALED
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: its gfpcli metadata do not say what it sees; export it again") from error
     beside = read_scale(source)
