@@ -49,29 +49,55 @@ class Guard:
     def judged(self, restored: FacesRestored) -> FacesRestored:
         """A frame with the verdicts on its faces, each of which is judged by itself."""
         aligned = restored.aligned
-        return judged_by(restored, lambda i, face: self.decide([(aligned.crops[i], face)], aligned.share_of(i)))
+        people = [
+            ([(crop, face)], aligned.share_of(i))
+            for i, (crop, face) in enumerate(zip(aligned.crops, restored.faces, strict=True))
+            if not isinstance(face, FaceError)
+        ]
+        decisions = iter(self.decide_all(people))
+        return judged_by(restored, lambda i, face: next(decisions))
 
     def decide(self, looks: Sequence[Look], share: Share) -> Decision:
         """What is done with one person's face, seen once or in several frames."""
-        asked = share.strength if share.strength is not None else self.strength
-        if asked is None:
-            asked = float(np.mean([strength_for(quality_of(crop)) for crop, _ in looks]))
-        if self.identifier is None or asked == 0:
-            return Decision(asked)
-        limit = float(np.interp(np.mean([face_side(crop) for crop, _ in looks]), *np.transpose(self.limits)))
-        inputs, identity = None, 0.0
+        return self.decide_all([(looks, share)])[0]
+
+    def decide_all(self, people: Sequence[tuple[Sequence[Look], Share]]) -> list[Decision]:
+        """What is done with the face of each person: as `decide`, in fewer calls of the identity network."""
+        asked = [self._asked(looks, share) for looks, share in people]
+        decisions = [Decision(strength) for strength in asked]
+        pending = [i for i, strength in enumerate(asked) if strength > 0] if self.identifier else []
+        inputs: dict[int, NDArray[np.float32]] = {}
         for coarse, fine in LEVELS:
-            shown = [pasted(crop.image, face, asked, coarse, fine) for crop, face in looks]
-            if inputs is None:  # together: two faces take the network little longer than one
-                both = self.identifier([*(crop.image for crop, _ in looks), *shown])
-                inputs, outputs = both[: len(looks)], both[len(looks) :]
-            else:
-                outputs = self.identifier(shown)
-            products = (inputs * outputs).sum(axis=1).tolist()
-            identity = float(np.mean([self.scale(product) for product in products]))
-            if identity >= limit or share.strength is not None:  # a person's word is obeyed
-                return Decision(asked * fine, coarse / fine, identity)
-        return Decision(0.0, 0.0, identity, is_kept=True)
+            shown = [[pasted(crop.image, face, asked[i], coarse, fine) for crop, face in people[i][0]] for i in pending]
+            unseen = [[crop.image for crop, _ in people[i][0]] for i in pending if i not in inputs]
+            vectors = self._vectors_of([*shown, *unseen])
+            inputs |= zip(pending, vectors[len(shown) :], strict=False)  # all of them at the first level, then none
+            for i, outputs in zip(tuple(pending), vectors, strict=False):
+                looks, share = people[i]
+                products = (inputs[i] * outputs).sum(axis=1).tolist()
+                identity = float(np.mean([self.scale(product) for product in products]))
+                if identity >= self._limit_of(looks) or share.strength is not None:  # a person's word is obeyed
+                    decisions[i] = Decision(asked[i] * fine, coarse / fine, identity)
+                    pending.remove(i)
+                else:
+                    decisions[i] = Decision(0.0, 0.0, identity, is_kept=True)
+        return decisions
+
+    def _asked(self, looks: Sequence[Look], share: Share) -> float:
+        """The strength before identity is looked at."""
+        asked = share.strength if share.strength is not None else self.strength
+        return float(np.mean([strength_for(quality_of(crop)) for crop, _ in looks])) if asked is None else asked
+
+    def _limit_of(self, looks: Sequence[Look]) -> float:
+        """The least score of a face that is seen so large."""
+        return float(np.interp(np.mean([face_side(crop) for crop, _ in looks]), *np.transpose(self.limits)))
+
+    def _vectors_of(self, groups: Sequence[Sequence[NDArray[np.uint8]]]) -> list[NDArray[np.float32]]:
+        """The vectors (N, D) of the pictures of each group, which go through the identity network together."""
+        if self.identifier is None or not groups:
+            return []
+        vectors = self.identifier([picture for group in groups for picture in group])
+        return np.split(vectors, np.cumsum([len(group) for group in groups])[:-1])
 
 
 def judged_by(restored: FacesRestored, decide: Callable[[int, NDArray[np.uint8]], Decision]) -> FacesRestored:
@@ -96,7 +122,7 @@ def judged_by(restored: FacesRestored, decide: Callable[[int, NDArray[np.uint8]]
 
 def without_coarse(crop: NDArray[np.uint8], face: NDArray[np.uint8], back: float) -> NDArray[np.uint8]:
     """The network's face with `back` (0..1) of its coarse change taken back; the fine one stays."""
-    return face if back == 0 else _as_picture(face - np.float32(back) * _coarse_of(crop, face))
+    return face if back == 0 else _as_picture(face - np.float32(back) * _coarse_of(face.astype(np.float32) - crop))
 
 
 def pasted(
@@ -107,16 +133,15 @@ def pasted(
         return face
     change = face.astype(np.float32) - crop
     if coarse != fine:
-        change = fine * change + (coarse - fine) * _coarse_of(crop, face)
+        change = fine * change + (coarse - fine) * _coarse_of(change)
     else:
         change *= fine
     return _as_picture(crop + np.float32(strength) * change)
 
 
-def _coarse_of(crop: NDArray[np.uint8], face: NDArray[np.uint8]) -> NDArray[np.float32]:
-    change = face.astype(np.float32) - crop
-    return np.asarray(cv2.GaussianBlur(change, (0, 0), COARSE * len(crop)), np.float32)
+def _coarse_of(change: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(change, (0, 0), COARSE * len(change)), np.float32)
 
 
 def _as_picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)
+    return np.asarray(np.clip(np.rint(image, out=image), 0, 255, out=image), np.uint8)
