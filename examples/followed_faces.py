@@ -10,6 +10,7 @@ of decoding and finding faces, ms a frame, of both. Weights of the package.
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from gfpcli.types import Face
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.choose import choose_parts
 
+LOG = logging.getLogger(__name__)
 LEAST_OVERLAP = 0.5  # intersection / union of two boxes of one face
 AS_IT_IS = VideoOptions(model="compact", detector="builtin", device="cpu", offline=True)
 EACH_FRAME = VideoOptions(model="compact", detector="builtin", device="cpu", offline=True, detect_every=1, look_every=1)
@@ -60,17 +62,19 @@ def main() -> None:
     """Prints the lines."""
     parser = argparse.ArgumentParser(description="Faces found when known ones are followed.")
     parser.add_argument("clips", nargs="+", type=Path)
-    restorer = load_restorer(AS_IT_IS, choose_parts(AS_IT_IS, warn=parser.error))
+    clips: list[Path] = parser.parse_args().clips
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    restorer = load_restorer(AS_IT_IS, choose_parts(AS_IT_IS, warn=LOG.warning))
     n_wanted = n_found = 0
-    for clip in parser.parse_args().clips:
+    for clip in clips:
         each, each_ms = faces_in(clip, restorer, EACH_FRAME)
         followed, followed_ms = faces_in(clip, restorer, AS_IT_IS)
         off = [far for wanted, found in zip(each, followed, strict=True) for far in matched(wanted, found)]
         n_clip, n_more = sum(map(len, each)), sum(map(len, followed)) - len(off)
         told = f"{len(off)} of {n_clip} faces, {n_more} more, landmarks off by {np.mean(off or [0]):.1f} %"
-        print(f"{clip.name}: {told}; {each_ms:.1f} -> {followed_ms:.1f} ms", flush=True)  # noqa: T201
+        LOG.info("%s: %s; %.1f -> %.1f ms", clip.name, told, each_ms, followed_ms)
         n_wanted, n_found = n_wanted + n_clip, n_found + len(off)
-    print(f"{n_found} of {n_wanted} faces: {n_found / max(n_wanted, 1):.2%}")  # noqa: T201
+    LOG.info("%d of %d faces: %.2f %%", n_found, n_wanted, 100 * n_found / max(n_wanted, 1))
 
 
 if __name__ == "__main__":
