@@ -62,7 +62,7 @@ def test_time_faces_and_failures_are_foreseen(jobs: list[Job]) -> None:
     assert plan.n_faces == 38 and plan.inputs[0].planned == (120, 240)
     assert "07.png" in (plan.inputs[7].problem or "") and plan.inputs[7].n_found is None
     slept = 19 * (0.02 + 2 * 0.03)
-    assert slept < plan.seconds < 2 * slept
+    assert slept < plan.seconds < 4 * slept, "a machine with other work takes longer than it sleeps"
     assert plan.memory > 50e6 and plan.gpu_memory == 0
     assert not (jobs[0].target.parent).exists()
 
@@ -74,7 +74,7 @@ def test_many_inputs_are_reckoned_from_a_sample(jobs: list[Job], monkeypatch: py
     n_seen = sum(each.n_found is not None for each in plan.inputs)
     assert 1 <= n_seen < 15
     assert plan.n_faces == 38
-    assert 19 * 0.08 < plan.seconds < 2 * 19 * 0.08
+    assert 19 * 0.08 < plan.seconds < 4 * 19 * 0.08
     assert plan.inputs[7].problem and plan.inputs[-1].planned == (120, 240)
 
 

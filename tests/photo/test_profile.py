@@ -38,7 +38,7 @@ def test_stages_are_summed_by_name_and_sleep_takes_no_processor_time() -> None:
     for name, seconds in (("one", 0.02), ("other", 0.1), ("one", 0.02)):
         with watch.stage(name):
             time.sleep(seconds)
-    assert 0.04 <= watch.spent["one"].seconds < 0.09 < watch.spent["other"].seconds
+    assert watch.spent["one"].seconds >= 0.04 and watch.spent["other"].seconds >= 0.1
     assert watch.spent["other"].cpu_s < 0.05
 
 
