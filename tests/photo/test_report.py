@@ -121,12 +121,12 @@ def test_memory_does_not_grow_with_the_inputs(tmp_path: Path, pictures: Pictures
     import tracemalloc
 
     tracemalloc.start()
-    with open_report(tmp_path / "r.html", ABOUT, 500) as report:
-        for i in range(500):
+    with open_report(tmp_path / "r.html", ABOUT, 1000) as report:
+        for i in range(1000):
             report.add(outcome(f"{i}.png"), pictures)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (tmp_path / "r.html").stat().st_size > 5e6 > 2 * peak
+    assert (tmp_path / "r.html").stat().st_size > 9e6 > 2 * peak
 
 
 @pytest.fixture(scope="module")
