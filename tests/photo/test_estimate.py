@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,11 @@ from numpy.typing import NDArray
 from gfpcli.files.jobs import Job
 from gfpcli.options import RestoreOptions
 from gfpcli.photo import estimate as module
+from gfpcli.photo import profile
 from gfpcli.photo.estimate import estimate, shuffled
+from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Face, Image, PictureBatch
+from tests.clocks import SleptTime
 from tests.pipeline.test_restorer import FACES, Model, restorer
 
 Make = Callable[[int, int], NDArray[np.uint8]]
@@ -25,15 +27,34 @@ OPTIONS = RestoreOptions(scale=1)
 CPU = torch.device("cpu")
 
 
-def slow_detect(images: Sequence[Image]) -> list[tuple[Face, ...]]:
-    time.sleep(0.02 * len(images))
-    return [FACES for _ in images]
-
-
 class SlowModel(Model):
+    """Takes 0.03 s of a clock for each face."""
+
+    def __init__(self, clock: SleptTime) -> None:
+        super().__init__()
+        self.clock = clock
+
     def __call__(self, faces: PictureBatch) -> PictureBatch:
-        time.sleep(0.03 * len(faces))
+        self.clock.sleep(0.03 * len(faces))
         return super().__call__(faces)
+
+
+def slow_restorer(clock: SleptTime) -> Restorer:
+    """Its detector takes 0.02 s of the clock for each picture."""
+
+    def detect(images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        clock.sleep(0.02 * len(images))
+        return [FACES for _ in images]
+
+    return replace(restorer(SlowModel(clock)), detector=detect)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SleptTime:
+    found = SleptTime()
+    for each in (module, profile):
+        monkeypatch.setattr(each, "time", found)
+    return found
 
 
 @pytest.fixture
@@ -54,27 +75,26 @@ def test_any_first_part_of_the_order_stands_for_the_whole(n: int) -> None:
         assert 60 < sum(index < 200 for index in order[:200]) < 140
 
 
-def test_time_faces_and_failures_are_foreseen(jobs: list[Job]) -> None:
-    parts = replace(restorer(SlowModel()), detector=slow_detect)
-    plan = estimate(jobs, parts, OPTIONS, CPU)
+def test_time_faces_and_failures_are_foreseen(jobs: list[Job], clock: SleptTime) -> None:
+    plan = estimate(jobs, slow_restorer(clock), OPTIONS, CPU)
     assert [each.job for each in plan.inputs] == jobs
     assert [each.n_chosen for each in plan.inputs] == [2] * 7 + [0] + [2] * 12
     assert plan.n_faces == 38 and plan.inputs[0].planned == (120, 240)
     assert "07.png" in (plan.inputs[7].problem or "") and plan.inputs[7].n_found is None
-    slept = 19 * (0.02 + 2 * 0.03)
-    assert slept < plan.seconds < 4 * slept, "a machine with other work takes longer than it sleeps"
+    assert plan.seconds == pytest.approx(19 * (0.02 + 2 * 0.03))
     assert plan.memory > 50e6 and plan.gpu_memory == 0
     assert not (jobs[0].target.parent).exists()
 
 
-def test_many_inputs_are_reckoned_from_a_sample(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_inputs_are_reckoned_from_a_sample(
+    jobs: list[Job], clock: SleptTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "BUDGET_S", 0.3)
-    parts = replace(restorer(SlowModel()), detector=slow_detect)
-    plan = estimate(jobs, parts, OPTIONS, CPU)
+    plan = estimate(jobs, slow_restorer(clock), OPTIONS, CPU)
     n_seen = sum(each.n_found is not None for each in plan.inputs)
     assert 1 <= n_seen < 15
     assert plan.n_faces == 38
-    assert 19 * 0.08 < plan.seconds < 4 * 19 * 0.08
+    assert plan.seconds == pytest.approx(19 * 0.08)
     assert plan.inputs[7].problem and plan.inputs[-1].planned == (120, 240)
 
 

@@ -13,9 +13,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from gfpcli.photo import profile
 from gfpcli.photo.profile import STAGES, Stopwatch, observed
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import Face, Frame, Image
+from tests.clocks import SleptTime
 from tests.pipeline.test_restorer import FACES, Model, frames, restorer
 
 Make = Callable[[int, int], NDArray[np.uint8]]
@@ -33,12 +35,14 @@ assert difference > 200e6, difference
 """
 
 
-def test_stages_are_summed_by_name_and_sleep_takes_no_processor_time() -> None:
+def test_stages_are_summed_by_name_and_sleep_takes_no_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SleptTime()
+    monkeypatch.setattr(profile, "time", clock)
     watch = Stopwatch(CPU)
     for name, seconds in (("one", 0.02), ("other", 0.1), ("one", 0.02)):
         with watch.stage(name):
-            time.sleep(seconds)
-    assert watch.spent["one"].seconds >= 0.04 and watch.spent["other"].seconds >= 0.1
+            clock.sleep(seconds)
+    assert [watch.spent[name].seconds for name in ("one", "other")] == pytest.approx([0.04, 0.1])
     assert watch.spent["other"].cpu_s < 0.05
 
 
