@@ -55,6 +55,7 @@ PRECISIONS = ("bf16", "fp16", "fp32")  # the most wanted first
 PLAIN, TUNED, GRAPH, COMPILED = WAYS = ("as it is", "tuned by cuDNN", "CUDA graph", "compiled")
 SHARE_NETWORK, SHARE_PIPELINE = 0.25, 0.75  # of the time, after which the next part begins
 MEASURE_S = 0.8  # that a network is run for one figure, at least
+TIME_OVER = "the time was over"  # why a row has no figure
 HD = 1080, 1920
 NetFunction = Callable[[Tensor], Tensor]
 
@@ -227,18 +228,22 @@ def timed_row(name: str, prepare: Callable[[], Callable[[], object]], n_faces: i
 
 def measure_network(table: Table, args: argparse.Namespace, network: Path, ways: Sequence[str], share: float) -> None:
     """Runs `serve` until its share of the time is over."""
+    rest = f"the rest of: {', '.join(ways)}"
+    if table.left_s(share) <= 0:
+        table.add(Row("network", rest, None, "faces/s", note=TIME_OVER))
+        return
     command = [sys.executable, __file__, "--serve", ",".join(ways), "--network", str(network), "--device", args.device]
     command += ["--quick"] if args.quick else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        killer = threading.Timer(max(table.left_s(share), 1), child.kill)
+        killer = threading.Timer(max(table.left_s(share), 0), child.kill)
         killer.start()
         for line in child.stdout or ():
             table.add(Row(**json.loads(line)))
         child.wait()
         killer.cancel()
     if child.returncode:
-        reason = "the time was over" if child.returncode < 0 else f"exit code {child.returncode}"
-        table.add(Row("network", f"the rest of: {', '.join(ways)}", None, "faces/s", note=reason))
+        reason = TIME_OVER if child.returncode < 0 else f"exit code {child.returncode}"
+        table.add(Row("network", rest, None, "faces/s", note=reason))
 
 
 # The whole pipeline, by the command
@@ -286,7 +291,7 @@ def measure_case(table: Table, case: Case, device: torch.device, has_first_run: 
 
     try:
         if limit() <= 0:
-            raise TimeoutError("the time was over")
+            raise TimeoutError(TIME_OVER)
         if has_first_run:  # it finds the fastest precision and fills caches
             run_gfp(case.verb, case.sources[0], case.flags, limit_s=limit())
         short = run_gfp(case.verb, case.sources[0], case.flags, limit_s=limit())
