@@ -75,15 +75,19 @@ def damaged(faces: list[Picture], name: str) -> tuple[list[Picture], list[Pictur
     return list(lows), faces
 
 
+def shown_at(face: Picture, edge: int) -> Picture:
+    return face if edge == SIZE else np.asarray(cv2.resize(face, (edge, edge), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def restorer_of(path: Path) -> Restore:
-    """512 px faces through the network of a file."""
+    """Faces of any size through the network of a file."""
     net = load_face_net(path)
 
     def restore(face: Picture) -> Picture:
         crop = aligned_crop(Frame(0, face, "face"), net.size)
         with torch.inference_mode():
             (out,) = to_images(net(to_tensor([crop.image])))
-        if net.size == SIZE:
+        if net.size == face.shape[0]:
             return out
         canvas = face.copy()
         whole = np.ones((net.size, net.size), np.float32)
@@ -176,7 +180,7 @@ def score(args: argparse.Namespace) -> None:
         (Path(name).name, np.copy if name == "input" else restorer_of(Path(name))) for name in args.models
     ]
     for name in args.damages:
-        lows, wanted = damaged(faces, name)
+        lows, wanted = ([shown_at(face, args.shown) for face in each] for each in damaged(faces, name))
         columns = [[restore(low) for low in lows] for _, restore in models]
         for (model, _), outs in zip(models, columns, strict=True):
             figures = plain_figures(outs, wanted) | (judges.figures(outs, wanted) if judges else {})
@@ -195,6 +199,7 @@ def main() -> None:
     parser.add_argument("--damages", nargs="+", default=[*DAMAGES, "clean"], choices=[*DAMAGES, "clean", *MADE])
     parser.add_argument("--quick", action="store_true", help="only PSNR, sharpness and NIQE")
     parser.add_argument("--count", type=int, help="only the first faces")
+    parser.add_argument("--shown", type=int, default=SIZE, help="px: the damaged faces and the truth at this size")
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
