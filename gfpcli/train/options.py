@@ -194,7 +194,7 @@ TRAIN_PRESETS = {
         rate_d=4e-3, warmup=20, cosine=True, clip=1.0, precision="bf16", ema=1_200, gan_from=400, emphasis=6,
         held_out=0.02, clean_share=0.08, shake=8.0, relight=0.25, validate_every=200, save_every=25,
         degrade=replace(DEGRADATIONS["real-life"], shrink=(0.8, 14.0)),
-        loss=LossOptions(l1=0.5, lowpass=2.0, texture=3.0, checkerboard=0.5, lite=0.15, pyramid=0.0, gan=0.1,
+        loss=LossOptions(l1=1.0, lowpass=2.0, texture=3.0, checkerboard=0.5, lite=0.15, pyramid=0.0, gan=0.1,
                          r1=1.0, component_gan=0.1, component_style=100.0, **NO_DOWNLOADS),
     ),
     "tiny": TrainOptions(
