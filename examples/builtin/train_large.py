@@ -30,7 +30,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gfpcli.adapters.efficientnet_lite0 import lite0_file, load_lite0
 from gfpcli.model.checkpoint import load_face_net
-from gfpcli.model.compact import HALF, CompactUNet512
+from gfpcli.model.compact import SHRINK, CompactUNet512
 from gfpcli.model.efficientnet_lite import FEATURE_CHANNELS
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train import losses
@@ -73,7 +73,7 @@ def prepare(image: np.ndarray, key: tuple[int, int], net: CompactUNet512) -> Pre
         true = target_of(true, drawn)
     x = to_tensor([low])
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        small = F.avg_pool2d(x, HALF)
+        small = F.avg_pool2d(x, SHRINK)
         out, feat = net.core.with_features(small)
     parts = (x[0], to_tensor([true])[0], (out - small)[0], feat[0])
     return Prepared(*(part.to(torch.bfloat16).clone() for part in parts))
