@@ -34,7 +34,7 @@ def put(name: str) -> Path:
 def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     parts = choose_parts(AUTO, warn=told.append)
-    assert (parts.model, parts.detector, parts.mask) == (BUILTINS["compact"], BUILTINS["builtin"], None)
+    assert (parts.model, parts.detector, parts.mask) == (BUILTINS["compact-512"], BUILTINS["builtin"], None)
     assert len(told) == 1 and "gfp models pull gfpgan-1.4" in told[0] and "built-in detector and model" in told[0]
     paths = {name: put(name) for name in ("gfpgan-1.3", "gfpgan-1", "retinaface-r50", "parsenet")}
     with pytest.raises(ChecksumError, match="gfp models pull"):  # the right name is not enough
@@ -51,7 +51,8 @@ def test_auto_takes_the_best_of_the_cache_and_else_the_builtin_with_a_warning(mo
 def test_auto_without_a_network_works_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GFP_MIRROR", "http://127.0.0.1:9")
     told: list[str] = []
-    assert choose_parts(RestoreOptions(), warn=told.append).model_name == "compact"
+    assert choose_parts(RestoreOptions(), warn=told.append).model_name == "compact-512"
+    assert choose_parts(VideoOptions(), warn=told.append).model_name == "compact"
     assert "the network failed" in told[0] and "\n" not in told[0]
     with pytest.raises(DownloadError):
         choose_parts(RestoreOptions(model="gfpgan-1.4"), warn=told.append)
