@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gfpcli.clip.flow import SPARSE, flow_between, grey_of, is_seen_in_both, warp_back
 from gfpcli.clip.track import match_face
 from gfpcli.errors import FaceError
+from gfpcli.pipeline.paste import MEAN_OF_CHANNELS
 from gfpcli.pipeline.steps import AlignedFaces, EncodedFaces, FacesRestored
 from gfpcli.stream import windows
 from gfpcli.types import Crop, Face, Failed, Mask
@@ -29,8 +30,6 @@ FLOW_SHARE, LEAST_FLOW_SIZE = 1 / 2, 128  # of the face's size, and px: size at 
 NEW_SHARE = 0.3  # of a face that is the frame's own at --smooth 0.5, where the flow can be trusted
 MOVED_LEVELS = 16.0  # grey levels by which the moved face may differ and still be the same
 FLOW_EDGE = 2.0  # px: sigma by which the border of what the flow is trusted in is softened
-
-MEAN_OF_3 = np.full((1, 3), 1 / 3, np.float32)
 
 OfFrame = TypeVar("OfFrame", EncodedFaces, FacesRestored)
 
@@ -180,7 +179,7 @@ def agreement_of(one: Picture, other: Picture, levels: float) -> Mask:
     Args:
         levels: grey levels of difference at which it is 0.6.
     """
-    difference = cv2.transform(cv2.absdiff(one, other).astype(np.float32, copy=False), MEAN_OF_3)
+    difference = cv2.transform(cv2.absdiff(one, other).astype(np.float32, copy=False), MEAN_OF_CHANNELS)
     agreement = np.asarray(cv2.GaussianBlur(difference, (0, 0), BLUR * len(one)), np.float32)
     agreement *= agreement
     agreement *= -0.5 / levels**2

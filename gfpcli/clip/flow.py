@@ -78,7 +78,7 @@ def grey_of(image: Image) -> NDArray[np.uint8]:
     return np.asarray(grey if grey.dtype == np.uint8 else np.round(grey / 257), np.uint8)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _grid(height: int, width: int) -> NDArray[np.float32]:
     """(H, W, 2): each pixel's own place (x, y). Read-only."""
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32)
