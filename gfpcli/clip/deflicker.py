@@ -26,7 +26,7 @@ from gfpcli.types import Crop, Face, Failed, Mask
 AVERAGED_REACH = 2  # frames before and after that take part
 NOISE_LEVELS = 8.0  # grey levels of difference that may be noise at --smooth 1
 BLUR = 1 / 128  # of the face's size: sigma of the comparison, and of the correction that is added
-FLOW_SHARE, LEAST_FLOW_SIZE = 1 / 2, 128  # of the face's size, and px: size at which flow is measured
+FLOW_SIZE = 256  # px of the aligned faces between which flow is measured; at half of it moving faces flickered more
 NEW_SHARE = 0.3  # of a face that is the frame's own at --smooth 0.5, where the flow can be trusted
 MOVED_LEVELS = 16.0  # grey levels by which the moved face may differ and still be the same
 FLOW_EDGE = 2.0  # px: sigma by which the border of what the flow is trusted in is softened
@@ -42,7 +42,7 @@ class BlendedFace:
     """A face of the frame before, as it was blended."""
 
     face: Face
-    grey: NDArray[np.uint8]  # (F, F), of the input's crop, at the size at which flow is measured
+    grey: NDArray[np.uint8]  # (FLOW_SIZE, FLOW_SIZE), of the input's crop
     picture: NDArray[np.float32]  # (S, S, 3) BGR, 0..255
 
 
@@ -96,8 +96,7 @@ def blend_moved(
 
 def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], share: float) -> BlendedFace:
     """The face with `share` of its earlier picture, where that is among `known`."""
-    size = max(LEAST_FLOW_SIZE, round(FLOW_SHARE * len(face)))
-    grey = np.asarray(cv2.resize(grey_of(crop.image), (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+    grey = np.asarray(cv2.resize(grey_of(crop.image), (FLOW_SIZE, FLOW_SIZE), interpolation=cv2.INTER_AREA), np.uint8)
     picture = face.astype(np.float32)
     match = match_face(crop.face, [each.face for each in known])
     if match is None:
@@ -116,13 +115,11 @@ def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], 
 def _moved_onto(earlier: BlendedFace, grey: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], Mask]:
     """The earlier picture (S, S, 3) as it lies in the crop `grey`, and (S, S) how far that can be trusted, 0..1."""
     there, back = flow_between(grey, earlier.grey, SPARSE), flow_between(earlier.grey, grey, SPARSE)
-    zoom = size / len(grey)
-    trust = cv2.GaussianBlur(is_seen_in_both(there, back).astype(np.float32), (0, 0), FLOW_EDGE / zoom)
-    if zoom != 1:
-        there = np.asarray(cv2.resize(there, (size, size)), np.float32)
-        there *= np.float32(zoom)
-        trust = cv2.resize(trust, (size, size))
-    return warp_back(earlier.picture, there), np.asarray(trust, np.float32)
+    trust = is_seen_in_both(there, back).astype(np.float32)
+    if size != FLOW_SIZE:
+        there = np.asarray(cv2.resize(there, (size, size)), np.float32) * np.float32(size / FLOW_SIZE)
+        trust = np.asarray(cv2.resize(trust, (size, size)), np.float32)
+    return warp_back(earlier.picture, there), np.asarray(cv2.GaussianBlur(trust, (0, 0), FLOW_EDGE), np.float32)
 
 
 def rest_of_shot(frames: Sequence[OfFrame | Failed], cuts: Set[int], *, is_backward: bool) -> list[OfFrame]:
@@ -176,18 +173,14 @@ def average_face(face: NDArray[np.uint8], others: Sequence[NDArray[np.uint8]], s
 def agreement_of(one: Picture, other: Picture, levels: float) -> Mask:
     """(S, S), 0..1: how little two (S, S, 3) pictures of one type differ around each pixel.
 
-    It is made at half the size: that is all the same behind a blur of two pixels and more.
-
     Args:
         levels: grey levels of difference at which it is 0.6.
     """
     difference = cv2.transform(cv2.absdiff(one, other).astype(np.float32, copy=False), MEAN_OF_CHANNELS)
-    half = cv2.resize(difference, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    agreement = np.asarray(cv2.GaussianBlur(half, (0, 0), BLUR * len(half)), np.float32)
+    agreement = np.asarray(cv2.GaussianBlur(difference, (0, 0), BLUR * len(one)), np.float32)
     agreement *= agreement
     agreement *= -0.5 / levels**2
-    np.exp(agreement, out=agreement)
-    return np.asarray(cv2.resize(agreement, difference.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(np.exp(agreement, out=agreement))
 
 
 def in_three_channels(plane: Mask) -> NDArray[np.float32]:
