@@ -31,7 +31,7 @@ class FlowSearch:
 
 
 THOROUGH = FlowSearch(1, 3, 25, 5)  # OpenCV's preset "medium"
-SPARSE = FlowSearch(1, 4, 6, 2)  # half its time and nearly as exact; the way there and back must be searched alike
+SPARSE = FlowSearch(1, 4, 8, 3)  # half its time and as exact; the way there and back must be searched alike
 
 
 def flow_between(one: NDArray[np.uint8], other: NDArray[np.uint8], search: FlowSearch = THOROUGH) -> Flow:
