@@ -27,7 +27,7 @@ setup: .venv/.done ## make .venv with everything in it
 	touch $@
 
 demo: setup ## restore examples/photos into out/
-	$(BIN)/gfp restore examples/photos -o out --model compact --detector builtin --mask soft --offline
+	$(BIN)/gfp restore examples/photos -o out --model compact-512 --detector builtin --mask soft --offline
 
 check: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ ASTRONAUT, ADMIRAL = (
     np.asarray(cv2.imread(str(HERE / "photos" / name)), np.uint8)
     for name in ("astronaut_small.jpg", "grace_hopper.jpg")
 )
-BUILT_IN = ["--model", "compact", "--detector", "builtin", "--mask", "soft", "--offline", "--quiet"]
+BUILT_IN = ["--model", "compact-512", "--detector", "builtin", "--mask", "soft", "--offline", "--quiet"]
 GAP = 12  # px of white between before and after
 Picture = NDArray[np.uint8]  # (H, W, 3) BGR
 

@@ -17,7 +17,7 @@ from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 from gfpcli.weights.licences import check_licence_of
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1")  # best first
-BUILT_IN_MODELS = ("compact", "compact-512")  # of these `auto` takes the first
+BUILT_IN_MODELS = COMPACT, COMPACT_512 = "compact", "compact-512"
 DETECTOR = "retinaface-r50"
 IDENTIFIER = "arcface-r18"
 SCALE = ".scale.json"  # ending of the file beside an identifier that holds the products of pairs
@@ -123,13 +123,14 @@ def _model_of(options: PipelineOptions, missing: dict[str, str], progress: Progr
         if path := ready(name):
             return path, name
     path = _fetch_if_possible(MODELS[0], options, missing, progress)
-    return (path, MODELS[0]) if path else (BUILTINS[BUILT_IN_MODELS[0]], BUILT_IN_MODELS[0])
+    built_in = COMPACT if isinstance(options, VideoOptions) else COMPACT_512  # half the time counts in a clip
+    return (path, MODELS[0]) if path else (BUILTINS[built_in], built_in)
 
 
 def _small_model_of(options: PipelineOptions, name: str) -> Path | None:
-    """Beside a model of 512 px its core, which small faces need no more than. In a clip no face changes its network."""
+    """The one of 256 px beside the one of 512 px, for small faces. In a clip no face changes its network."""
     is_one_size = options.aligned or isinstance(options, VideoOptions)
-    return BUILTINS["compact"] if name == "compact-512" and not is_one_size else None
+    return BUILTINS[COMPACT] if name == COMPACT_512 and not is_one_size else None
 
 
 def _detector_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> Path:
