@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -33,17 +35,21 @@ LAYOUTS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_a_whole_image_is_what_realesrganer_makes_of_it(name: str, tmp_path: Path, smooth_image: Make) -> None:
+def realesrganer(net: nn.Module, path: Path, scale: int) -> Any:
+    """Upstream's own inference on the CPU, the picture whole; `path` is written."""
     from realesrgan import RealESRGANer
 
-    torch.manual_seed(3)
-    net = LAYOUTS[name]()
-    path = tmp_path / "x.pth"
     torch.save({"params_ema": net.state_dict(), "params": {}}, path)
+    return RealESRGANer(scale, str(path), model=net, tile=0, pre_pad=0, half=False, device=CPU)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_whole_image_is_what_realesrganer_makes_of_it(name: str, tmp_path: Path, smooth_image: Make) -> None:
+    torch.manual_seed(3)
+    path = tmp_path / "x.pth"
     image = smooth_image(33, 41)  # odd: the x2 layout mirrors a row and a column
     scale = int(name[-1]) if name[-1].isdigit() else 4
-    theirs = RealESRGANer(scale, str(path), model=net, tile=0, pre_pad=0, half=False, device=CPU)
+    theirs = realesrganer(LAYOUTS[name](), path, scale)
     theirs.pre_process(image[..., ::-1].astype(np.float32) / 255)
     with torch.no_grad():
         theirs.process()
@@ -56,6 +62,27 @@ def test_a_whole_image_is_what_realesrganer_makes_of_it(name: str, tmp_path: Pat
     assert np.linalg.norm(got - want.numpy()) / want.norm() < 1e-5
     whole, _ = theirs.enhance(image)
     assert np.abs(upsampler.enlarge(image).astype(int) - whole).max() <= 1
+
+
+def test_the_official_x4plus_is_the_same_in_tiles_whole_and_by_realesrganer(shared_data: Path, tmp_path: Path) -> None:
+    weights = shared_data / "weights" / "realesrgan_x4plus_fp16.safetensors"
+    if not weights.is_file():
+        pytest.skip(f"the official weights are not present: {weights}")
+    photo = np.asarray(cv2.imread(str(shared_data / "photos" / "portrait_astronaut.png")), np.uint8)
+    image = photo[60:164, 170:290]  # eyes, hair, a flag's edge
+    state = read_state(weights)
+    enlarging = load_enlarging_net(state, source=weights.name)
+    net = ArrayNet(enlarging.net, CPU)
+    whole = NetUpsampler(net, enlarging.tiling).enlarge(image).astype(int)
+    theirs = LAYOUTS["realesrgan-x4"]()
+    theirs.load_state_dict(dict(state))
+    want, _ = realesrganer(theirs, tmp_path / "x.pth", 4).enhance(image)
+    assert np.abs(whole - want).max() <= 1
+    n_tiles = []
+    tiled = NetUpsampler(net, enlarging.tiling, tile=60, watch=lambda done, of: n_tiles.append(of)).enlarge(image)
+    assert max(n_tiles) == 4
+    difference = np.abs(tiled.astype(int) - whole)
+    assert difference.max() <= 6 and difference.mean() < 0.15 and (difference > 1).mean() < 0.003
 
 
 @pytest.mark.parametrize(
