@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from gfpcli import memory
+from gfpcli.memory import without_collecting
 
 
 @pytest.fixture
@@ -114,3 +116,17 @@ def test_memory_that_is_freed_is_had_again_without_new_pages() -> None:
     assert kept[0] < pages / 100 and kept[0] < usual[0] / 4
     assert kept[1] > pages / 2  # is handed back when asked
     assert told("keep", MALLOC_TOP_PAD_="65536")[0] > 4 * kept[0]  # the user's own settings stand
+
+
+def test_nothing_is_collected_while_networks_are_loaded_but_afterwards_again() -> None:
+    found: list[int] = []
+    gc.callbacks.append(lambda phase, info: found.append(info["generation"]))
+    try:
+        with pytest.raises(ValueError, match="why"), without_collecting():
+            kept = [[i] for i in range(100_000)]
+            assert not found
+            raise ValueError("why")
+        kept += [[i] for i in range(100_000)]
+        assert found and gc.isenabled() and len(kept) == 200_000
+    finally:
+        gc.callbacks.pop()

@@ -27,6 +27,7 @@ from gfpcli.files.formats import WRITTEN
 from gfpcli.files.jobs import VideoJob, is_file_name
 from gfpcli.files.ledger import Ledger, what_stands
 from gfpcli.files.locking import check_inside, hold, lock_of, sweep
+from gfpcli.memory import without_collecting
 from gfpcli.options import VideoOptions
 from gfpcli.photo.extras import about
 from gfpcli.photo.label import Label, label_of, made_with
@@ -226,7 +227,7 @@ def restore_clips(
     """
     check_no_source(plan.jobs, options)
     parts = choose_parts(options, warn=listener.warn, progress=listener.download)
-    restorer = cache(lambda: load_restorer(options, parts, warn=listener.warn))
+    restorer = cache(without_collecting()(lambda: load_restorer(options, parts, warn=listener.warn)))
 
     # on the CPU, and without the networks that restore: the machine that starts a cluster needs no GPU
     detector = cache(lambda: load_detector_for(options, parts.detector or BUILTINS["builtin"]))

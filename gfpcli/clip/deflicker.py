@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gfpcli.clip.flow import SPARSE, flow_between, grey_of, is_seen_in_both, warp_back
 from gfpcli.clip.track import match_face
 from gfpcli.errors import FaceError
+from gfpcli.pipeline.paste import MEAN_OF_CHANNELS
 from gfpcli.pipeline.steps import AlignedFaces, EncodedFaces, FacesRestored
 from gfpcli.stream import windows
 from gfpcli.types import Crop, Face, Failed, Mask
@@ -25,12 +26,10 @@ from gfpcli.types import Crop, Face, Failed, Mask
 AVERAGED_REACH = 2  # frames before and after that take part
 NOISE_LEVELS = 8.0  # grey levels of difference that may be noise at --smooth 1
 BLUR = 1 / 128  # of the face's size: sigma of the comparison, and of the correction that is added
-FLOW_SIZE = 256  # px of the aligned faces between which flow is measured
+FLOW_SIZE = 256  # px of the aligned faces between which flow is measured; at half of it moving faces flickered more
 NEW_SHARE = 0.3  # of a face that is the frame's own at --smooth 0.5, where the flow can be trusted
 MOVED_LEVELS = 16.0  # grey levels by which the moved face may differ and still be the same
 FLOW_EDGE = 2.0  # px: sigma by which the border of what the flow is trusted in is softened
-
-MEAN_OF_3 = np.full((1, 3), 1 / 3, np.float32)
 
 OfFrame = TypeVar("OfFrame", EncodedFaces, FacesRestored)
 
@@ -108,7 +107,7 @@ def _blended(crop: Crop, face: NDArray[np.uint8], known: Sequence[BlendedFace], 
     # one pixel of the frame, in pixels of the crop: what is finer stays the frame's own
     pixel = max(1.0, float(np.sqrt(abs(np.linalg.det(crop.frame_to_crop[:, :2])))))
     moved -= picture
-    moved *= weight[..., None]
+    moved *= in_three_channels(weight)
     picture += cv2.GaussianBlur(moved, (0, 0), pixel)
     return BlendedFace(crop.face, grey, picture)
 
@@ -163,9 +162,9 @@ def average_face(face: NDArray[np.uint8], others: Sequence[NDArray[np.uint8]], s
     total, weights = own.copy(), np.ones(own.shape[:2], np.float32)
     for other in others:
         weight = agreement_of(face, other, NOISE_LEVELS * smooth)
-        cv2.accumulateProduct(cv2.merge([weight] * 3), other.astype(np.float32), total)
+        cv2.accumulateProduct(in_three_channels(weight), other.astype(np.float32), total)
         weights += weight
-    total /= weights[..., None]
+    total /= in_three_channels(weights)
     total -= own
     own += cv2.GaussianBlur(total, (0, 0), BLUR * len(own))
     return np.asarray(np.clip(np.rint(own, out=own), 0, 255, out=own), np.uint8)
@@ -177,8 +176,13 @@ def agreement_of(one: Picture, other: Picture, levels: float) -> Mask:
     Args:
         levels: grey levels of difference at which it is 0.6.
     """
-    difference = cv2.transform(cv2.absdiff(one, other).astype(np.float32, copy=False), MEAN_OF_3)
+    difference = cv2.transform(cv2.absdiff(one, other).astype(np.float32, copy=False), MEAN_OF_CHANNELS)
     agreement = np.asarray(cv2.GaussianBlur(difference, (0, 0), BLUR * len(one)), np.float32)
     agreement *= agreement
     agreement *= -0.5 / levels**2
     return np.asarray(np.exp(agreement, out=agreement))
+
+
+def in_three_channels(plane: Mask) -> NDArray[np.float32]:
+    """(S, S) to (S, S, 3): numpy's loops over a last axis of 1 take four times as long as over this."""
+    return np.asarray(cv2.merge([plane] * 3), np.float32)

@@ -62,9 +62,7 @@ class FineLayers(nn.Module):
 
     def forward(self, out: Tensor, x: Tensor, feat: Tensor) -> Tensor:
         """What is added to the folded layers' output `out` (N, 3, S, S), given the input `x` and the last features."""
-        n, _, height, width = x.shape
-        noise = x.new_empty(n, 1, height, width).normal_() if self.training else self.noise[..., :height, :width]
-        noise = noise.expand(n, 1, height, width)
+        noise = _noise_like(x, None if self.training else self.noise)
         seen = self.unfold(torch.cat([feat, F.pixel_unshuffle(noise, FOLD)], dim=1))
         fine = torch.cat([out, x, noise, F.pixel_shuffle(seen, FOLD)], dim=1)  # (N, 7 + n_fine, S, S)
         for conv in (self.conv1, self.conv2):
@@ -142,9 +140,8 @@ class LargeLayers(nn.Module):
 
     def forward(self, residual: Tensor, x: Tensor, feat: Tensor) -> Tensor:
         """What is added to the input `x` (N, 3, S, S), given the core's residual (N, 3, S/2, S/2) and its features."""
-        n, _, height, width = x.shape
-        noise = x.new_empty(n, 1, height, width).normal_() if self.training else self.noise[..., :height, :width]
-        picture = torch.cat([x, noise.expand(n, 1, height, width)], dim=1)  # (N, 4, S, S)
+        noise = _noise_like(x, None if self.training else self.noise)
+        picture = torch.cat([x, noise], dim=1)  # (N, 4, S, S)
         seen = F.interpolate(self.seen(feat), scale_factor=float(FOLD), mode="bilinear", align_corners=False)
         large = torch.cat([seen, residual, F.pixel_unshuffle(picture, SHRINK)], dim=1)  # (N, N_SEEN + 19, S/2, S/2)
         for conv in (self.conv1, self.conv2):
@@ -178,6 +175,16 @@ class CompactUNet512(nn.Module):
         out, feat = self.core.with_features(small)
         added: Tensor = self.large(out - small, x, feat)
         return x + added
+
+
+def _noise_like(x: Tensor, stored: Tensor | None) -> Tensor:
+    """Noise (N, 1, H, W) for pictures (N, C, H, W): fresh, or the stored map (1, 1, at least H, at least W).
+
+    In memory it lies as the pictures do. Joined with others that have their channels last, a map that lay otherwise had
+    all of them copied, twice for each layer behind.
+    """
+    noise = torch.zeros_like(x[:, :1])
+    return noise.normal_() if stored is None else noise.add_(stored[..., : x.shape[2], : x.shape[3]])
 
 
 def _silent(conv: nn.Conv2d) -> nn.Conv2d:

@@ -1,21 +1,26 @@
-"""Images to what networks take, and back: faces in [-1, 1], whole pictures of either depth in [0, 1] (numpy only)."""
+"""Images to what networks take, and back: faces in [-1, 1], whole pictures of either depth in [0, 1].
+
+Without torch; OpenCV where its loops over three channels are many times as fast as numpy's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.types import Image, PictureBatch
 
+UNIT_LEVELS = np.arange(256, dtype=np.float32) / np.float32(127.5) - np.float32(1)
+"""Each level of a face as networks take it."""
+
 
 def to_batch(images: Sequence[NDArray[np.uint8]]) -> PictureBatch:
     """(S, S, 3) BGR uint8 images to (N, 3, S, S) RGB in [-1, 1], channels last in memory."""
-    rgb = np.stack(images)[..., ::-1].astype(np.float32, order="C")
-    rgb /= 127.5
-    rgb -= 1
-    return rgb.transpose(0, 3, 1, 2)
+    rgb = [cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), UNIT_LEVELS) for image in images]
+    return np.asarray(np.stack(rgb), np.float32).transpose(0, 3, 1, 2)
 
 
 def from_batch(faces: PictureBatch) -> list[NDArray[np.uint8]]:
@@ -24,7 +29,7 @@ def from_batch(faces: PictureBatch) -> list[NDArray[np.uint8]]:
     scaled += 1
     scaled *= 127.5
     levels = np.rint(scaled, out=scaled).astype(np.uint8)
-    return [np.ascontiguousarray(face[..., ::-1]) for face in levels.transpose(0, 2, 3, 1)]
+    return [np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2BGR), np.uint8) for face in levels.transpose(0, 2, 3, 1)]
 
 
 def to_unit(image: Image) -> PictureBatch:

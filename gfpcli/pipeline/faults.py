@@ -101,7 +101,8 @@ def _pictures_of(out: PictureBatch) -> list[NetworkFace]:
     """(N, 3, S, S) of the face network to pictures, or an error where they are not finite."""
     is_good = [bool(np.isfinite(face).all()) for face in out]
     error = FaceError(NOT_FINITE)
-    return [face if good else error for face, good in zip(from_batch(np.nan_to_num(out)), is_good, strict=True)]
+    pictures = from_batch(out if all(is_good) else np.nan_to_num(out))
+    return [picture if good else error for picture, good in zip(pictures, is_good, strict=True)]
 
 
 def mask_faces(masker: Masker, faces: Sequence[NDArray[np.uint8]]) -> list[Mask | FaceError]:

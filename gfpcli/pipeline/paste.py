@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from gfpcli.types import Crop, Image, Mask
 
 CLEAN_LEVELS = 1.6  # rms grey levels of change up to which a face counts as clean
 LEAST_KEPT = 1 / 256  # share of the photo's detail below which none is put back: less than a grey level
+MEAN_OF_CHANNELS = np.full((1, 3), 1 / 3, np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -86,16 +87,22 @@ def paste_faces(
             total = weight + sum(_warp_mask(masks[j], affines[j], places[i]) for j in rivals[i])
             weight = weight * weight / np.maximum(total, 1e-6)
         weight *= np.float32(strengths[i])
-        under = before.get(i, place)
-        warp = partial(_warp_face, affine=affines[i], place=places[i], depth=canvas.dtype)
-        step = _float_difference(warp(face), under)
-        if keep := detail_kept(face if made is None else made[i], crops[i], masks[i]):
-            step += np.float32(keep) * _float_difference(under, warp(crops[i].image))
-        _add_weighted(place, step, weight)
+        keep = detail_kept(face if made is None else made[i], crops[i], masks[i])
+        layer = _without(face, crops[i].image, keep)
+        warped = _warp_face(layer, affines[i], places[i], canvas.dtype)
+        _add_weighted(place, _step_to(warped, before.get(i, place), 1 - keep), weight)
 
 
-def _float_difference(one: Image | NDArray[np.float32], other: Image | NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(cv2.subtract(one, other, dtype=cv2.CV_32F), np.float32)
+def _without(face: NDArray[np.uint8], crop: NDArray[np.uint8], keep: float) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """The face less `keep` (0..1) of the crop: what is warped takes the detail that is kept along, in one warp."""
+    return face if keep == 0 else np.asarray(cv2.addWeighted(face, 1, crop, -keep, 0, dtype=cv2.CV_32F), np.float32)
+
+
+def _step_to(warped: NDArray[np.float32], under: Image, share: float) -> NDArray[np.float32]:
+    """From `share` (0..1) of the canvas to the warped layer."""
+    if share == 1:
+        return np.asarray(cv2.subtract(warped, under, dtype=cv2.CV_32F), np.float32)
+    return np.asarray(cv2.addWeighted(warped, 1, under, -share, 0, dtype=cv2.CV_32F), np.float32)
 
 
 def _add_weighted(place: Image, step: NDArray[np.float32], weight: Mask) -> None:
@@ -131,7 +138,8 @@ def detail_kept(face: NDArray[np.uint8], crop: Crop, mask: Mask) -> float:
     """
     if np.linalg.det(crop.frame_to_crop[:, :2]) >= 1:
         return 0.0
-    change = np.square(face.astype(np.float32) - crop.image).mean(axis=2)
+    change = cv2.absdiff(face, crop.image)
+    change = cv2.transform(cv2.multiply(change, change, dtype=cv2.CV_32F), MEAN_OF_CHANNELS)
     power = float((change * mask).sum() / max(float(mask.sum()), 1e-6))
     kept = float(np.exp(-power / CLEAN_LEVELS**2))
     return kept if kept >= LEAST_KEPT else 0.0
@@ -174,11 +182,12 @@ def _warp_mask(mask: Mask, affine: NDArray[np.float64], place: tuple[slice, slic
 
 
 def _warp_face(
-    face: NDArray[np.uint8], affine: NDArray[np.float64], place: tuple[slice, slice], depth: np.dtype[np.generic]
-) -> NDArray[np.float32]:
+    face: NDArray[np.uint8] | NDArray[np.float32], affine: NDArray[np.float64], place: tuple[slice, slice],
+    depth: np.dtype[np.generic],
+) -> NDArray[np.float32]:  # fmt: skip
     """The face in the rectangle, in levels of a canvas of that depth; one that shrinks is blurred against aliasing."""
     moved, extent = _into(affine, place)
-    levels = face.astype(np.float32)
+    levels = face.astype(np.float32, copy=False)
     zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
     if zoom < 0.9:
         levels = np.asarray(cv2.GaussianBlur(levels, (0, 0), 0.45 * np.sqrt(1 / zoom**2 - 1)), np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.model.views import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE
-from gfpcli.pipeline.align import invert, to_8_bit, warp_area
+from gfpcli.pipeline.align import LARGEST_ZOOM, invert, to_8_bit, warp_area
 from gfpcli.pipeline.arrays import to_batch
 from gfpcli.types import Affine, Face, Image, PictureBatch
 
@@ -23,6 +23,7 @@ MOST_UNSURE = 0.1  # of a face's side: by which two measurements of its landmark
 MOST_GROWN = 1.3  # by which a face may become larger or smaller from frame to frame
 BOX_TURNS = (0, 1, 2, 3)  # quarters in which a box without landmarks is looked at
 BOX_TURN_MARGIN = 2.0  # logit by which a turned face must be likelier than an upright one
+QUICK_ZOOM = 0.6  # of a followed face that was averaged over squares before it is warped: see `warp_area`
 N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
 
 Points = NDArray[np.float64]  # (N, 5, 2) xy, pixels of the image
@@ -62,8 +63,8 @@ class LandmarkRefiner:
         sides = [float(max(face.box[2:] - face.box[:2])) for face in faces]
         views = [view_of(face.landmarks.mean(axis=0), roll_of(face.landmarks), side)
                  for face, side in zip(faces, sides, strict=True)]  # fmt: skip
-        first, _ = self._measure(image, views, is_mirrored=False)
-        points, logits = self._measure_around(image, first, sides, THIRD_VIEWS)
+        first, _ = self._measure(image, views, is_mirrored=False, largest_zoom=QUICK_ZOOM)
+        points, logits = self._measure_around(image, first, sides, THIRD_VIEWS, largest_zoom=QUICK_ZOOM)
         return [
             moved_to(face, new, probability_of(logit)) if is_near(face, rough, new) else None
             for face, rough, new, logit in zip(faces, first, points, logits, strict=True)
@@ -85,23 +86,25 @@ class LandmarkRefiner:
         ]
 
     def _measure_around(
-        self, image: NDArray[np.uint8], points: Points, sides: Sequence[float], around: Sequence[tuple[float, float]]
-    ) -> tuple[Points, NDArray[np.float64]]:
+        self, image: NDArray[np.uint8], points: Points, sides: Sequence[float], around: Sequence[tuple[float, float]],
+        largest_zoom: float = LARGEST_ZOOM,
+    ) -> tuple[Points, NDArray[np.float64]]:  # fmt: skip
         """Mean landmarks and logits (N,) of several views around landmarks already known, also mirrored."""
         views = [
             view_of(each.mean(axis=0), roll_of(each) + turn, side * size)
             for each, side in zip(points, sides, strict=True)
             for size, turn in around
         ]
-        found, logits = self._measure(image, views, is_mirrored=True)
+        found, logits = self._measure(image, views, is_mirrored=True, largest_zoom=largest_zoom)
         found = found.reshape(-1, len(around), 5, 2).mean(axis=1)  # (N * views, 5, 2) to (N, 5, 2)
         return found, logits.reshape(-1, len(around)).mean(axis=1)
 
     def _measure(
-        self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool
-    ) -> tuple[Points, NDArray[np.float64]]:
+        self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool,
+        largest_zoom: float = LARGEST_ZOOM,
+    ) -> tuple[Points, NDArray[np.float64]]:  # fmt: skip
         """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean with the mirrored view."""
-        squares = [warp_area(image, view, VIEW_SIZE) for view in views]
+        squares = [warp_area(image, view, VIEW_SIZE, largest_zoom=largest_zoom) for view in views]
         n = len(squares)
         points, logits = self.net(to_batch([*squares, *(square[:, ::-1] for square in squares if is_mirrored)]))
         if is_mirrored:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from gfpcli.clip.deflicker import average_face, blend_moved, deflicker
+from gfpcli.clip.flow import Flow, FlowSearch, flow_between
 from gfpcli.pipeline.steps import AlignedFaces, FacesRestored
 from gfpcli.types import Crop, Failed, Frame
 from tests.clip.test_track import BLANK, face_at
@@ -85,3 +87,20 @@ def test_the_face_before_is_moved_and_blended_in() -> None:
     assert coarse_error(last.faces[0], clean[-1]) < 0.8 * coarse_error(frames[-1].faces[0], clean[-1])
     cut = list(blend_moved(iter(frames), {5}, smooth=0.5))[-1]
     assert isinstance(cut, FacesRestored) and np.array_equal(cut.faces[0], frames[-1].faces[0])  # type: ignore[arg-type]
+
+
+def test_flow_is_searched_once_in_each_direction_at_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes most of what smoothing takes."""
+    seen: list[tuple[int, ...]] = []
+
+    def watched(one: NDArray[np.uint8], other: NDArray[np.uint8], search: FlowSearch) -> Flow:
+        seen.append(one.shape)
+        return flow_between(one, other, search)
+
+    monkeypatch.setattr("gfpcli.clip.deflicker.flow_between", watched)
+    for size in (96, 256, 512):
+        crop = Crop(face_at(20), np.zeros((size, size, 3), np.uint8), np.eye(2, 3))
+        frames = [AlignedFaces(Frame(i, BLANK, ""), (crop.face,), (), (crop,)) for i in range(3)]
+        assert len(list(blend_moved((FacesRestored(each, (crop.image,)) for each in frames), set(), smooth=0.5))) == 3
+        assert seen == [(256, 256)] * 4
+        seen.clear()

@@ -59,6 +59,20 @@ def test_noise_is_fresh_in_training_and_stored_otherwise() -> None:
     assert torch.equal(CompactUNet(WIDTHS, 4).fine.noise, net.fine.noise)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("net", [CompactUNet(WIDTHS, 4), CompactUNet512(CompactUNet(WIDTHS, 4), 8)])
+def test_channels_stay_last(net: nn.Module, n: int) -> None:
+    """Else each convolution at full size copies what it is given, which took an eighth of the network's time."""
+    is_last = {"memory_format": torch.channels_last}
+    seen: dict[str, bool] = {}
+    for name, part in net.to(**is_last).named_modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_pre_hook(lambda _, x, name=name: seen.update({name: x[0].is_contiguous(**is_last)}))
+    with torch.inference_mode():
+        net.eval()(torch.rand(n, 3, 64, 64).contiguous(**is_last))
+    assert seen and all(seen.values()), [name for name, last in seen.items() if not last]
+
+
 def test_512_px_begin_as_the_enlarged_change_of_the_core() -> None:
     core, faces = moved(CompactUNet(WIDTHS, 4), 4).eval(), torch.rand(1, 3, 128, 128)
     small = F.avg_pool2d(faces, 2)

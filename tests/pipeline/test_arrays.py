@@ -24,6 +24,18 @@ def test_every_level_comes_back() -> None:
     assert (from_batch(to_batch([levels]))[0] == levels).all()
 
 
+def test_they_may_lie_in_memory_as_they_like() -> None:
+    levels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    mirrored = to_batch([levels[:, ::-1]])
+    assert (mirrored == to_batch([levels])[..., ::-1]).all()
+    assert (from_batch(np.ascontiguousarray(mirrored))[0] == levels[:, ::-1]).all()
+
+
+def test_levels_become_the_same_floats_as_by_arithmetic() -> None:
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    assert (to_batch([levels])[0] == (levels.astype(np.float32) / np.float32(127.5) - 1).transpose(2, 0, 1)).all()
+
+
 def test_faces_beyond_the_range_are_cut_and_others_rounded() -> None:
     levels = np.array([-3.0, -1.0, 0.0, 0.0039, 1.0, 3.0], np.float32) * np.ones((1, 3, 1, 1), np.float32)
     before = levels.copy()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gfpcli.model.views import FACE_SIDE, VIEW_SIZE
 from gfpcli.options import RestoreOptions
+from gfpcli.pipeline.align import LARGEST_ZOOM
 from gfpcli.pipeline.refine import LandmarkRefiner, combine, mirror, roll_of, view_of
 from gfpcli.pipeline.retinaface import RetinaFaceDetector
 from gfpcli.types import Face, PictureBatch
@@ -152,3 +153,16 @@ def test_each_face_is_seen_in_eleven_views_of_which_the_mean_is_taken() -> None:
     for face, each in zip(faces, refined, strict=True):
         assert np.abs(each.landmarks.mean(axis=0) - face.landmarks.mean(axis=0)).max() < 3
         assert (each.box == face.box).all() and each.score == pytest.approx(combine(0.5, 1.0))
+
+
+def test_a_large_face_is_followed_by_few_pixels_to_the_same_place(
+    detector: RetinaFaceDetector, refiner: LandmarkRefiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = cv2.resize(cv2.imread(str(PHOTOS[-1])), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    image = np.asarray(photo, np.uint8)
+    (faces,) = detector([image])
+    assert faces and max(faces[0].box[2:] - faces[0].box[:2]) > 250
+    quick = [face for face in refiner.follow(image, faces[:1]) if face]
+    monkeypatch.setattr("gfpcli.pipeline.refine.QUICK_ZOOM", LARGEST_ZOOM)
+    exact = [face for face in refiner.follow(image, faces[:1]) if face]
+    assert off_by(quick[0], exact[0].landmarks) < 0.002
