@@ -57,11 +57,16 @@ def to_8_bit(image: Image) -> NDArray[np.uint8]:
     return image if image.dtype == np.uint8 else np.round(image / 257).astype(np.uint8)  # type: ignore[return-value]
 
 
-def warp_area(image: NDArray[np.uint8], affine: Affine, size: int) -> NDArray[np.uint8]:
+def warp_area(
+    image: NDArray[np.uint8], affine: Affine, size: int, largest_zoom: float = LARGEST_ZOOM
+) -> NDArray[np.uint8]:
     """Warp (H, W, 3) BGR to (size, size, 3); outside the image lies BORDER_BGR.
 
     A face that shrinks is first blurred, in its own rectangle only, against aliasing; one that shrinks
     much is averaged over squares before, which leaves few pixels for the blur.
+
+    Args:
+        largest_zoom: what the squares may leave of the way: the nearer to 1, the faster, and the less exact.
     """
     zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
     if zoom >= 0.9:
@@ -70,7 +75,7 @@ def warp_area(image: NDArray[np.uint8], affine: Affine, size: int) -> NDArray[np
     x0, y0, x1, y1 = _seen_of(image, affine, size, margin=int(3 * np.sqrt(variance)) + 2)
     if x0 >= x1 or y0 >= y1:
         return np.full((size, size, 3), BORDER_BGR, np.uint8)
-    factor = max(1, int(LARGEST_ZOOM / zoom))
+    factor = max(1, int(largest_zoom / zoom))
     part = _reduced(image[y0:y1, x0:x1], factor)
     sigma = np.sqrt(variance - (factor**2 - 1) / 12) / factor  # without what the means have blurred
     part = np.asarray(cv2.GaussianBlur(part, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)
