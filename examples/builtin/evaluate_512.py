@@ -3,6 +3,9 @@
     python examples/builtin/evaluate_512.py --faces DATA/faces/heldout512 --sheet FOLDER \
         --models input gfpcli/builtin/compact.safetensors gfpcli/builtin/compact-512.safetensors
 
+Besides the three damages there are `halftone`, `scratched` and `real-life`: the training degradations of these names, a
+seed for each face, whose targets are gray where the screen is.
+
 A network of another size sees the face reduced to it, and its answer is pasted into the 512 px face as `gfp restore`
 does, without a mask. Columns of the table:
 
@@ -35,7 +38,7 @@ from gfpcli.pipeline.align import aligned_crop
 from gfpcli.pipeline.paste import paste_faces
 from gfpcli.pipeline.tensors import to_images, to_tensor
 from gfpcli.train import losses
-from gfpcli.train.degrade import Degradation, Round, degrade
+from gfpcli.train.degrade import Degradation, Round, degrade, make_pair
 from gfpcli.train.face_metrics import load_face_judge
 from gfpcli.types import Frame
 from gfpcli.weights.cache import BUILTINS
@@ -50,32 +53,41 @@ DAMAGES = {  # sigma of blur and noise, shrinking, JPEG quality: those of evalua
     "middle": (5.0, 8.0, 8.0, 70),
     "hard": (3.0, 12.0, 16.0, 50),
 }
+MADE = ("halftone", "scratched", "real-life")  # training degradations that are judged too, when they are asked for
 SIZE = 512  # px
 N_SHOWN = 12
 Picture = NDArray[np.uint8]
 Restore = Callable[[Picture], Picture]
 
 
-def damaged(faces: list[Picture], name: str) -> list[Picture]:
-    """The noise of each face has the face's number as its seed."""
+def damaged(faces: list[Picture], name: str) -> tuple[list[Picture], list[Picture]]:
+    """The damaged faces and what is wanted of them. The draws of each face have the face's number as their seed."""
     if name == "clean":
-        return faces
+        return faces, faces
+    if name in MADE:
+        lows, wanted = zip(*(make_pair(name, face, i) for i, face in enumerate(faces)), strict=True)
+        return list(lows), list(wanted)
     sigma, noise, shrink, quality = DAMAGES[name]
-    return [
+    lows = [
         degrade(face, Degradation(Round(sigma, sigma, 0.0, shrink, noise, i, quality)), kernel_size=41)
         for i, face in enumerate(faces)
     ]
+    return list(lows), faces
+
+
+def shown_at(face: Picture, edge: int) -> Picture:
+    return face if edge == SIZE else np.asarray(cv2.resize(face, (edge, edge), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def restorer_of(path: Path) -> Restore:
-    """512 px faces through the network of a file."""
+    """Faces of any size through the network of a file."""
     net = load_face_net(path)
 
     def restore(face: Picture) -> Picture:
         crop = aligned_crop(Frame(0, face, "face"), net.size)
         with torch.inference_mode():
             (out,) = to_images(net(to_tensor([crop.image])))
-        if net.size == SIZE:
+        if net.size == face.shape[0]:
             return out
         canvas = face.copy()
         whole = np.ones((net.size, net.size), np.float32)
@@ -168,14 +180,14 @@ def score(args: argparse.Namespace) -> None:
         (Path(name).name, np.copy if name == "input" else restorer_of(Path(name))) for name in args.models
     ]
     for name in args.damages:
-        lows = damaged(faces, name)
+        lows, wanted = ([shown_at(face, args.shown) for face in each] for each in damaged(faces, name))
         columns = [[restore(low) for low in lows] for _, restore in models]
         for (model, _), outs in zip(models, columns, strict=True):
-            figures = plain_figures(outs, faces) | (judges.figures(outs, faces) if judges else {})
+            figures = plain_figures(outs, wanted) | (judges.figures(outs, wanted) if judges else {})
             told = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
             LOG.info("%s, %s: %s", name, model, told)
         if args.sheet:
-            write_sheet(args.sheet / f"{name}.png", [*columns, faces])
+            write_sheet(args.sheet / f"{name}.png", [*columns, wanted])
     for path in (Path(name) for name in args.models if name != "input"):
         LOG.info("%s: %.1f ms a face, %.1f ms of CPU time", path.name, *(1e3 * each for each in seconds_a_face(path)))
 
@@ -184,9 +196,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True, help="folder of aligned 512 px faces")
     parser.add_argument("--models", nargs="+", required=True, help="checkpoints of any size, and `input` for none")
-    parser.add_argument("--damages", nargs="+", default=[*DAMAGES, "clean"], choices=[*DAMAGES, "clean"])
+    parser.add_argument("--damages", nargs="+", default=[*DAMAGES, "clean"], choices=[*DAMAGES, "clean", *MADE])
     parser.add_argument("--quick", action="store_true", help="only PSNR, sharpness and NIQE")
     parser.add_argument("--count", type=int, help="only the first faces")
+    parser.add_argument("--shown", type=int, default=SIZE, help="px: the damaged faces and the truth at this size")
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

@@ -30,13 +30,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gfpcli.adapters.efficientnet_lite0 import lite0_file, load_lite0
 from gfpcli.model.checkpoint import load_face_net
-from gfpcli.model.compact import HALF, CompactUNet512
+from gfpcli.model.compact import SHRINK, CompactUNet512
 from gfpcli.model.efficientnet_lite import FEATURE_CHANNELS
 from gfpcli.pipeline.tensors import to_tensor
 from gfpcli.train import losses
 from gfpcli.train.data import is_held_out, random_similarity, relight
-from gfpcli.train.degrade import degrade, draw_degradation
-from gfpcli.train.degrade_options import DEGRADATIONS
+from gfpcli.train.degrade import degrade, draw_degradation, target_of
 from gfpcli.train.nets import update_ema
 from gfpcli.train.options import TRAIN_PRESETS
 from gfpcli.weights.cache import BUILTINS
@@ -46,7 +45,6 @@ OPTIONS = TRAIN_PRESETS["compact-512"]  # its degradations, shares and weights o
 SIZE, PIECE = 512, 128  # px
 STEP = 8  # px: pieces begin at a whole feature of the core
 N_FIRST, N_KEPT, USES = 48, 400, 16  # faces before the first step and at most; pieces that are taken for each new face
-MILD_SHARE = 0.3  # of the faces: degraded as `mild`
 N_HEADS, N_HEAD = 4, 48  # of the discriminator: heads, and channels of each
 DECAY = 0.995
 
@@ -68,14 +66,14 @@ def prepare(image: np.ndarray, key: tuple[int, int], net: CompactUNet512) -> Pre
     true = cv2.warpAffine(image, affine, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     true = np.asarray(true[:, ::-1] if rng.random() < 0.5 else true, np.uint8)
     true = relight(true, rng) if rng.random() < OPTIONS.relight else true
-    kind = rng.random()
     low = true
-    if kind >= OPTIONS.clean_share:
-        ranges = DEGRADATIONS["mild"] if kind < OPTIONS.clean_share + MILD_SHARE else OPTIONS.degrade
-        low = degrade(true, draw_degradation(ranges, rng), kernel_size=ranges.kernel_size)
+    if rng.random() >= OPTIONS.clean_share:
+        drawn = draw_degradation(OPTIONS.degrade, rng)
+        low = degrade(true, drawn, kernel_size=OPTIONS.degrade.kernel_size)
+        true = target_of(true, drawn)
     x = to_tensor([low])
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        small = F.avg_pool2d(x, HALF)
+        small = F.avg_pool2d(x, SHRINK)
         out, feat = net.core.with_features(small)
     parts = (x[0], to_tensor([true])[0], (out - small)[0], feat[0])
     return Prepared(*(part.to(torch.bfloat16).clone() for part in parts))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ TEMPLATE_ARCFACE = 4 * (
     + (8, 0)
 )
 IDENTITY = np.eye(2, 3)
+SHOWN_SMALL = 1.25  # of a network's size: the edge up to which the canvas shows nothing that a larger network adds
 LARGEST_ZOOM = 0.3  # of a face that was averaged over squares: the rest of its way is blurred exactly
 BORDER_BGR = (135.0, 133.0, 132.0)  # what the official networks saw outside the photo
 
@@ -140,17 +143,34 @@ def cut_crop(
     return Crop(face, warp_area(to_8_bit(image), affine, size), affine)
 
 
-def align_faces(detected: Detected, size: int, options: FaceOptions) -> AlignedFaces:
-    """The frame's faces cut out at the network's size. One not asked for is `skipped`, one that cannot be is `failed`.
+def size_for(face: Face, sizes: Sequence[int], scale: float, template: str = DEFAULT_TEMPLATE) -> int:
+    """Of the networks' sizes, smallest first, that for a face which is shown `scale` times as large as in its frame.
+
+    Raises:
+        FaceError: as `frame_to_crop_of`.
+    """
+    largest = sizes[-1]
+    if len(sizes) == 1:
+        return largest
+    zoom = np.sqrt(abs(np.linalg.det(frame_to_crop_of(face.landmarks, largest, template)[:, :2])))
+    edge = scale * largest / zoom  # of the aligned square, px of the canvas
+    return next((size for size in sizes if edge <= SHOWN_SMALL * size), largest)
+
+
+def align_faces(detected: Detected, sizes: Sequence[int], options: FaceOptions) -> AlignedFaces:
+    """The frame's faces cut out at a network's size. One not asked for is `skipped`, one that cannot be is `failed`.
 
     With `aligned` the whole picture is the one face.
+
+    Args:
+        sizes: of the networks, smallest first; each face takes the one of `size_for`.
 
     Raises:
         InputError: as `aligned_crop`.
     """
     frame = detected.frame
     if options.aligned:
-        crop = aligned_crop(frame, size)
+        crop = aligned_crop(frame, sizes[-1])
         return AlignedFaces(frame, (crop.face,), (FaceOutcome("restored"),), (crop,))
     chosen = choose_faces(detected.faces, frame, options)
     crops: list[Crop] = []
@@ -161,6 +181,7 @@ def align_faces(detected: Detected, size: int, options: FaceOptions) -> AlignedF
             outcomes.append(FaceOutcome("skipped"))
             continue
         try:
+            size = size_for(face, sizes, options.scale, options.template)
             crops.append(cut_crop(frame.image, face, size, frame.pixel_aspect, options.template))
             outcomes.append(FaceOutcome("restored"))
             shares += detected.shares[i : i + 1]

@@ -39,6 +39,16 @@ def or_failed(frame: Frame, work: Callable[[], T], no_memory: str = NO_RESULT_ME
         return Failed(frame, InputError(f"{frame.name}: {fault_text(error, no_memory)}"))
 
 
+def restore_by_size(models: Sequence[FaceModel], crops: Sequence[Crop], batch_size: int) -> list[NetworkFace]:
+    """As `restore_crops`, each crop by the network of its size."""
+    made: dict[int, NetworkFace] = {}
+    for model in models:
+        mine = [i for i, crop in enumerate(crops) if crop.image.shape[0] == model.size]
+        results = restore_crops(model, [crops[i] for i in mine], batch_size)
+        made |= dict(zip(mine, results, strict=True))
+    return [made[i] for i in range(len(crops))]
+
+
 def restore_crops(model: FaceModel, crops: Sequence[Crop], batch_size: int) -> list[NetworkFace]:
     """One result for each crop. A batch that fails is halved until it does not, or until it holds a single face."""
     return _in_halves(lambda some: _pictures_of(model(to_batch([crop.image for crop in some]))), crops, batch_size)

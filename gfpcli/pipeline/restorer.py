@@ -22,7 +22,7 @@ from gfpcli.memory import lacking
 from gfpcli.options import FaceOptions
 from gfpcli.pipeline.align import align_faces, to_8_bit
 from gfpcli.pipeline.detect import NO_MEMORY, detect_together, faces_as_planned, follow_together
-from gfpcli.pipeline.faults import decode_codes, encode_crops, mask_faces, or_failed, restore_crops
+from gfpcli.pipeline.faults import decode_codes, encode_crops, mask_faces, or_failed, restore_by_size
 from gfpcli.pipeline.guard import Guard
 from gfpcli.pipeline.paste import paste_faces, resize_background, without_colour
 from gfpcli.pipeline.seams import fade_in
@@ -102,6 +102,7 @@ class Restorer:
     follower: Follower | None = None  # for faces known from a frame shortly before; None: each frame is looked at
     guard: Guard = Guard(1.0)  # chooses each face's strength
     coder: FaceCoder | None = None  # `model` in two halves, where it is a GFP-GAN network
+    small_model: FaceModel | None = None  # of a smaller size, for faces that are shown no larger; None: `model`
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
     files: NetworkFiles | None = None  # that the networks came from
     computes_in: str = ""  # runtime and precision of `model`
@@ -132,6 +133,11 @@ class Restorer:
     ) -> Iterator[FacesRestored | Failed]:
         """What the face network makes of frames whose faces are cut out, without anything that comes behind it."""
         return self.restore_faces(aligned, self._idle(), average_codes)
+
+    @property
+    def models(self) -> tuple[FaceModel, ...]:
+        """The face networks, the one of the smallest faces first."""
+        return (self.small_model, self.model) if self.small_model else (self.model,)
 
     def _idle(self) -> Idle:
         idle: Idle = SimpleQueue()
@@ -175,7 +181,7 @@ class Restorer:
         if isinstance(detected, Failed):
             return detected
         start = time.monotonic() - detected.seconds
-        work = partial(align_faces, detected, self.model.size, self.options)
+        work = partial(align_faces, detected, [each.size for each in self.models], self.options)
         with self.observer("align"):
             aligned = or_failed(detected.frame, lambda: self._wanted(work()), "not enough memory to cut out its faces")
         return aligned if isinstance(aligned, Failed) else replace(aligned, seconds=time.monotonic() - start)
@@ -234,7 +240,7 @@ class Restorer:
         start = time.monotonic()
         crops = [crop for each in group if isinstance(each, AlignedFaces) for crop in each.crops]
         with self.observer("net"):
-            results = iter(restore_crops(self.model, crops, self.options.batch_size))
+            results = iter(restore_by_size(self.models, crops, self.options.batch_size))
         share = (time.monotonic() - start) / max(len(crops), 1)
         return [each if isinstance(each, Failed) else _with_faces(each, results, share) for each in group]
 

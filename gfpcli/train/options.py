@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gfpcli.errors import UsageError
 from gfpcli.options import RUN, SPEED, TRAINING, CommandOptions, check_one_of, check_within, option, option_of
-from gfpcli.train.degrade_options import DegradeOptions
+from gfpcli.train.degrade_options import DEGRADATIONS, DegradeOptions
 
 COMPONENTS = ("left_eye", "right_eye", "mouth")  # left and right of the image
 ARCHITECTURES = ("paper", "clean", "compact-unet", "compact-512")
@@ -193,10 +193,8 @@ TRAIN_PRESETS = {
         arch="compact-512", start="compact", narrow=0.125, iterations=3_000, batch_size=8, rate=5e-4, beta1=0.9,
         rate_d=4e-3, warmup=20, cosine=True, clip=1.0, precision="bf16", ema=1_200, gan_from=400, emphasis=6,
         held_out=0.02, clean_share=0.08, shake=8.0, relight=0.25, validate_every=200, save_every=25,
-        degrade=DegradeOptions(
-            shrink=(0.8, 12.0), quality=(40.0, 100.0), shift_chance=0.0, jitter_chance=0.0, mild_share=0.3,
-        ),
-        loss=LossOptions(l1=0.5, lowpass=2.0, texture=3.0, checkerboard=0.5, lite=0.15, pyramid=0.0, gan=0.1,
+        degrade=replace(DEGRADATIONS["real-life"], shrink=(0.8, 14.0)),
+        loss=LossOptions(l1=1.0, lowpass=2.0, texture=3.0, checkerboard=0.5, lite=0.15, pyramid=0.0, gan=0.1,
                          r1=1.0, component_gan=0.1, component_style=100.0, **NO_DOWNLOADS),
     ),
     "tiny": TrainOptions(

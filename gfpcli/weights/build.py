@@ -161,10 +161,12 @@ def _load_on(
     """A restorer without a detector: aligned pictures and replicas need none."""
     faces = _face_part_of(device, options, parts.model, n_inputs, warn)
     masker = _masker_of(options, parts, device, faces.n_batch, warn)
+    small = _face_part_of(device, options, parts.small_model, n_inputs, warn).model if parts.small_model else None
     upsampler = _upsampler_of(options, parts, device, warn, watch)
     chosen = replace(options, batch_size=faces.n_batch, template=faces.template)
     return Restorer(
-        lambda images: [], faces.model, masker, chosen, upsampler, coder=faces.coder, computes_in=faces.computes_in
+        lambda images: [], faces.model, masker, chosen, upsampler, coder=faces.coder, computes_in=faces.computes_in,
+        small_model=small,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from gfpcli import __version__
 from gfpcli.errors import CheckpointError, DownloadError, UsageError
 from gfpcli.files.atomic import os_errors_as, sha256_of
-from gfpcli.options import PipelineOptions, RestoreOptions
+from gfpcli.options import PipelineOptions, RestoreOptions, VideoOptions
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, Progress, fetch, ready
 from gfpcli.weights.licences import check_licence_of
 
@@ -35,16 +35,18 @@ class Parts:
     mask: Path | None
     background: Path | None = None
     identifier: Path | None = None
+    small_model: Path | None = None  # restores the faces that are shown no larger than it makes them
 
     @property
     def files(self) -> tuple[Path | None, ...]:
         """All of them, in a fixed order, and the identifier's scale."""
-        return *self.networks, self.scale
+        own = self.model, self.detector, self.mask, self.background, self.identifier, self.scale
+        return (*own, self.small_model) if self.small_model else own  # runs without it keep their fingerprint
 
     @property
     def networks(self) -> tuple[Path | None, ...]:
         """Those of the networks."""
-        return self.model, self.detector, self.mask, self.background, self.identifier
+        return self.model, self.detector, self.mask, self.background, self.identifier, self.small_model
 
     @property
     def scale(self) -> Path | None:
@@ -68,7 +70,7 @@ def choose_parts(options: PipelineOptions, *, warn: Warn, progress: Progress | N
     model, name = _model_of(options, missing, progress)
     if missing:
         warn(_line_of(missing))
-    parts = Parts(model, name, detector, mask, background, identifier)
+    parts = Parts(model, name, detector, mask, background, identifier, _small_model_of(options, name))
     for path in filter(None, parts.files):
         check_licence_of(path, options.accept_licence)
     return parts
@@ -122,6 +124,12 @@ def _model_of(options: PipelineOptions, missing: dict[str, str], progress: Progr
             return path, name
     path = _fetch_if_possible(MODELS[0], options, missing, progress)
     return (path, MODELS[0]) if path else (BUILTINS[BUILT_IN_MODELS[0]], BUILT_IN_MODELS[0])
+
+
+def _small_model_of(options: PipelineOptions, name: str) -> Path | None:
+    """Beside a model of 512 px its core, which small faces need no more than. In a clip no face changes its network."""
+    is_one_size = options.aligned or isinstance(options, VideoOptions)
+    return BUILTINS["compact"] if name == "compact-512" and not is_one_size else None
 
 
 def _detector_of(options: PipelineOptions, missing: dict[str, str], progress: Progress | None) -> Path:

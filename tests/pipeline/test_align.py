@@ -57,7 +57,7 @@ def test_faces_smaller_than_asked_for_are_skipped(smooth_image: Make) -> None:
     for least, n_kept in ((0, 4), (39, 4), (40, 2), (61, 0)):
         options = RestoreOptions(min_face=least)
         assert [id(face) for face in choose_faces(faces, frame, options)] == [id(face) for face in faces[:n_kept]]
-        statuses = [outcome.status for outcome in align_faces(Detected(frame, faces), 64, options).outcomes]
+        statuses = [outcome.status for outcome in align_faces(Detected(frame, faces), [64], options).outcomes]
         assert statuses == ["restored"] * n_kept + ["skipped"] * (4 - n_kept)
 
 
@@ -67,7 +67,7 @@ def test_the_faces_asked_for_are_kept_in_their_order(smooth_image: Make, faces: 
     frame = Frame(0, smooth_image(120, 240), "photo")
     boxes = ([0.0, 0, 40, 40], [95.0, 35, 145, 85], [160.0, 30, 230, 110])
     given = tuple(Face(np.array(box), TEMPLATE_512 * 0.1 + box[:2], 0.9) for box in boxes)
-    out = align_faces(Detected(frame, given), 64, RestoreOptions(faces=faces))
+    out = align_faces(Detected(frame, given), [64], RestoreOptions(faces=faces))
     assert [i for i, outcome in enumerate(out.outcomes) if outcome.status == "restored"] == kept
     assert [crop.face for crop in out.crops] == [given[i] for i in kept]
 
@@ -147,5 +147,5 @@ def test_why_a_face_cannot_be_cut_is_told(smooth_image: Make, monkeypatch: pytes
 
         with monkeypatch.context() as broken:
             broken.setattr("gfpcli.pipeline.align.cut_crop", fail)
-            (outcome,) = align_faces(Detected(frame, (face,)), 64, RestoreOptions()).outcomes
+            (outcome,) = align_faces(Detected(frame, (face,)), [64], RestoreOptions()).outcomes
         assert (outcome.status, outcome.error) == ("failed", f"this face cannot be cut out: {why}")

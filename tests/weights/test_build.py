@@ -65,10 +65,19 @@ def test_the_builtin_restorer_of_512_px_goes_by_its_name() -> None:
     options = RestoreOptions(model="compact-512", mask="soft", device="cpu", precision="fp32", offline=True)
     parts = choose_parts(options, warn=told.append)
     assert (parts.model, parts.detector) == (BUILTINS["compact-512"], BUILTINS["builtin"]) and not told
-    assert load_restorer(options, parts).model.size == 512
+    restorer = load_restorer(options, parts)
+    assert [model.size for model in restorer.models] == [256, 512]  # small faces take the core alone
     state, core = read_state(parts.model), read_state(BUILTINS["compact"])
     assert all(torch.equal(state[f"core.{key}"], value) for key, value in core.items())  # as the card says
     assert parts.model.stat().st_size < 24e6
+
+
+def test_in_a_clip_and_for_aligned_pictures_there_is_one_network() -> None:
+    """The faces of a track have one size, whatever they grow to; an aligned picture is wanted at the network's."""
+    for_photos = RestoreOptions(model="compact-512", mask="soft", offline=True)
+    others = VideoOptions(model="compact-512", mask="soft", offline=True), replace(for_photos, aligned=True)
+    assert [choose_parts(each, warn=print).small_model for each in others] == [None, None]
+    assert choose_parts(for_photos, warn=print).small_model == BUILTINS["compact"]
 
 
 @pytest.mark.parametrize("offline", [True, False])
