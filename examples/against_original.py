@@ -38,6 +38,7 @@ from scenes import portraits, twenty_faces, wall, write_photos
 
 from gfpcli.adapters._compat import prepare_basicsr
 from gfpcli.adapters.facexlib import load_maskers
+from gfpcli.adapters.onnxruntime import OnnxClassNet
 from gfpcli.files.ledger import Ledger
 from gfpcli.memory import keep_memory
 from gfpcli.model.checkpoint import read_state
@@ -46,6 +47,7 @@ from gfpcli.photo import batch as restore
 from gfpcli.photo.batch import FinishedPhoto, PhotoRun
 from gfpcli.photo.inputs import plan_jobs
 from gfpcli.photo.profile import peak_memory, reset_peaks
+from gfpcli.pipeline.parsing import ParseNetMasker
 from gfpcli.pipeline.restorer import Restorer
 from gfpcli.types import PictureBatch
 from gfpcli.weights import autotune
@@ -56,7 +58,7 @@ from gfpcli.weights.cpu import ISA_LIMIT, WITHOUT_BF16, cpu_features
 
 LOG = logging.getLogger("against_original")
 THRESHOLD = 0.97  # the original's, of the detector
-ORIGINAL, GFP, LIMITED = SIDES = ("original", "gfp", "gfp without bf16")
+ORIGINAL, GFP, LIMITED, LONG = SIDES = ("original", "gfp", "gfp without bf16", "gfp in a long run")
 READY = "ready\n"
 WEIGHTS = ("model", "mask", "detector")
 CASES = ("portrait", "group", "24 megapixels", "100 small", "frames")
@@ -159,10 +161,14 @@ def load_ours(weights: dict[str, Path], clock: Clock, args: argparse.Namespace) 
         state, cpu = read_state(weights["mask"]), torch.device("cpu")
         maskers = load_maskers(state, source=str(weights["mask"]), device=cpu, dtypes=("fp32", "bf16"))
         restorer = replace(restorer, masker=maskers[args.masks])
-    LOG.info("gfp: network in %s, masks of %s px", restorer.computes_in, restorer.masker.size)  # type: ignore
+    masker = restorer.masker
+    assert isinstance(masker, ParseNetMasker)
+    by = "onnxruntime" if isinstance(masker.net, OnnxClassNet) else "torch"
+    LOG.info("gfp: network in %s, masks of %d px by %s", restorer.computes_in, masker.size, by)
     timed = _Timed(restorer.model.size, clock.timed("net", restorer.model))
-    detector, masker = clock.timed("detect", restorer.detector), clock.timed("mask", restorer.masker)
-    restorer = Restorer(detector, timed, masker, restorer.options)
+    restorer = Restorer(
+        clock.timed("detect", restorer.detector), timed, clock.timed("mask", masker), restorer.options
+    )  # fmt: skip
     for codec in ("decode_photo", "encode_photo"):  # in threads of their own: what the rest takes is then told too low
         setattr(restore, codec, clock.timed("codecs", getattr(restore, codec)))
 
@@ -206,8 +212,9 @@ class Side:
 
 def begin(name: str, weights: Path, args: argparse.Namespace) -> Side:
     """Starts a side and waits until it has loaded everything."""
+    n_inputs = autotune.COMPILE_FROM if name == LONG else args.inputs
     command = [sys.executable, __file__, "--serve", name, "--weights", str(weights), "--precision", args.precision,
-               "--masks", args.masks, "--inputs", str(args.inputs)]  # fmt: skip
+               "--masks", args.masks, "--inputs", str(n_inputs)]  # fmt: skip
     command += ["--compile"] if args.compile else []
     limit = {ISA_LIMIT: WITHOUT_BF16} if name == LIMITED else {}
     child = subprocess.Popen(
@@ -294,6 +301,8 @@ def main() -> None:
     parser.add_argument("--masks", default="", help='how masks are made, such as "bf16 at 256"; empty = what agrees')
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--inputs", type=int, default=0, help="choose the network as a run of so many photos does")
+    parser.add_argument("--long-run", action="store_true", help="also gfp with the network that a run of "
+                        f"{autotune.COMPILE_FROM} photos gets: with bf16 too int8 by onnxruntime, where it agrees")
     parser.add_argument("--json", type=Path, help="file for the ratios, which examples/plots.py draws")
     parser.add_argument("--weights", type=Path, help="folder of these; made where not given")
     parser.add_argument("--quick", action="store_true", help=f"the same as --pairs 1 --cases {QUICK_CASES}")
@@ -309,7 +318,7 @@ def main() -> None:
     LOG.info("%s; %d threads, torch %s", features.line(), n_threads, torch.__version__)
     if not features.has_bf16:
         LOG.info("this CPU has no bf16: no column with it")
-    names = [name for name in SIDES if features.has_bf16 or name != LIMITED]
+    names = [ORIGINAL, GFP, *([LIMITED] if features.has_bf16 else []), *([LONG] if args.long_run else [])]
     with tempfile.TemporaryDirectory() as name:
         ratios = measure(args, Path(name), names)
     if args.json:

@@ -34,7 +34,7 @@ ROUNDS = 3
 def int8_of(path: Path, exported: Path) -> Path:
     """The network's file in 8 bit."""
     target = exported.with_suffix(".int8.onnx")
-    write_export_in_int8(path, exported, target)
+    write_export_in_int8(path, "restorer", exported, target)
     return target
 
 

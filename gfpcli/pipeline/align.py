@@ -61,7 +61,7 @@ def to_8_bit(image: Image) -> NDArray[np.uint8]:
 
 
 def warp_area(
-    image: NDArray[np.uint8], affine: Affine, size: int, *, largest_zoom: float = LARGEST_ZOOM
+    image: NDArray[np.uint8], affine: Affine, size: int, largest_zoom: float = LARGEST_ZOOM
 ) -> NDArray[np.uint8]:
     """Warp (H, W, 3) BGR to (size, size, 3); outside the image lies BORDER_BGR.
 
@@ -69,7 +69,7 @@ def warp_area(
     much is averaged over squares before, which leaves few pixels for the blur.
 
     Args:
-        largest_zoom: of a face that was averaged over squares; more is faster and less exact.
+        largest_zoom: what the squares may leave of the way: the nearer to 1, the faster, and the less exact.
     """
     zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
     if zoom >= 0.9:

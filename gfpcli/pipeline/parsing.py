@@ -14,6 +14,7 @@ from gfpcli.pipeline.arrays import to_batch
 from gfpcli.types import Mask, PictureBatch
 
 PARSE_SIZE = 512  # px that ParseNet was trained at
+PARSE_SIZES = (PARSE_SIZE, PARSE_SIZE // 2)  # the second is four times as fast
 PASTED = (*range(1, 14), 15)  # ParseNet's classes that belong to the face (upstream `face_restoration_helper.py`)
 ClassOfPixels: TypeAlias = Callable[[PictureBatch], NDArray[np.integer[Any]]]
 """The network: (N, 3, H, W) RGB in [-1, 1] to the likeliest of 19 classes at each pixel (N, H, W)."""
@@ -52,8 +53,8 @@ class ParseNetMasker:
 
 
 def at_sizes(masker: ParseNetMasker, name: str) -> dict[str, ParseNetMasker]:
-    """By name: the masker at the size that ParseNet was trained at, then at half of it, four times as fast."""
-    return {f"{name} at {size}": replace(masker, size=size) for size in (PARSE_SIZE, PARSE_SIZE // 2)}
+    """By name: the masker at each of PARSE_SIZES."""
+    return {f"{name} at {size}": replace(masker, size=size) for size in PARSE_SIZES}
 
 
 def _resized(picture: NDArray[T], size: tuple[int, int], how: int) -> NDArray[T]:

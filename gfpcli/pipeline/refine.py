@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.model.views import FACE_SIDE, MEAN_SHAPE, VIEW_SIZE
-from gfpcli.pipeline.align import LARGEST_ZOOM, invert, to_8_bit, warp_area
+from gfpcli.pipeline.align import invert, to_8_bit, warp_area
 from gfpcli.pipeline.arrays import to_batch
 from gfpcli.types import Affine, Face, Image, PictureBatch
 
@@ -23,12 +23,33 @@ MOST_UNSURE = 0.1  # of a face's side: by which two measurements of its landmark
 MOST_GROWN = 1.3  # by which a face may become larger or smaller from frame to frame
 BOX_TURNS = (0, 1, 2, 3)  # quarters in which a box without landmarks is looked at
 BOX_TURN_MARGIN = 2.0  # logit by which a turned face must be likelier than an upright one
-QUICK_ZOOM = 0.6  # of a followed face that was averaged over squares before it is warped: see `warp_area`
+VIEW_ZOOM = 0.6  # of a face that was averaged over squares: how exact its blur is, landmarks do not show
+DUPLICATE = 0.2  # of the box's longer side: landmarks nearer than this are those of one face
+MOST_RISEN, MOST_LOGIT = 12.0, 8.0  # by how much the second score may pass the first, and what it may be at most
 N_AT_ONCE = 16  # faces in one batch: bounded memory in a crowd
 
 Points = NDArray[np.float64]  # (N, 5, 2) xy, pixels of the image
 FindLandmarks: TypeAlias = Callable[[PictureBatch], tuple[NDArray[np.float32], ...]]
 """`LandmarkNet` in whatever runtime: (N, 3, 80, 80) to landmarks (N, 5, 2) in pixels of the square, and logits (N,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstLook:
+    """What one view tells of a face."""
+
+    face: Face  # as it was given
+    points: Points  # (5, 2)
+    logit: float
+
+    @property
+    def rough(self) -> Face:
+        """The face by this view."""
+        return Face(self.face.box, self.points, combine(self.face.score, self.logit))
+
+    @property
+    def best_score(self) -> float:
+        """0..1: what further views can make of its score."""
+        return combine(self.face.score, (self.logit + min(self.logit + MOST_RISEN, MOST_LOGIT)) / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +64,19 @@ class LandmarkRefiner:
 
     def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face], /) -> tuple[Face, ...]:
         """The same faces in the same order, with new landmarks; a score is the mean, as logit, of old and new."""
-        refined: list[Face] = []
-        for start in range(0, len(faces), N_AT_ONCE):
-            refined += self._refine(image, faces[start : start + N_AT_ONCE])
-        return tuple(refined)
+        return self._look_again(image, self._look(image, faces))
+
+    def faces_among(self, image: NDArray[np.uint8], candidates: Sequence[Face], least: float) -> tuple[Face, ...]:
+        """The candidates that may be faces, as by a call. The others are seen in the first of eleven views only.
+
+        Others are those whose score can no longer come to `least`, and those that show the face of a likelier one in
+        another box: a third of what a detector finds with its low threshold.
+        """
+        looks = [each for each in self._look(image, candidates) if each.best_score > least]
+        looks.sort(key=lambda each: -each.rough.score)
+        single = drop_duplicates(tuple(each.rough for each in looks))
+        kept = [each for each in looks if any(each.points is face.landmarks for face in single)]
+        return self._look_again(image, kept)
 
     def follow(self, image: NDArray[np.uint8], faces: Sequence[Face], /) -> tuple[Face | None, ...]:
         """The faces of a frame shortly before or after in this image: the same boxes and landmarks, moved.
@@ -60,51 +90,59 @@ class LandmarkRefiner:
         return tuple(followed)
 
     def _follow(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face | None]:
-        sides = [float(max(face.box[2:] - face.box[:2])) for face in faces]
+        sides = [_side_of(face) for face in faces]
         views = [view_of(face.landmarks.mean(axis=0), roll_of(face.landmarks), side)
                  for face, side in zip(faces, sides, strict=True)]  # fmt: skip
-        first, _ = self._measure(image, views, is_mirrored=False, largest_zoom=QUICK_ZOOM)
-        points, logits = self._measure_around(image, first, sides, THIRD_VIEWS, largest_zoom=QUICK_ZOOM)
+        first, _ = self._measure(image, views, is_mirrored=False)
+        points, logits = self._measure_around(image, first, sides, THIRD_VIEWS)
         return [
             moved_to(face, new, probability_of(logit)) if is_near(face, rough, new) else None
             for face, rough, new, logit in zip(faces, first, points, logits, strict=True)
         ]
 
-    def _refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
-        sides = [float(max(face.box[2:] - face.box[:2])) for face in faces]
-        first = [
-            view_of((face.box[:2] + face.box[2:]) / 2, roll_of(face.landmarks), side)
-            for face, side in zip(faces, sides, strict=True)
-        ]
-        points, box_logits = self._measure(image, first, is_mirrored=False)
-        points, _ = self._measure_around(image, points, sides, SECOND_VIEWS)
-        points, point_logits = self._measure_around(image, points, sides, THIRD_VIEWS)
-        logits = (box_logits + point_logits) / 2
-        return [
-            Face(face.box, each, combine(face.score, logit))
-            for face, each, logit in zip(faces, points, logits, strict=True)
-        ]
+    def _look(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[FirstLook]:
+        """Each face in the view that its box gives."""
+        looks: list[FirstLook] = []
+        for start in range(0, len(faces), N_AT_ONCE):
+            group = faces[start : start + N_AT_ONCE]
+            views = [view_of((face.box[:2] + face.box[2:]) / 2, roll_of(face.landmarks), _side_of(face))
+                     for face in group]  # fmt: skip
+            points, logits = self._measure(image, views, is_mirrored=False)
+            looks += map(FirstLook, group, points, map(float, logits))
+        return looks
+
+    def _look_again(self, image: NDArray[np.uint8], looks: Sequence[FirstLook]) -> tuple[Face, ...]:
+        """The faces with what the further views tell."""
+        refined: list[Face] = []
+        for start in range(0, len(looks), N_AT_ONCE):
+            group = looks[start : start + N_AT_ONCE]
+            sides = [_side_of(each.face) for each in group]
+            points, _ = self._measure_around(image, np.array([each.points for each in group]), sides, SECOND_VIEWS)
+            points, logits = self._measure_around(image, points, sides, THIRD_VIEWS)
+            refined += [
+                Face(look.face.box, each, combine(look.face.score, (look.logit + logit) / 2))
+                for look, each, logit in zip(group, points, logits, strict=True)
+            ]
+        return tuple(refined)
 
     def _measure_around(
-        self, image: NDArray[np.uint8], points: Points, sides: Sequence[float], around: Sequence[tuple[float, float]],
-        largest_zoom: float = LARGEST_ZOOM,
-    ) -> tuple[Points, NDArray[np.float64]]:  # fmt: skip
+        self, image: NDArray[np.uint8], points: Points, sides: Sequence[float], around: Sequence[tuple[float, float]]
+    ) -> tuple[Points, NDArray[np.float64]]:
         """Mean landmarks and logits (N,) of several views around landmarks already known, also mirrored."""
         views = [
             view_of(each.mean(axis=0), roll_of(each) + turn, side * size)
             for each, side in zip(points, sides, strict=True)
             for size, turn in around
         ]
-        found, logits = self._measure(image, views, is_mirrored=True, largest_zoom=largest_zoom)
+        found, logits = self._measure(image, views, is_mirrored=True)
         found = found.reshape(-1, len(around), 5, 2).mean(axis=1)  # (N * views, 5, 2) to (N, 5, 2)
         return found, logits.reshape(-1, len(around)).mean(axis=1)
 
     def _measure(
-        self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool,
-        largest_zoom: float = LARGEST_ZOOM,
-    ) -> tuple[Points, NDArray[np.float64]]:  # fmt: skip
+        self, image: NDArray[np.uint8], views: Sequence[Affine], *, is_mirrored: bool
+    ) -> tuple[Points, NDArray[np.float64]]:
         """Landmarks in pixels of the image, and logits (N,); with `is_mirrored` the mean with the mirrored view."""
-        squares = [warp_area(image, view, VIEW_SIZE, largest_zoom=largest_zoom) for view in views]
+        squares = [warp_area(image, view, VIEW_SIZE, VIEW_ZOOM) for view in views]
         n = len(squares)
         points, logits = self.net(to_batch([*squares, *(square[:, ::-1] for square in squares if is_mirrored)]))
         if is_mirrored:
@@ -129,6 +167,11 @@ class BoxLandmarker:
         return tuple(_best_turn(found[start : start + n]) for start in range(0, len(found), n))
 
 
+def _side_of(face: Face) -> float:
+    """The longer side of its box, px."""
+    return float(max(face.box[2:] - face.box[:2]))
+
+
 def _upright_in(box: NDArray[np.float64], turn: int) -> Face:
     """A face of the mean shape that fills a box, turned by `turn` quarters."""
     shape = np.array(MEAN_SHAPE).reshape(5, 2) * max(box[2:] - box[:2])
@@ -141,6 +184,16 @@ def _best_turn(faces: Sequence[Face]) -> Face:
     logits = [2 * logit_of(face.score) for face in faces]
     best = max(range(len(faces)), key=lambda i: logits[i] - (BOX_TURN_MARGIN if i else 0))
     return Face(faces[best].box, faces[best].landmarks, probability_of(logits[best]))
+
+
+def drop_duplicates(faces: tuple[Face, ...]) -> tuple[Face, ...]:
+    """Faces, best first, without those whose landmarks are those of a better one: two boxes on one face."""
+    kept: list[Face] = []
+    for face in faces:
+        off = [np.hypot(*(face.landmarks - other.landmarks).T).mean() for other in kept]
+        if all(each > DUPLICATE * max(other.box[2:] - other.box[:2]) for each, other in zip(off, kept, strict=True)):
+            kept.append(face)
+    return tuple(kept)
 
 
 def is_near(face: Face, rough: NDArray[np.float64], landmarks: NDArray[np.float64]) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfpcli.pipeline.align import to_8_bit, warp_area
-from gfpcli.pipeline.refine import LandmarkRefiner, is_near, moved_to
+from gfpcli.pipeline.refine import LandmarkRefiner, drop_duplicates, is_near, moved_to
 from gfpcli.types import Face, Image, PictureBatch
 
 MEAN_BGR = (104.0, 117.0, 123.0)
@@ -29,7 +29,6 @@ VIEW_FACE = 112  # px of the face's longer side there: the middle anchors' size
 VIEW_THRESHOLD = 0.3  # low: that there is a face is known
 CANDIDATE_SCORE = 0.3  # score from which the landmark refiner is asked
 FOLLOWED_SCORE = 0.94  # of the landmark refiner alone, from which it still sees the face that it followed
-DUPLICATE = 0.2  # of the box's longer side: landmarks nearer than this are those of one face
 FindFaces: TypeAlias = Callable[[PictureBatch], tuple[NDArray[np.float32], ...]]
 """The network: (N, 3, H, W) BGR less MEAN_BGR to boxes (N, A, 4), scores (N, A, 2) and landmarks (N, A, 10)."""
 RawFaces: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -101,7 +100,7 @@ class RetinaFaceDetector:
         if self.refiner is None:
             faces = drop_nested(tuple(face for face in candidates if is_plausible(face)))
             return tuple(self._measured_again(image, face) for face in faces)
-        refined = self.refiner(image, candidates)
+        refined = self.refiner.faces_among(image, candidates, self.threshold)
         kept = [face for face in refined if face.score > self.threshold and is_plausible(face)]
         return drop_nested(drop_duplicates(tuple(sorted(kept, key=lambda face: -face.score))))
 
@@ -211,16 +210,6 @@ def drop_nested(faces: tuple[Face, ...]) -> tuple[Face, ...]:
     kept: list[Face] = []
     for face in faces:
         if all(_covered(face, other) < 0.8 for other in kept):
-            kept.append(face)
-    return tuple(kept)
-
-
-def drop_duplicates(faces: tuple[Face, ...]) -> tuple[Face, ...]:
-    """Faces, best first, without those whose landmarks are those of a better one: two boxes on one face."""
-    kept: list[Face] = []
-    for face in faces:
-        off = [np.hypot(*(face.landmarks - other.landmarks).T).mean() for other in kept]
-        if all(each > DUPLICATE * max(other.box[2:] - other.box[:2]) for each, other in zip(off, kept, strict=True)):
             kept.append(face)
     return tuple(kept)
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfpcli.errors import CheckpointError, OutputError
+from gfpcli.errors import CheckpointError, GfpError, OutputError
 from gfpcli.files.atomic import write_bytes
 from gfpcli.pipeline.arrays import to_batch
 from gfpcli.types import PictureBatch
@@ -44,7 +44,11 @@ NetFunction: TypeAlias = "Callable[[Tensor], Tensor]"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate(Generic[T]):
-    """One precision (or size) to run a network in; `run` gives its output for the probe, and may raise RuntimeError."""
+    """One precision (or size) to run a network in; `run` gives its output for the probe.
+
+    It may raise RuntimeError, or GfpError, such as for a network that cannot be exported: all but the reference are
+    then passed over.
+    """
 
     name: str
     run: Callable[[], T]
@@ -79,7 +83,7 @@ def fastest_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T
     for candidate in candidates[1:]:
         try:
             out, seconds = _time_candidate(candidate)
-        except RuntimeError:  # the device cannot run the network so
+        except (RuntimeError, GfpError):  # the network cannot be run so here
             continue
         if seconds * WORTH < best_s and matches(reference, out):
             best, best_s = candidate.name, seconds
@@ -101,7 +105,7 @@ def first_matching(candidates: Sequence[Candidate[T]], matches: Callable[[T, T],
         return known[key]
     reference, best = candidates[0].run(), candidates[0].name
     for candidate in candidates[1:]:
-        with suppress(RuntimeError):  # this machine cannot run the network so
+        with suppress(RuntimeError, GfpError):  # the network cannot be run so here
             if matches(reference, candidate.run()):
                 best = candidate.name
                 break

@@ -5,6 +5,7 @@ Torch is loaded where it runs a part; onnxruntime alone may run all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from gfpcli.pipeline.restorer import Restorer
 from gfpcli.pipeline.retinaface import RetinaFaceDetector
 from gfpcli.pipeline.turns import TurningDetector
 from gfpcli.pipeline.upsample import TileProgress
-from gfpcli.types import Detector, FaceCoder, FaceModel, Identifier, Masker, Upsampler
+from gfpcli.types import Detector, FaceCoder, FaceModel, Identifier, Mask, Masker, Upsampler
 from gfpcli.weights import autotune, onnx_parts
 from gfpcli.weights.cache import BUILTINS
 from gfpcli.weights.choose import Parts, Warn, choose_parts
@@ -208,20 +209,26 @@ def _guard_of(options: FaceOptions, parts: Parts, device: torch.device | None, w
 
 def _masker_of(options: FaceOptions, parts: Parts, device: torch.device | None, n_batch: int, warn: Warn) -> Masker:
     """The oval, or ParseNet at the size and in the precision that is fastest here; fp32 where that is asked for."""
+    loaders: dict[str, Callable[[], Masker]]
     if parts.mask is None:
         return soft_masker
     if onnx := onnx_file_of(parts.mask, "mask", options, warn):
         variants = at_sizes(onnx_parts.onnx_masker(onnx, options, n_batch), "fp32")
+        loaders = {name: partial(replace, variant) for name, variant in variants.items()}
     else:
-        from gfpcli.weights.torch_parts import torch_maskers
+        from gfpcli.weights.torch_parts import maskers_of
 
         assert device is not None
-        variants = torch_maskers(parts.mask, options, device, n_batch)
+        loaders = {**maskers_of(parts.mask, options, device, n_batch)}
     faces = autotune.probe_faces(PARSE_SIZE)
-    candidates = [autotune.Candidate(name, partial(variant, faces)) for name, variant in variants.items()]
+
+    def masks_by(load: Callable[[], Masker]) -> list[Mask]:
+        return load()(faces)
+
+    candidates = [autotune.Candidate(name, partial(masks_by, load)) for name, load in loaders.items()]
     machine = autotune.machine_of(None if onnx else device)
-    key = f"{autotune.file_identity(onnx or parts.mask)}, {machine}, {' '.join(variants)}"
-    return variants[autotune.fastest_matching(candidates, autotune.masks_match, key)]
+    key = f"{autotune.file_identity(onnx or parts.mask)}, {machine}, {' '.join(loaders)}"
+    return loaders[autotune.fastest_matching(candidates, autotune.masks_match, key)]()
 
 
 def _upsampler_of(

@@ -35,7 +35,8 @@ from gfpcli.weights.identity_scale import read_scale
 N_CROPS = 5  # that the file and the network are compared on
 MOST_LEVELS = 1.0  # grey levels by which a file in fp32 may differ
 BACKGROUND_SIDE = 32  # px of the crops that a background network is compared on
-ANY_SIDE = 128  # px, the same for a detector and a face parser
+ANY_SIDE = 128  # px, the same for a detector
+MASK_SIDE = 256  # px, the same for a face parser; the smaller of the sizes that it is run at
 WHOLE_SIDE = 256  # px, the same for an identity network that sees whole crops
 
 
@@ -110,16 +111,17 @@ def export_network(path: Path, name: str, kind: str, precision: str, target: Pat
     return found[0]
 
 
-def write_export_in_int8(path: Path, exported: Path, target: Path) -> None:
-    """Writes the int8 copy of a face network's export, whole or not at all.
+def write_export_in_int8(path: Path, kind: str, exported: Path, target: Path) -> None:
+    """Writes the int8 copy of an export, whole or not at all.
 
     Args:
         path: the network's weights.
+        kind: one of EXPORT_KINDS whose networks take one picture.
 
     Raises:
         GfpError: as `export_network`.
     """
-    crops = _restorer(path).crops["image"].numpy()
+    crops = EXPORTABLES[kind](path).crops["image"].numpy()
     examples = [{"image": crops[i : i + 1]} for i in range(len(crops))]
     write_with(target, lambda temporary: write_int8(exported, temporary, examples))
 
@@ -178,7 +180,7 @@ def _restorer(path: Path) -> Exportable:
 
 def _mask(path: Path) -> Exportable:
     net = load_parser(read_state(path), source=str(path))
-    return Exportable(net, {"image": _five(ANY_SIDE)}, ("classes",), has_free_size=True)
+    return Exportable(net, {"image": _five(MASK_SIDE)}, ("classes",), has_free_size=True)
 
 
 def _background(path: Path) -> Exportable:

@@ -1,8 +1,9 @@
-"""On a CPU a face network by onnxruntime, in int8 or fp32, where that is fast and agrees with torch's fp32."""
+"""On a CPU a face network or ParseNet by onnxruntime, where that is fast and agrees with torch's fp32."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import torch
 
 from gfpcli.adapters.onnxruntime import OnnxFaceModel, load_onnx_face_model
-from gfpcli.errors import GfpError
+from gfpcli.options import FaceOptions
+from gfpcli.pipeline.parsing import PARSE_SIZES, ParseNetMasker
 from gfpcli.types import FaceModel, PictureBatch
 from gfpcli.weights import autotune, cpu
 from gfpcli.weights.face_model import load_face_model
-from gfpcli.weights.onnx_parts import exported_in_cache, int8_in_cache
+from gfpcli.weights.onnx_parts import exported_in_cache, int8_in_cache, onnx_masker
 
 IN_INT8, IN_FP32 = "onnxruntime int8", "onnxruntime fp32"
 
@@ -52,6 +54,27 @@ def faster_onnx_model(
     return ways[chosen]() if chosen in ways else None
 
 
+def onnx_maskers(path: Path) -> dict[str, Callable[[], ParseNetMasker]]:
+    """ParseNet by onnxruntime by name, at each size: in int8, or where the CPU has no instructions for it in fp32.
+
+    Each is opened when it is called, the export made the first time: ten seconds. It then raises GfpError. The names
+    tell the versions; none where a package is missing.
+    """
+    if not (versions := _versions()):
+        return {}
+    way = IN_INT8 if cpu.has_int8() else IN_FP32
+
+    @cache
+    def whole() -> ParseNetMasker:
+        exported = int8_in_cache(path, "mask") if way == IN_INT8 else exported_in_cache(path, "mask")
+        return onnx_masker(exported, FaceOptions(device="cpu", provider="cpu"), n_batch=1)
+
+    def at_size(size: int) -> ParseNetMasker:
+        return replace(whole(), size=size)
+
+    return {f"{way} ({versions}) at {size}": partial(at_size, size) for size in PARSE_SIZES}
+
+
 def _versions() -> str:
     """Of the packages that export and run; empty where one is missing."""
     try:
@@ -61,16 +84,13 @@ def _versions() -> str:
 
 
 def _load(path: Path, fidelity: float | None, *, is_int8: bool) -> OnnxFaceModel:
-    exported = int8_in_cache(path) if is_int8 else exported_in_cache(path, "restorer")
+    exported = int8_in_cache(path, "restorer") if is_int8 else exported_in_cache(path, "restorer")
     return load_onnx_face_model(exported, provider="cpu", device="cpu", fidelity=fidelity)
 
 
 def _candidate(name: str, load: Callable[[], FaceModel]) -> autotune.Candidate[PictureBatch]:
     def run() -> PictureBatch:
-        try:
-            model = load()
-        except GfpError as error:  # such as a network that cannot be exported
-            raise RuntimeError(str(error)) from error
+        model = load()
         return model(autotune.probe_batch(model.size))
 
     return autotune.Candidate(name, run)

@@ -30,7 +30,7 @@ from gfpcli.types import ExportFacts
 from gfpcli.weights.cache import cache_folder
 from gfpcli.weights.identity_scale import read_scale, scale_in
 
-EXPORT_VERSION = 2  # of files in the cache: a new number has them exported again
+EXPORT_VERSION = 3  # of files in the cache: a new number has them exported again
 LATENTS = "gfpgan"  # how the names of kinds begin whose networks have latents
 
 
@@ -73,18 +73,18 @@ def exported_in_cache(path: Path, kind: str, warn: Callable[[str], None] = lambd
     return target
 
 
-def int8_in_cache(path: Path) -> Path:
-    """A face network's export in int8, made from the fp32 one when it is not in the cache yet.
+def int8_in_cache(path: Path, kind: str) -> Path:
+    """The export of a network that takes one picture in int8, made from the fp32 one when it is not in the cache yet.
 
     Raises:
         GfpError: as `export_network`.
     """
-    exported = exported_in_cache(path, "restorer")
+    exported = exported_in_cache(path, kind)
     target = exported.with_suffix(".int8.onnx")
     if not target.is_file():
         from gfpcli.weights.export import write_export_in_int8
 
-        write_export_in_int8(path, exported, target)
+        write_export_in_int8(path, kind, exported, target)
     return target
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -11,14 +11,14 @@ import torch
 from gfpcli.adapters.onnxruntime import OnnxFaceModel
 from gfpcli.model.checkpoint import kind_of, read_state
 from gfpcli.options import FaceOptions, VideoOptions
-from gfpcli.pipeline.parsing import ParseNetMasker
+from gfpcli.pipeline.parsing import PARSE_SIZES, ParseNetMasker
 from gfpcli.pipeline.tensors import DTYPES, EnlargingNet
 from gfpcli.pipeline.upsample import NetUpsampler, TileProgress
 from gfpcli.weights import autotune
 from gfpcli.weights.choose import Warn
 from gfpcli.weights.face_model import FaceNet, load_face_model
 from gfpcli.weights.licences import check_architecture
-from gfpcli.weights.onnx_choice import faster_onnx_model
+from gfpcli.weights.onnx_choice import faster_onnx_model, onnx_maskers
 from gfpcli.weights.onnx_parts import LATENTS
 from gfpcli.weights.upsampler import upsampler_of
 
@@ -51,16 +51,28 @@ def may_be_onnx(options: FaceOptions, path: Path) -> bool:
     return is_free and not (averages and kind_of(read_state(path)).startswith(LATENTS))
 
 
-def torch_maskers(path: Path, options: FaceOptions, device: torch.device, n_batch: int) -> dict[str, ParseNetMasker]:
+def maskers_of(
+    path: Path, options: FaceOptions, device: torch.device, n_batch: int
+) -> dict[str, Callable[[], ParseNetMasker]]:
     """ParseNet by name, in each size and precision that may be the fastest; exact ones where fp32 is asked for.
 
-    Raises:
-        CheckpointError: the file holds something else.
+    On a CPU onnxruntime is among them where nobody asked for either runtime or a precision. Each is loaded when it is
+    called. It raises GfpError: the file holds something else, or cannot be exported.
     """
-    from gfpcli.adapters.facexlib import load_maskers
-
     dtypes = ("fp32", *(() if options.precision == "fp32" else autotune.HALVES[device.type]))
-    return load_maskers(read_state(path), source=str(path), device=device, dtypes=dtypes, n_batch=n_batch)
+
+    @cache
+    def by_torch() -> dict[str, ParseNetMasker]:
+        from gfpcli.adapters.facexlib import load_maskers
+
+        return load_maskers(read_state(path), source=str(path), device=device, dtypes=dtypes, n_batch=n_batch)
+
+    def named(name: str) -> ParseNetMasker:
+        return by_torch()[name]
+
+    names = (f"{dtype} at {size}" for dtype in dtypes for size in PARSE_SIZES)
+    is_free = device.type == "cpu" and options.runtime == "auto" and options.precision == "auto"
+    return {name: partial(named, name) for name in names} | (onnx_maskers(path) if is_free else {})
 
 
 def torch_upsampler(

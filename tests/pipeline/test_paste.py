@@ -188,3 +188,12 @@ def test_a_background_keeps_its_depth_and_without_colour_its_luma(dtype: type) -
     gray = without_colour(image)
     luma = round(0.114 * 10 + 0.587 * 200 + 0.299 * 90)
     assert gray.dtype == dtype and gray.shape == image.shape and (gray == luma).all()
+
+
+@pytest.mark.parametrize("size", [(1200, 180), (1803, 270), (900, 135), (300, 45)])
+def test_a_picture_is_enlarged_as_by_lanczos_to_a_level(size: tuple[int, int], rng: np.random.Generator) -> None:
+    """By a whole factor in strips, whose borders do not show."""
+    noise = rng.integers(0, 256, (600 if size[0] != 1803 else 601, 90, 3), np.uint8)
+    for image in (noise, np.ascontiguousarray(noise[..., 0])):
+        want = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LANCZOS4)
+        assert int(cv2.absdiff(want, resize_background(image, size)).max()) <= 1

@@ -142,14 +142,14 @@ class FixedNet:
 
 
 def test_each_face_is_seen_in_eleven_views_of_which_the_mean_is_taken() -> None:
-    """1 by its box, then 1 and 4 around the landmarks, these also mirrored; at most 16 faces at once, in 3 calls."""
+    """1 by its box, then 1 and 4 around the landmarks, these also mirrored; at most 16 faces at once."""
     net = FixedNet()
     refiner = LandmarkRefiner(net)
     image = np.full((200, 300, 3), 255, np.uint8)
     marks = np.array([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10.0]])
     faces = [Face(np.array([x, 50.0, x + 60, 110]), marks + (x + 30, 80), 0.5) for x in range(40, 57)]
     refined = refiner(image, faces)
-    assert net.views == [16, 32, 128, 1, 2, 8] and len(refined) == 17
+    assert net.views == [16, 1, 32, 128, 2, 8] and len(refined) == 17
     for face, each in zip(faces, refined, strict=True):
         assert np.abs(each.landmarks.mean(axis=0) - face.landmarks.mean(axis=0)).max() < 3
         assert (each.box == face.box).all() and each.score == pytest.approx(combine(0.5, 1.0))
@@ -163,6 +163,24 @@ def test_a_large_face_is_followed_by_few_pixels_to_the_same_place(
     (faces,) = detector([image])
     assert faces and max(faces[0].box[2:] - faces[0].box[:2]) > 250
     quick = [face for face in refiner.follow(image, faces[:1]) if face]
-    monkeypatch.setattr("gfpcli.pipeline.refine.QUICK_ZOOM", LARGEST_ZOOM)
+    monkeypatch.setattr("gfpcli.pipeline.refine.VIEW_ZOOM", LARGEST_ZOOM)
     exact = [face for face in refiner.follow(image, faces[:1]) if face]
     assert off_by(quick[0], exact[0].landmarks) < 0.002
+
+
+def test_what_cannot_be_a_face_and_a_face_found_twice_are_seen_once_only() -> None:
+    """Of five candidates two are measured in all eleven views."""
+    net = FixedNet()
+    image = np.full((200, 400, 3), 255, np.uint8)
+    image[:, 300:] = 0  # where the network's logit is -1
+    marks = np.array([[-9, -9], [9, -9], [0, 0], [-7, 10], [7, 10.0]])
+
+    def face(x: int, score: float) -> Face:
+        return Face(np.array([x, 50.0, x + 60, 110]), marks + (x + 30, 80), score)
+
+    candidates = [face(40, 0.6), face(42, 0.9), face(160, 0.7), face(330, 1e-4), face(164, 0.5)]
+    found = LandmarkRefiner(net).faces_among(image, candidates, 0.5)
+    assert net.views == [5, 2 * 2, 2 * 8]
+    want = LandmarkRefiner(FixedNet())(image, [candidates[1], candidates[2]])
+    for one, other in zip(found, want, strict=True):
+        assert one.score == other.score and (one.landmarks == other.landmarks).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 import torch
 from facexlib.parsing.parsenet import ParseNet
 
+from gfpcli.adapters.onnxruntime import OnnxClassNet
 from gfpcli.errors import ChecksumError, DownloadError, UsageError
 from gfpcli.model.checkpoint import read_state
 from gfpcli.options import RestoreOptions, VideoOptions
+from gfpcli.pipeline.parsing import ParseNetMasker
 from gfpcli.pipeline.tensors import ArrayNet
 from gfpcli.pipeline.upsample import NetUpsampler
-from gfpcli.weights import autotune
+from gfpcli.weights import autotune, cpu
 from gfpcli.weights.build import load_restorer
 from gfpcli.weights.cache import BUILTINS, WEIGHTS, cache_folder
 from gfpcli.weights.choose import Parts, choose_parts, fingerprint
@@ -164,10 +167,18 @@ def test_backgrounds_by_name_and_in_a_precision_that_agrees(tmp_path: Path, monk
     assert "does not agree with fp32" in told[0]
 
 
-@pytest.mark.parametrize(("precision", "names"), [("fp32", ["fp32"]), ("auto", ["fp32", "bf16"])])
+@pytest.mark.parametrize(
+    ("precision", "runtime", "has_int8", "names"),
+    [
+        ("fp32", "auto", True, ["fp32"]), ("auto", "torch", True, ["fp32", "bf16"]),
+        ("auto", "auto", True, ["fp32", "bf16", "onnxruntime int8"]),
+        ("auto", "auto", False, ["fp32", "bf16", "onnxruntime fp32"]),
+    ],
+)  # fmt: skip
 def test_masks_are_offered_at_half_size_and_exact_ones_in_fp32_only(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, precision: str, names: list[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, precision: str, runtime: str, has_int8: bool, names: list[str]
 ) -> None:
+    monkeypatch.setattr(cpu, "has_int8", lambda: has_int8)
     offered: list[str] = []
 
     def last(candidates: list[autotune.Candidate[object]], matches: Callable[..., bool], key: str) -> str:
@@ -176,8 +187,12 @@ def test_masks_are_offered_at_half_size_and_exact_ones_in_fp32_only(
 
     monkeypatch.setattr(autotune, "fastest_matching", last)
     torch.save(ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict(), tmp_path / "parse.pth")
-    options = RestoreOptions(model="compact", offline=True, mask=str(tmp_path / "parse.pth"), precision=precision)
+    mask = str(tmp_path / "parse.pth")
+    options = RestoreOptions(model="compact", offline=True, mask=mask, precision=precision, runtime=runtime)
     masker = load_restorer(options, choose_parts(options, warn=print)).masker
-    assert offered == [f"{name} at {size}" for name in names for size in (512, 256)]
+    without_versions = [re.sub(r" \(.*\)", "", name) for name in offered]
+    assert without_versions == [f"{name} at {size}" for name in names for size in (512, 256)]
+    assert isinstance(masker, ParseNetMasker) and masker.size == 256
+    assert isinstance(masker.net, OnnxClassNet) == names[-1].startswith("onnxruntime")
     (mask,) = masker(autotune.probe_faces(256)[:1])
     assert mask.shape == (256, 256) and mask[:5].max() == 0

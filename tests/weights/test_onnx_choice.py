@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from facexlib.parsing.parsenet import ParseNet
+from torch import nn
 
+from gfpcli.adapters.onnxruntime import OnnxClassNet
 from gfpcli.errors import WeightsError
 from gfpcli.options import RestoreOptions, VideoOptions
 from gfpcli.types import PictureBatch
@@ -43,6 +49,27 @@ def test_the_built_in_network_runs_in_int8_and_agrees_with_fp32(monkeypatch: pyt
     monkeypatch.setattr(export, "export_network", None)
     again = faster()
     assert again and (again(probe) == made).all()
+
+
+def test_the_convolutions_of_parsenet_run_in_int8_and_it_agrees(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    torch.manual_seed(0)  # without biases, as it is made: the exporter lets its convolutions share one of zeros
+    net = ParseNet(in_size=512, out_size=512, parsing_ch=19)
+    torch.save(net.state_dict(), tmp_path / "parse.pth")
+    masker = list(onnx_choice.onnx_maskers(tmp_path / "parse.pth").values())[-1]()
+    assert masker.size == 256 and isinstance(masker.net, OnnxClassNet)
+    probe = autotune.probe_batch(256)
+    with torch.inference_mode():
+        exact = net.eval()(torch.from_numpy(probe))[0].numpy()
+    (made,) = masker.net.net.run({"image": probe}, ("classes",))
+    assert 0 < np.abs(made - exact).mean() < 0.05 * exact.std()
+    settings = onnxruntime.SessionOptions()
+    settings.optimized_model_filepath, settings.log_severity_level = str(tmp_path / "run.onnx"), 4
+    onnxruntime.InferenceSession(str(masker.net.net.path), settings, providers=["CPUExecutionProvider"])
+    runs = Counter(node.op_type for node in onnx.load(str(tmp_path / "run.onnx")).graph.node)
+    assert runs["Conv"] == 0 and runs["QLinearConv"] == sum(isinstance(m, nn.Conv2d) for m in net.modules()) - 1
 
 
 def test_what_does_not_agree_or_cannot_be_exported_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
