@@ -68,8 +68,6 @@ def test_the_builtin_restorer_of_512_px_goes_by_its_name() -> None:
     assert (parts.model, parts.detector) == (BUILTINS["compact-512"], BUILTINS["builtin"]) and not told
     restorer = load_restorer(options, parts)
     assert [model.size for model in restorer.models] == [256, 512]  # small faces take the core alone
-    state, core = read_state(parts.model), read_state(BUILTINS["compact"])
-    assert all(torch.equal(state[f"core.{key}"], value) for key, value in core.items())  # as the card says
     assert parts.model.stat().st_size < 24e6
 
 
