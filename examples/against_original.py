@@ -58,7 +58,7 @@ from gfpcli.weights.cpu import ISA_LIMIT, WITHOUT_BF16, cpu_features
 
 LOG = logging.getLogger("against_original")
 THRESHOLD = 0.97  # the original's, of the detector
-ORIGINAL, GFP, LIMITED, LONG = SIDES = ("original", "gfp", "gfp without bf16", "gfp in a long run")
+ORIGINAL, GFP, LIMITED = SIDES = ("original", "gfp", "gfp without bf16")
 READY = "ready\n"
 WEIGHTS = ("model", "mask", "detector")
 CASES = ("portrait", "group", "24 megapixels", "100 small", "frames")
@@ -212,9 +212,8 @@ class Side:
 
 def begin(name: str, weights: Path, args: argparse.Namespace) -> Side:
     """Starts a side and waits until it has loaded everything."""
-    n_inputs = autotune.COMPILE_FROM if name == LONG else args.inputs
     command = [sys.executable, __file__, "--serve", name, "--weights", str(weights), "--precision", args.precision,
-               "--masks", args.masks, "--inputs", str(n_inputs)]  # fmt: skip
+               "--masks", args.masks, "--inputs", str(args.inputs)]  # fmt: skip
     command += ["--compile"] if args.compile else []
     limit = {ISA_LIMIT: WITHOUT_BF16} if name == LIMITED else {}
     child = subprocess.Popen(
@@ -301,8 +300,6 @@ def main() -> None:
     parser.add_argument("--masks", default="", help='how masks are made, such as "bf16 at 256"; empty = what agrees')
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--inputs", type=int, default=0, help="choose the network as a run of so many photos does")
-    parser.add_argument("--long-run", action="store_true", help="also gfp with the network that a run of "
-                        f"{autotune.COMPILE_FROM} photos gets: with bf16 too int8 by onnxruntime, where it agrees")
     parser.add_argument("--json", type=Path, help="file for the ratios, which examples/plots.py draws")
     parser.add_argument("--weights", type=Path, help="folder of these; made where not given")
     parser.add_argument("--quick", action="store_true", help=f"the same as --pairs 1 --cases {QUICK_CASES}")
@@ -318,7 +315,7 @@ def main() -> None:
     LOG.info("%s; %d threads, torch %s", features.line(), n_threads, torch.__version__)
     if not features.has_bf16:
         LOG.info("this CPU has no bf16: no column with it")
-    names = [ORIGINAL, GFP, *([LIMITED] if features.has_bf16 else []), *([LONG] if args.long_run else [])]
+    names = [name for name in SIDES if features.has_bf16 or name != LIMITED]
     with tempfile.TemporaryDirectory() as name:
         ratios = measure(args, Path(name), names)
     if args.json:

@@ -179,7 +179,7 @@ def _face_part_of(
 
     assert device is not None  # torch runs a network
     template = DEFAULT_TEMPLATE if options.template == "auto" else options.template
-    if faster := onnx_in_place_of_torch(path, options, device, n_inputs):
+    if faster := onnx_in_place_of_torch(path, options, device):
         return _FacePart(faster, template, options.batch_size or faster.n_batch, faster.computes_in)
     net = torch_face_model(path, options, device, n_inputs)
     n_batch = options.batch_size or autotune.batch_size(device, net.size, net.dtype)

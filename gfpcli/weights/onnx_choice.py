@@ -22,24 +22,23 @@ IN_INT8, IN_FP32 = "onnxruntime int8", "onnxruntime fp32"
 
 
 def faster_onnx_model(
-    path: Path, device: torch.device, *, n_inputs: int, fidelity: float | None, accepted: Sequence[str]
+    path: Path, device: torch.device, *, fidelity: float | None, accepted: Sequence[str]
 ) -> OnnxFaceModel | None:
     """The network as onnxruntime runs it; None where torch is the better choice.
 
     The first time a network is exported, and its copy in int8 made and compared: seconds for the built-in network, a
-    minute for one of 512 px. Where torch has bf16 that is worth it for a large network in a long run only. A small
-    network is taken in int8 where that agrees, a large one in whatever is fastest.
+    minute for one of 512 px. A small network is taken in int8 where that agrees and torch has no bf16, a large one in
+    whatever is fastest.
 
     Args:
-        n_inputs, fidelity, accepted: as of `load_face_model`.
+        fidelity, accepted: as of `load_face_model`.
 
     Raises:
         GfpError: what was chosen earlier cannot be made again.
     """
     versions, has_bf16 = _versions(), cpu.has_bf16()
     is_small = path.stat().st_size < 2 * autotune.SMALL  # bytes: not read for that; a weight takes two at least
-    is_worth_it = not has_bf16 or (n_inputs >= autotune.COMPILE_FROM and not is_small)
-    if device.type != "cpu" or not versions or not is_worth_it:
+    if device.type != "cpu" or not versions or (has_bf16 and is_small):
         return None
     by_torch = partial(load_face_model, path, device, is_compiled=False, fidelity=fidelity, accepted=accepted)
     ways = {IN_FP32: partial(_load, path, fidelity, is_int8=False)}

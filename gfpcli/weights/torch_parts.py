@@ -33,15 +33,11 @@ def torch_face_model(path: Path, options: FaceOptions, device: torch.device, n_i
     )  # fmt: skip
 
 
-def onnx_in_place_of_torch(
-    path: Path, options: FaceOptions, device: torch.device, n_inputs: int
-) -> OnnxFaceModel | None:
+def onnx_in_place_of_torch(path: Path, options: FaceOptions, device: torch.device) -> OnnxFaceModel | None:
     """The face network by onnxruntime where nobody asked for either and it is faster: `faster_onnx_model`."""
     if not may_be_onnx(options, path):
         return None
-    return faster_onnx_model(
-        path, device, n_inputs=n_inputs, fidelity=options.fidelity, accepted=options.accept_licence
-    )
+    return faster_onnx_model(path, device, fidelity=options.fidelity, accepted=options.accept_licence)
 
 
 def may_be_onnx(options: FaceOptions, path: Path) -> bool:

@@ -34,7 +34,7 @@ def without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def faster() -> onnx_choice.OnnxFaceModel | None:
-    return faster_onnx_model(PATH, CPU, n_inputs=1, fidelity=None, accepted=())
+    return faster_onnx_model(PATH, CPU, fidelity=None, accepted=())
 
 
 def test_the_built_in_network_runs_in_int8_and_agrees_with_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_what_does_not_agree_or_cannot_be_exported_is_left_to_torch(monkeypatch:
     assert faster() is None  # bf16 by torch comes first
 
 
-def test_with_bf16_a_large_network_is_tried_in_a_long_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_bf16_a_large_network_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[list[str]] = []
 
     def first(candidates: list[autotune.Candidate[PictureBatch]], *_: object) -> str:
@@ -93,8 +93,7 @@ def test_with_bf16_a_large_network_is_tried_in_a_long_run_only(monkeypatch: pyte
     monkeypatch.setattr(cpu, "has_bf16", lambda: True)
     monkeypatch.setattr(autotune, "fastest_matching", first)
     monkeypatch.setattr(autotune, "SMALL", 0)
-    for n_inputs in (1, autotune.COMPILE_FROM):
-        assert faster_onnx_model(PATH, CPU, n_inputs=n_inputs, fidelity=None, accepted=()) is None
+    assert faster() is None
     assert tried == [["torch fp32", "torch bf16", "onnxruntime int8", "onnxruntime fp32"]]
 
 
