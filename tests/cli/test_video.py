@@ -24,6 +24,7 @@ import gfpcli.clip.encode
 import gfpcli.clip.segments
 from gfpcli.cli.app import app
 from gfpcli.clip.segments import SEGMENTS
+from gfpcli.pipeline.paste import resize_background
 from tests.clips import faceless, ffmpeg, pixels_of, sound_of, talking, times_of, write_clip
 
 BUILTIN = ("--offline", "--model", "compact", "--detector", "builtin", "--mask", "soft", "--preset", "ultrafast")
@@ -252,7 +253,7 @@ def test_folders_of_frames_in_and_out(tmp_path: Path) -> None:
     assert [path.name for path in kept] == [f"{i:06d}.png" for i in range(1, 12)]
     second = cv2.imread(str(kept[1]))
     assert second is not None and second.shape == (300, 300, 3)
-    near = cv2.resize(talking(2)[1], (300, 300), interpolation=cv2.INTER_LANCZOS4)
+    near = resize_background(talking(2)[1], (300, 300))
     assert (second[:20] == near[:20]).all()
 
 

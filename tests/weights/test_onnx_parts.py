@@ -21,7 +21,9 @@ from gfpcli.weights.onnx_parts import exported_in_cache, onnx_identifier
 pytest.importorskip("onnx", reason="the extra gfpcli[onnx] is not installed")
 
 SMALL = Path(__file__).resolve().parents[2] / "examples" / "photos" / "astronaut_small.jpg"
-BUILT_IN = {"restorer": "compact", "detector": "builtin", "identifier": "identity"}
+BUILT_IN = (
+    ("restorer", "compact-512"), ("restorer", "compact"), ("detector", "builtin"), ("identifier", "identity"),
+)  # fmt: skip
 RUN = """
 import sys
 from contextlib import suppress
@@ -37,10 +39,10 @@ def test_a_photo_is_restored_without_torch(tmp_path: Path) -> None:
     """All that is on without being asked for: landmarks looked at again, strength, identity, mask, label, report."""
     told: list[str] = []
     for _ in range(2):
-        for kind, name in BUILT_IN.items():
+        for kind, name in BUILT_IN:
             exported_in_cache(BUILTINS[name], kind, told.append)
-    assert len(told) == 3, "each is exported once, and that is told"
-    assert told[2].startswith("identity.safetensors: exported for onnxruntime, once, to ") and "\n" not in told[2]
+    assert len(told) == 4, "each is exported once, and that is told"
+    assert told[3].startswith("identity.safetensors: exported for onnxruntime, once, to ") and "\n" not in told[2]
     words = ("restore", SMALL, "-o", tmp_path / "out", "--report", tmp_path / "r.html", "--json",
              tmp_path / "r.json", "--runtime", "onnx", "--offline")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", RUN, *map(str, words)], capture_output=True, text=True)
