@@ -31,7 +31,7 @@ TEMPLATE_ARCFACE = 4 * (
     + (8, 0)
 )
 IDENTITY = np.eye(2, 3)
-SHOWN_SMALL = 1.25  # of a network's size: the edge up to which the canvas shows nothing that a larger network adds
+SHOWN_SMALL = 1.5  # of a network's size: the edge up to which a face on the canvas looks as well by it
 LARGEST_ZOOM = 0.3  # of a face that was averaged over squares: the rest of its way is blurred exactly
 BORDER_BGR = (135.0, 133.0, 132.0)  # what the official networks saw outside the photo
 
