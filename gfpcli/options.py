@@ -147,9 +147,9 @@ class FaceOptions(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps; several with commas: cuda:0,cuda:1", panel=SPEED)
     precision: str = option("auto", "auto is the fastest that agrees with fp32", panel=SPEED, words=PRECISIONS)
     runtime: str = option(
-        "auto", "what runs the networks: auto takes onnxruntime for .onnx files and, on a CPU, for ParseNet and, "
-        "without bf16, the face network where it is faster with the same result, else torch; onnx exports all first, "
-        "once, and then starts without torch (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
+        "auto", "what runs the networks: auto takes onnxruntime for .onnx files and, on a CPU, for ParseNet and the "
+        "face network where it is faster with the same result, else torch; onnx exports all first, once, and then "
+        "starts without torch (pip install 'gfpcli[onnx]')", panel=SPEED, words=RUNTIMES,
     )  # fmt: skip
     provider: str = option("auto", "of onnxruntime: cpu, cuda, openvino, dml, coreml, ...; auto goes by --device, then "
                            "by onnxruntime's own order", panel=SPEED)  # fmt: skip

@@ -358,6 +358,9 @@ class NetworkFiles(Protocol):
     def model_name(self) -> str: ...
 
     @property
+    def small_model(self) -> Path | None: ...
+
+    @property
     def background(self) -> Path | None: ...
 
 

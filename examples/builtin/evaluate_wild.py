@@ -1,10 +1,10 @@
 """Whether restored faces of natural photos are uglier than before: NIQE of 1,000 faces of `wild/`, and contact sheets.
 
-    python examples/builtin/evaluate_wild.py --data DATA --sheet FOLDER \
+    python examples/builtin/evaluate_wild.py --data DATA --sheet FOLDER \\
         --models gfpcli/builtin/compact.safetensors gfpcli/builtin/compact-512.safetensors
 
 Each face is cut out at 512 px as gfp does, by the built-in detector, from pictures drawn with a fixed seed; the columns
-of a sheet are the face as the photo has it and as each network makes it. The networks never saw these photos.
+of a sheet are the face as the photo has it and as each network makes it. No restorer was trained on these photos.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Label:
     """What made an output."""
 
     version: str  # of gfp
-    model: str  # its name, of a checkpoint the file's
-    model_sha256: str
+    model: str  # its name, of a checkpoint the file's; where a second one drew small faces, both names
+    model_sha256: str  # of the first
     strength: str  # as `--strength` says it
     background: str = ""  # the network that enlarged all but the faces, by the same rule; empty for none
     n_faces: int = 0  # drawn by the network; of a clip summed over its frames
@@ -79,6 +79,7 @@ def label_of(files: NetworkFiles, options: FaceOptions) -> Label:
         digest = sha256_of(files.model)
     background = files.background.stem if files.background else ""
     name = Path(files.model_name).name  # a checkpoint's folders are nobody's business
+    name += f" and {files.small_model.stem}" if files.small_model else ""
     strength: object = options.strength
     told = f"{strength:g}" if isinstance(strength, float | int) else str(strength)
     return Label(__version__, name, digest, told, background)

@@ -102,7 +102,7 @@ class Restorer:
     follower: Follower | None = None  # for faces known from a frame shortly before; None: each frame is looked at
     guard: Guard = Guard(1.0)  # chooses each face's strength
     coder: FaceCoder | None = None  # `model` in two halves, where it is a GFP-GAN network
-    small_model: FaceModel | None = None  # of a smaller size, for faces that are shown no larger; None: `model`
+    small_model: FaceModel | None = None  # of a smaller size, for faces that are shown small; None: `model`
     observer: Observer = unobserved  # told when each stage of a frame begins and ends
     files: NetworkFiles | None = None  # that the networks came from
     computes_in: str = ""  # runtime and precision of `model`

@@ -35,7 +35,7 @@ class Parts:
     mask: Path | None
     background: Path | None = None
     identifier: Path | None = None
-    small_model: Path | None = None  # restores the faces that are shown no larger than it makes them
+    small_model: Path | None = None  # restores the faces that are shown small
 
     @property
     def files(self) -> tuple[Path | None, ...]:

@@ -137,6 +137,13 @@ def test_a_run_s_label_names_files_without_their_folders(tmp_path: Path) -> None
     assert '"settings": {"strength": 0.5, "faces": "2"}' in told and "private" not in told
 
 
+def test_a_label_names_both_networks_where_small_faces_have_one_of_their_own() -> None:
+    large, small = BUILTINS["compact-512"], BUILTINS["compact"]
+    label = label_of(Parts(large, "compact-512", None, None, small_model=small), RestoreOptions())
+    assert (label.model, label.model_sha256) == ("compact-512 and compact", sha256_of(large))
+    assert read_label(labelled(None, label)) == label
+
+
 @needs_exiftool
 def test_exiftool_reads_the_label_in_every_format(tmp_path: Path) -> None:
     photo = photo_of(plain())

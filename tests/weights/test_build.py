@@ -67,7 +67,7 @@ def test_the_builtin_restorer_of_512_px_goes_by_its_name() -> None:
     parts = choose_parts(options, warn=told.append)
     assert (parts.model, parts.detector) == (BUILTINS["compact-512"], BUILTINS["builtin"]) and not told
     restorer = load_restorer(options, parts)
-    assert [model.size for model in restorer.models] == [256, 512]  # small faces take the core alone
+    assert [model.size for model in restorer.models] == [256, 512]  # of small and of other faces
     assert parts.model.stat().st_size < 24e6
 
 

@@ -42,7 +42,7 @@ def test_a_photo_is_restored_without_torch(tmp_path: Path) -> None:
         for kind, name in BUILT_IN:
             exported_in_cache(BUILTINS[name], kind, told.append)
     assert len(told) == 4, "each is exported once, and that is told"
-    assert told[3].startswith("identity.safetensors: exported for onnxruntime, once, to ") and "\n" not in told[2]
+    assert told[3].startswith("identity.safetensors: exported for onnxruntime, once, to ") and "\n" not in told[3]
     words = ("restore", SMALL, "-o", tmp_path / "out", "--report", tmp_path / "r.html", "--json",
              tmp_path / "r.json", "--runtime", "onnx", "--offline")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", RUN, *map(str, words)], capture_output=True, text=True)
